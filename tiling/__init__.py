@@ -1,0 +1,1 @@
+"""Slides in, tiles out, predictions back into one pyramid."""

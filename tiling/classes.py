@@ -1,0 +1,152 @@
+"""Tissue classes and class schemas: names, colours and the one conversion between label encodings."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tiling.errors import DataError
+
+__all__ = ["ClassSchema", "TissueClass", "reference_to_store", "store_to_reference"]
+
+_HEX = re.compile(r"#[0-9a-fA-F]{6}")
+
+
+@dataclass(frozen=True)
+class TissueClass:
+    """One tissue class.
+
+    Attributes
+    ----------
+    name : str
+        Full name, as shown to a pathologist.
+    abbreviation : str
+        Short upper-case name, as used in file names and table columns.
+    color : str
+        ``#rrggbb``.
+    """
+
+    name: str
+    abbreviation: str
+    color: str
+
+    def __post_init__(self) -> None:
+        if not self.name or not self.abbreviation:
+            raise DataError("A tissue class needs a name and an abbreviation.")
+        if not _HEX.fullmatch(self.color):
+            raise DataError(f"Class {self.name!r} has colour {self.color!r}; write it as #rrggbb.")
+
+    @property
+    def rgb(self) -> tuple[int, int, int]:
+        """Colour as three integers from 0 to 255."""
+        return int(self.color[1:3], 16), int(self.color[3:5], 16), int(self.color[5:7], 16)
+
+
+@dataclass(frozen=True)
+class ClassSchema:
+    """The ordered classes of a model or data set.
+
+    Attributes
+    ----------
+    name : str
+        Short identifier (``bcss``, ``luad``, …).
+    classes : tuple of TissueClass
+        Class *i* of the network is ``classes[i]``.
+    white_background : bool
+        Whether pseudo masks mark bright pixels as background (the LUAD-HistoSeg rule of the reference).
+    """
+
+    name: str
+    classes: tuple[TissueClass, ...]
+    white_background: bool = False
+
+    def __post_init__(self) -> None:
+        if not 1 <= len(self.classes) <= 254:
+            raise DataError(f"Schema {self.name!r} has {len(self.classes)} classes; 1 to 254 are possible.")
+        for field in ("name", "abbreviation"):
+            values = [getattr(c, field).casefold() for c in self.classes]
+            if len(set(values)) != len(values):
+                raise DataError(f"Schema {self.name!r} uses the same {field} for two classes: {values}.")
+
+    def __len__(self) -> int:
+        return len(self.classes)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Class names in network order."""
+        return tuple(c.name for c in self.classes)
+
+    @property
+    def palette(self) -> NDArray[np.uint8]:
+        """Colours indexed by *store* label, shape (C + 1, 3) uint8; row 0 (nothing here) is white."""
+        return np.array([(255, 255, 255), *(c.rgb for c in self.classes)], np.uint8)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return a JSON-ready form that :meth:`from_dict` reads."""
+        return {
+            "name": self.name,
+            "white_background": self.white_background,
+            "classes": [
+                {"name": c.name, "abbreviation": c.abbreviation, "color": c.color} for c in self.classes
+            ],
+        }
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> ClassSchema:
+        """Build a schema from its JSON form.
+
+        Raises
+        ------
+        DataError
+            When a field is missing or of the wrong kind.
+        """
+        try:
+            rows: Sequence[Mapping[str, Any]] = data["classes"]
+            classes = tuple(
+                TissueClass(str(c["name"]), str(c["abbreviation"]), str(c["color"])) for c in rows
+            )
+            return cls(str(data["name"]), classes, bool(data.get("white_background", False)))
+        except (KeyError, TypeError) as error:
+            raise DataError(
+                f"A class schema needs 'name' and 'classes' (each with name, abbreviation, color): {error!r}."
+            ) from error
+
+
+def reference_to_store(labels: NDArray[np.uint8], num_classes: int) -> NDArray[np.uint8]:
+    """Convert the reference's PNG indexing to store labels.
+
+    Parameters
+    ----------
+    labels : (...) uint8
+        Class *i* is *i*; ``num_classes`` and above is background/ignore.
+    num_classes : int
+        Number of tissue classes.
+
+    Returns
+    -------
+    (...) uint8
+        Class *i* is *i* + 1; background is 0.
+    """
+    return np.where(labels < num_classes, labels + np.uint8(1), np.uint8(0)).astype(np.uint8)
+
+
+def store_to_reference(labels: NDArray[np.uint8], num_classes: int) -> NDArray[np.uint8]:
+    """Convert store labels to the reference's PNG indexing: the inverse of :func:`reference_to_store`.
+
+    Parameters
+    ----------
+    labels : (...) uint8
+        Class *i* is *i* + 1; 0 is background.
+    num_classes : int
+        Number of tissue classes; background becomes this index.
+
+    Returns
+    -------
+    (...) uint8
+    """
+    return np.where(labels > 0, labels - np.uint8(1), np.uint8(num_classes)).astype(np.uint8)
