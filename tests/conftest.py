@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Generator
 from pathlib import Path
 
 import pytest
@@ -21,3 +23,36 @@ def shared_dir() -> Path:
 def cmu_slide(shared_dir: Path) -> Path:
     """The real CMU-1 region, 2220 × 2967 px at 0.499 µm/px."""
     return shared_dir / "slides" / "cmu-1-small-region.svs"
+
+
+def _must_have_run(item: pytest.Item, report: pytest.TestReport) -> bool:
+    """Whether a skip of this test would hide that CI has no display; missing data is another matter."""
+    if not os.environ.get("WSSS_REQUIRE_GUI") or not report.skipped or hasattr(report, "wasxfail"):
+        return False
+    lacks_data = item.get_closest_marker("shared") is not None and not SHARED.is_dir()
+    return item.get_closest_marker("gui") is not None and not lacks_data
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Fail a GUI test that skips under WSSS_REQUIRE_GUI (set by .ci/run): CI must have seen a window."""
+    report = yield
+    if _must_have_run(item, report):
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr
+        report.outcome = "failed"
+        report.longrepr = f"a GUI test skipped although WSSS_REQUIRE_GUI is set: {reason}"
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(
+    collector: pytest.Collector,
+) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    """Do the same for a whole module of the plugin's tests that skips while it is imported."""
+    report = yield
+    if os.environ.get("WSSS_REQUIRE_GUI") and report.skipped and "plugin" in collector.path.parts:
+        report.outcome = "failed"
+        report.longrepr = f"the GUI tests of {collector.path.name} skipped: {report.longrepr}"
+    return report

@@ -1,0 +1,91 @@
+# The commands of the README. Each makes .venv on first use and installs what it needs; later calls start at once.
+#
+#   make PYTHON=/path/to/python3.12 …   another interpreter (3.11 or newer)
+#   make test ARGS="-k store"           arguments for pytest
+#   make demo TORCH_INDEX=URL           another package index for torch alone, such as PyTorch's own CPU builds
+
+VENV   := .venv
+RUN    := $(VENV)/bin/python
+STAMPS := $(VENV)/stamps
+OUT    ?= wsss-demo
+ARGS   ?=
+
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+# An environment whose interpreter has gone counts as none.
+ifneq ($(shell $(RUN) -c pass 2>/dev/null && echo works),works)
+$(shell rm -rf $(STAMPS))
+endif
+
+.PHONY: help demo test lint format docs ci-tools constraints clean
+help:
+	@echo "make demo    segment a synthetic slide with the embedded model and score it ($(OUT)/)"
+	@echo "make test    run the whole test suite"
+	@echo "make lint    ruff and mypy"
+	@echo "make format  rewrite the sources in ruff's format"
+	@echo "make docs    build the documentation (site/index.html), warnings are errors"
+
+# --- what is installed -----------------------------------------------------------------------------------------------
+
+INPUTS := pyproject.toml constraints.txt
+PIP    := $(RUN) -m pip install --quiet --constraint constraints.txt
+ALL    := .[napari,train,export,openvino,cluster]
+
+$(STAMPS)/venv:
+	@PYTHON="$(PYTHON)" scripts/make_venv.sh $(VENV)
+	@mkdir -p $(STAMPS)
+	@echo "installing into $(VENV) (a few minutes, once)"
+	@$(PIP) --upgrade pip
+	@touch $@
+
+# torch first: the index may differ, and a failed download of it should not cost the rest.
+$(STAMPS)/torch: $(STAMPS)/venv constraints.txt
+	@$(PIP) $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) torch
+	@touch $@
+
+$(STAMPS)/base: $(STAMPS)/torch $(INPUTS)
+	@$(PIP) --editable .
+	@touch $@
+
+$(STAMPS)/test: $(STAMPS)/torch $(INPUTS)
+	@$(PIP) --group test --editable "$(ALL)"
+	@touch $@ $(STAMPS)/base
+
+$(STAMPS)/lint: $(STAMPS)/test
+	@$(PIP) --group lint
+	@touch $@
+
+$(STAMPS)/docs: $(STAMPS)/test
+	@$(PIP) --group docs
+	@touch $@
+
+$(STAMPS)/gui: .ci/gui-packages.txt | $(STAMPS)/venv
+	@scripts/gui_packages.sh $<
+	@touch $@
+
+# --- the commands ----------------------------------------------------------------------------------------------------
+
+demo: $(STAMPS)/base
+	$(RUN) -m napari_wsss.cli demo --out $(OUT)
+
+# Two threads: the small networks of the tests gain nothing from more, and a machine with many cores loses.
+test: export OMP_NUM_THREADS ?= 2
+test: $(STAMPS)/test $(STAMPS)/gui
+	$(RUN) -m pytest $(ARGS)
+
+lint: $(STAMPS)/lint
+	$(RUN) -m ruff check .
+	$(RUN) -m ruff format --check .
+	$(RUN) -m mypy
+
+format: $(STAMPS)/lint
+	$(RUN) -m ruff check --fix .
+	$(RUN) -m ruff format .
+
+docs: $(STAMPS)/docs
+	$(RUN) -m mkdocs build --strict
+
+ci-tools: $(STAMPS)/lint $(STAMPS)/docs $(STAMPS)/gui
+
+clean:
+	rm -rf $(VENV) build dist site .mypy_cache .pytest_cache .ruff_cache .hypothesis
