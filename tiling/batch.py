@@ -1,0 +1,139 @@
+"""Running a batch: each slide alone, so that one bad slide never stops the others."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import time
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from tiling.errors import StoreError, WsssError
+from tiling.jobs import SlideJob
+from tiling.summary import SlideOutcome, Status, Summary
+
+__all__ = ["Isolated", "RunOne", "Scheduler", "one_after_another", "prepare_output", "run_batch"]
+
+#: Works on one slide. Must be picklable when slides are spread over processes.
+RunOne = Callable[[SlideJob], SlideOutcome]
+#: Applies a function to all jobs and yields outcomes as they come: one after another, or on a cluster.
+Scheduler = Callable[[RunOne, Sequence[SlideJob]], Iterator[SlideOutcome]]
+
+
+@dataclass(frozen=True)
+class Isolated:
+    """A function for one slide that fails alone: an error becomes an outcome and a log.
+
+    Attributes
+    ----------
+    run_one : callable
+        The work on one slide.
+    logs : Path
+        Folder for ``<slide_id>.log``, which holds the traceback of a failed slide.
+    """
+
+    run_one: RunOne
+    logs: Path
+
+    def __call__(self, job: SlideJob) -> SlideOutcome:
+        """Run one slide; never raises, except to stop the whole batch (KeyboardInterrupt, SystemExit)."""
+        log = self.logs / f"{job.slide_id}.log"
+        start = time.perf_counter()
+        try:
+            outcome = self.run_one(job)
+        except WsssError as error:
+            return self._failed(job, _sentence(error), log, start)
+        except Exception as error:  # noqa: BLE001 - whatever a slide does, the next one runs; the log has it all
+            return self._failed(
+                job, f"{type(error).__name__}: {_sentence(error)} (traceback in {log})", log, start
+            )
+        with contextlib.suppress(OSError):
+            log.unlink()  # of an earlier run that failed
+        return outcome
+
+    def _failed(self, job: SlideJob, sentence: str, log: Path, start: float) -> SlideOutcome:
+        try:
+            log.parent.mkdir(parents=True, exist_ok=True)
+            with log.open("a", encoding="utf-8") as file:
+                now = datetime.now(UTC).isoformat(timespec="seconds")
+                file.write(f"{now} {job.path}\n{traceback.format_exc()}\n")
+        except OSError as error:  # a full disk often is the reason of the failure itself
+            sentence += f" (no log: {error.strerror or error})"
+        seconds = time.perf_counter() - start
+        return SlideOutcome(job.slide_id, job.path, Status.FAILED, seconds=seconds, error=sentence)
+
+
+def one_after_another(run_one: RunOne, jobs: Sequence[SlideJob]) -> Iterator[SlideOutcome]:
+    """Work on the slides in order, in this process: the plain scheduler."""
+    return (run_one(job) for job in jobs)
+
+
+def prepare_output(out: Path) -> None:
+    """Make the output folder and check that it can be written to.
+
+    Raises
+    ------
+    StoreError
+        When it cannot, with the reason.
+    """
+    probe = out / ".writable"
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise StoreError(
+            f"Output folder {out} cannot be written to ({error.strerror or error}); choose another one."
+        ) from error
+
+
+def run_batch(
+    jobs: Sequence[SlideJob],
+    run_one: RunOne,
+    out: Path,
+    *,
+    schedule: Scheduler = one_after_another,
+    on_warning: Callable[[str], None] | None = None,
+) -> Iterator[SlideOutcome]:
+    """Run all slides and keep ``summary.csv`` up to date.
+
+    Parameters
+    ----------
+    jobs : sequence of SlideJob
+    run_one : callable
+        Makes the store of one slide and returns its outcome; may raise.
+    out : Path
+        Output folder, made if needed; gets ``summary.csv`` and, for failed slides, ``logs/<slide_id>.log``.
+    schedule : callable
+        How jobs are spread.
+    on_warning : callable, optional
+        Told in one sentence when the summary could not be written; the run goes on.
+
+    Yields
+    ------
+    SlideOutcome
+        As slides finish.
+
+    Raises
+    ------
+    StoreError
+        Before any work, when the output folder cannot be written to.
+    """
+    prepare_output(out)
+    summary = Summary(out / "summary.csv")
+    for outcome in schedule(Isolated(run_one, out / "logs"), jobs):
+        try:
+            summary.add(outcome)
+        except StoreError as error:
+            if on_warning is None:
+                raise
+            on_warning(str(error))
+        yield outcome
+
+
+def _sentence(error: BaseException) -> str:
+    """Return the message of an error on one line."""
+    return re.sub(r"\s+", " ", str(error)).strip() or type(error).__name__

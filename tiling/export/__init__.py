@@ -1,0 +1,1 @@
+"""Results in the formats of other programs: QuPath, spreadsheets, TIFF viewers, slides for a talk."""
