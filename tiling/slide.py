@@ -1,0 +1,417 @@
+"""A slide as everybody sees it: pixels of any region at any µm per pixel, whatever the file format.
+
+A :class:`LevelReader` knows one file format and nothing else than its levels. :class:`Slide` puts on top what
+must be the same for all of them: the resolution rule, the choice of level, exact resampling, white outside.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Protocol, Self, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from tiling.errors import ResolutionError, SlideError
+from tiling.geometry import Box
+from tiling.resolution import Resolution, ResolutionMetadata, resolve_mpp
+
+__all__ = ["FORMATS", "Level", "LevelReader", "Slide", "open_slide"]
+
+FORMATS: tuple[str, ...] = (
+    # Asked in this order. Each module has ``open_reader(path) -> LevelReader | None`` (None: not my format).
+)
+
+LEVEL_TOLERANCE = 0.01
+"""A level up to 1 % coarser than asked for serves: a 0.251 µm slide has 0.502 µm, and models want 0.5."""
+
+ALIGNED = 1e-3
+"""Offsets and drifts below a thousandth of a pixel count as none: the pixels are copied, not resampled."""
+
+MAX_PIXELS_PER_READ = 1 << 24
+"""Level pixels held at once (50 MB as RGB); a larger region is read in parts."""
+
+# Neither has negative weights: no ringing at edges, and rounding between the two axes cannot grow beyond one
+# grey level. HAMMING is the sharper one but made for reduction.
+_REDUCE, _ENLARGE = Image.Resampling.HAMMING, Image.Resampling.BILINEAR
+_FILTER_SUPPORT = 1.0
+
+
+@dataclass(frozen=True)
+class Level:
+    """One level of a slide's pyramid.
+
+    Attributes
+    ----------
+    width, height : int
+        Size in pixels of this level.
+    downsample : float
+        Level-0 pixels per pixel of this level; pixel *i* covers ``[i * downsample, (i + 1) * downsample)``.
+    tile : (int, int) or None
+        Width and height of the pieces in which the file stores this level, when it is known.
+    """
+
+    width: int
+    height: int
+    downsample: float
+    tile: tuple[int, int] | None = None
+
+
+@runtime_checkable
+class LevelReader(Protocol):
+    """What a slide format has to offer. ``read_level`` may be called by several threads at once."""
+
+    path: Path
+    format: str
+    vendor: str
+    levels: tuple[Level, ...]
+    bounds: Box
+    metadata: ResolutionMetadata
+    icc_profile: bytes | None
+    warnings: tuple[str, ...]
+    files: tuple[Path, ...]
+
+    def read_level(self, level: int, x: int, y: int, width: int, height: int) -> NDArray[np.uint8]:
+        """Return (height, width, 3) uint8 RGB of a part of one level.
+
+        ``x`` and ``y`` are pixels of that level; the part may hang over the level's edges. What was never
+        scanned is white. Raises :class:`SlideError` when the pixels cannot be read or decoded.
+        """
+        ...
+
+    def close(self) -> None:
+        """Free the file; a second call does nothing."""
+        ...
+
+
+class Slide:
+    """A whole-slide image.
+
+    Parameters
+    ----------
+    reader : LevelReader
+        Where the pixels come from; closed with the slide.
+    mpp : float, optional
+        µm per level-0 pixel as the user says; overrides the file.
+    mpp_source : str
+        How the user said it (``--mpp``, ``manifest``).
+
+    Attributes
+    ----------
+    resolution : Resolution or None
+        None when the file has no usable resolution: the slide can be looked at, but not segmented.
+    bounds : Box
+        The scanned area in level-0 pixels (OpenSlide's bounds; else the whole slide).
+    warnings : tuple of str
+        What a user should know about how the pixels were understood.
+
+    Raises
+    ------
+    ResolutionError
+        When ``mpp`` is implausible.
+    """
+
+    def __init__(self, reader: LevelReader, mpp: float | None = None, mpp_source: str = "--mpp") -> None:
+        self._reader = reader
+        self.path = reader.path
+        self.format = reader.format
+        self.vendor = reader.vendor
+        self.levels = reader.levels
+        self.bounds = reader.bounds
+        self.warnings = reader.warnings
+        self.resolution: Resolution | None = None
+        self._resolution_problem = ""
+        try:
+            self.resolution = resolve_mpp(
+                str(self.path), override=mpp, metadata=reader.metadata, override_source=mpp_source
+            )
+        except ResolutionError as error:
+            if mpp is not None:
+                raise
+            self._resolution_problem = str(error)
+
+    @property
+    def dimensions(self) -> tuple[int, int]:
+        """Width and height of level 0 in pixels."""
+        return self.levels[0].width, self.levels[0].height
+
+    @property
+    def mpp(self) -> float | None:
+        """µm per level-0 pixel; None when it is unknown or implausible."""
+        return None if self.resolution is None else self.resolution.mpp
+
+    @property
+    def resolution_problem(self) -> str:
+        """Why there is no resolution; empty when there is one."""
+        return self._resolution_problem
+
+    def require_mpp(self) -> float:
+        """Return the µm per level-0 pixel.
+
+        Raises
+        ------
+        ResolutionError
+            When there is none; the message says what is wrong and to pass ``--mpp``.
+        """
+        if self.resolution is None:
+            raise ResolutionError(self._resolution_problem)
+        return self.resolution.mpp
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """Facts by which the same slide is known again, JSON-ready: cheap, the pixels are not read."""
+        files = self._reader.files
+        return {
+            "name": self.path.name,
+            "format": self.format,
+            "vendor": self.vendor,
+            "dimensions": list(self.dimensions),
+            "size_bytes": sum(f.stat().st_size for f in files),
+            "mtime_ns": max((f.stat().st_mtime_ns for f in files), default=0),
+            "quick_hash": _quick_hash(files),
+        }
+
+    def read(
+        self, x: float, y: float, width: int, height: int, mpp: float | None = None
+    ) -> NDArray[np.uint8]:
+        """Return a region at any resolution, resampled exactly from the nearest finer level.
+
+        Parameters
+        ----------
+        x, y : float
+            Top-left corner in level-0 pixels.
+        width, height : int
+            Size of the result, in pixels of ``mpp``.
+        mpp : float, optional
+            µm per pixel of the result; None for level-0 pixels.
+
+        Returns
+        -------
+        (height, width, 3) uint8
+            RGB; white outside the slide and where nothing was scanned.
+
+        Raises
+        ------
+        ResolutionError
+            When ``mpp`` is given and the slide's own is unknown.
+        SlideError
+            When the file cannot be read there.
+        """
+        if width < 1 or height < 1:
+            raise ValueError(f"a region must have at least one pixel; got {width} × {height}")
+        scale = 1.0 if mpp is None else mpp / self.require_mpp()
+        if not (math.isfinite(scale) and scale > 0):
+            raise ValueError(f"mpp must be a positive number; got {mpp}")
+        return self._resampled(x, y, scale, scale, width, height)
+
+    def thumbnail(self, max_side: int) -> NDArray[np.uint8]:
+        """Return the scanned area (``bounds``) with its longer side at most ``max_side`` pixels.
+
+        Parameters
+        ----------
+        max_side : int
+            Largest width or height; a smaller slide is not enlarged.
+
+        Returns
+        -------
+        (h, w, 3) uint8
+            The picture covers ``bounds`` exactly: column *j* starts at ``bounds.x + j * bounds.width / w``.
+            Read in parts, so that no level has to fit into memory.
+        """
+        if max_side < 1:
+            raise ValueError(f"max_side must be at least 1; got {max_side}")
+        box = self.bounds
+        shrink = max(1.0, max(box.width, box.height) / max_side)
+        width, height = max(1, round(box.width / shrink)), max(1, round(box.height / shrink))
+        return self._resampled(box.x, box.y, box.width / width, box.height / height, width, height)
+
+    def read_level(self, level: int, x: int, y: int, width: int, height: int) -> NDArray[np.uint8]:
+        """Return (height, width, 3) uint8 RGB of a part of one level as it is stored, for viewers.
+
+        ``x`` and ``y`` are pixels of that level; what hangs over its edges is white.
+        """
+        return self._reader.read_level(level, x, y, width, height)
+
+    def best_level(self, downsample: float) -> int:
+        """Return the index of the coarsest level that is not coarser than ``downsample`` (up to 1 %)."""
+        fitting = [
+            i for i, level in enumerate(self.levels) if level.downsample <= downsample * (1 + LEVEL_TOLERANCE)
+        ]
+        return max(fitting, key=lambda i: self.levels[i].downsample, default=0)
+
+    def close(self) -> None:
+        """Close the file; a second call does nothing."""
+        self._reader.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        width, height = self.dimensions
+        return f"Slide({str(self.path)!r}, {width} × {height}, mpp={self.mpp}, {self.format})"
+
+    def _resampled(
+        self, x: float, y: float, scale_x: float, scale_y: float, width: int, height: int
+    ) -> NDArray[np.uint8]:
+        """Return (height, width, 3); column *j* covers level-0 ``x + j * scale_x … + scale_x``."""
+        index = self.best_level(min(scale_x, scale_y))
+        level = self.levels[index]
+        across = _Axis(x / level.downsample, scale_x / level.downsample, width, level.width)
+        down = _Axis(y / level.downsample, scale_y / level.downsample, height, level.height)
+        if across.aligned and down.aligned:
+            return self._reader.read_level(index, round(across.start), round(down.start), width, height)
+        result = np.full((height, width, 3), 255, np.uint8)
+        columns, rows = across.inside(), down.inside()
+        wide, high = self._part_size(level, across, down, len(columns), len(rows))
+        for top in range(rows.start, rows.stop, high):
+            bottom = min(top + high, rows.stop)
+            for left in range(columns.start, columns.stop, wide):
+                right = min(left + wide, columns.stop)
+                result[top:bottom, left:right] = self._resample_part(
+                    index, across, down, range(left, right), range(top, bottom)
+                )
+        return result
+
+    def _part_size(
+        self, level: Level, across: _Axis, down: _Axis, columns: int, rows: int
+    ) -> tuple[int, int]:
+        """Return width and height, in pixels of the result, of the parts in which a region is read."""
+        if columns * across.step * rows * down.step <= MAX_PIXELS_PER_READ or not (columns and rows):
+            return max(1, columns), max(1, rows)
+        stored_as_strips = level.tile is not None and level.tile[0] >= level.width
+        # Strips want full width: every other cut would decode each strip once per part.
+        wide = columns if stored_as_strips else max(1, int(math.sqrt(MAX_PIXELS_PER_READ) / across.step))
+        wide = min(wide, columns)
+        return wide, max(1, int(MAX_PIXELS_PER_READ / (wide * across.step) / down.step))
+
+    def _resample_part(
+        self, index: int, across: _Axis, down: _Axis, columns: range, rows: range
+    ) -> NDArray[np.uint8]:
+        """Read and resample one part that holds only pixels whose centre lies on the slide."""
+        left, right = across.source(columns)
+        top, bottom = down.source(rows)
+        inside = Box(left, top, right - left, bottom - top).intersection(
+            Box(0, 0, across.extent, down.extent)
+        )
+        pixels = self._reader.read_level(index, inside.x, inside.y, inside.width, inside.height)
+        if (inside.width, inside.height) != (right - left, bottom - top):
+            # Beyond the edge of the slide the last line goes on: white there would bleed into the picture.
+            margins = (
+                (inside.y - top, bottom - inside.bottom),
+                (inside.x - left, right - inside.right),
+                (0, 0),
+            )
+            pixels = np.pad(pixels, margins, mode="edge")
+        # Two calls, because Pillow chooses the order of the axes by the size of the region, and with rounding
+        # in between the order shows.
+        width, height = len(columns), len(rows)
+        x0, x1 = across.edge(columns.start) - left, across.edge(columns.stop) - left
+        y0, y1 = down.edge(rows.start) - top, down.edge(rows.stop) - top
+        image = Image.fromarray(pixels)
+        image = image.resize((width, image.height), across.filter, box=(x0, 0, x1, image.height))
+        image = image.resize((width, height), down.filter, box=(0, y0, width, y1))
+        return np.asarray(image)
+
+
+@dataclass(frozen=True)
+class _Axis:
+    """One axis of a resampled region: result pixel *i* begins at level pixel ``start + i * step``."""
+
+    start: float
+    step: float
+    count: int
+    extent: int
+
+    @property
+    def aligned(self) -> bool:
+        """Whether result pixels are level pixels."""
+        drift = abs(self.step - 1) * max(1, self.count)
+        return abs(self.start - round(self.start)) < ALIGNED and drift < ALIGNED
+
+    @property
+    def filter(self) -> Image.Resampling:
+        """The filter for this step."""
+        return _REDUCE if self.step >= 1 else _ENLARGE
+
+    def edge(self, i: int) -> float:
+        """Return where result pixel *i* begins."""
+        return self.start + i * self.step
+
+    def inside(self) -> range:
+        """Return the result pixels whose centre lies on the level."""
+        first = min(max(0, math.ceil(-self.start / self.step - 0.5)), self.count)
+        stop = min(math.ceil((self.extent - self.start) / self.step - 0.5), self.count)
+        return range(first, max(first, stop))
+
+    def source(self, part: range) -> tuple[int, int]:
+        """Return first and last + 1 level pixel that a part of the result needs, with the filter's reach."""
+        reach = _FILTER_SUPPORT * max(1.0, self.step) + 1
+        return math.floor(self.edge(part.start) - reach), math.ceil(self.edge(part.stop) + reach)
+
+
+def open_slide(path: str | Path, mpp: float | None = None, mpp_source: str = "--mpp") -> Slide:
+    """Open a slide of any known format.
+
+    Parameters
+    ----------
+    path : str or Path
+        A file, or the folder of a DICOM series or OME-Zarr image.
+    mpp : float, optional
+        µm per level-0 pixel; overrides what the file says.
+    mpp_source : str
+        How the user gave ``mpp``, for messages and the receipt.
+
+    Returns
+    -------
+    Slide
+        Also when the file does not say its resolution: then ``slide.mpp`` is None.
+
+    Raises
+    ------
+    SlideError
+        When the path is missing, no format knows the file, or it is damaged.
+    ResolutionError
+        When ``mpp`` is implausible.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise SlideError(f"{path} does not exist; check the path.")
+    problems: list[SlideError] = []
+    for name in FORMATS:
+        try:
+            reader = importlib.import_module(name).open_reader(path)
+        except SlideError as error:
+            problems.append(error)
+            continue
+        if reader is not None:
+            return Slide(reader, mpp, mpp_source)
+    if problems:
+        raise problems[-1]
+    raise SlideError(
+        f"{path} is not a slide that OpenSlide, tifffile, Pillow or zarr can read; "
+        "check that the file is complete, or convert it to a pyramidal TIFF."
+    )
+
+
+def _quick_hash(files: tuple[Path, ...], piece: int = 1 << 16) -> str:
+    """Return a SHA-256 over the size and both ends of every file: tells slides apart without reading them."""
+    digest = hashlib.sha256()
+    for file in files:
+        size = file.stat().st_size
+        digest.update(f"{file.name}\0{size}\0".encode())
+        with file.open("rb") as stream:
+            digest.update(stream.read(piece))
+            stream.seek(max(0, size - piece))
+            digest.update(stream.read(piece))
+    return digest.hexdigest()
