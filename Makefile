@@ -28,7 +28,7 @@ help:
 # --- what is installed -----------------------------------------------------------------------------------------------
 
 INPUTS := pyproject.toml constraints.txt
-PIP    := $(RUN) -m pip install --quiet --constraint constraints.txt
+PIP    := $(RUN) -m pip install -qq --constraint constraints.txt
 ALL    := .[napari,train,export,openvino,cluster]
 
 $(STAMPS)/venv:
@@ -40,7 +40,7 @@ $(STAMPS)/venv:
 
 # torch first: the index may differ, and a failed download of it should not cost the rest.
 $(STAMPS)/torch: $(STAMPS)/venv constraints.txt
-	@$(PIP) $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) torch
+	@$(PIP) $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) torch
 	@touch $@
 
 $(STAMPS)/base: $(STAMPS)/torch $(INPUTS)
@@ -66,7 +66,7 @@ $(STAMPS)/gui: .ci/gui-packages.txt | $(STAMPS)/venv
 # --- the commands ----------------------------------------------------------------------------------------------------
 
 demo: $(STAMPS)/base
-	$(RUN) -m napari_wsss.cli demo --out $(OUT)
+	$(VENV)/bin/wsss-tile demo --out $(OUT)
 
 # Two threads: the small networks of the tests gain nothing from more, and a machine with many cores loses.
 test: export OMP_NUM_THREADS ?= 2
@@ -86,6 +86,15 @@ docs: $(STAMPS)/docs
 	$(RUN) -m mkdocs build --strict
 
 ci-tools: $(STAMPS)/lint $(STAMPS)/docs $(STAMPS)/gui
+
+# Resolve everything anew, but for torch, whose pin is changed by hand.
+constraints:
+	@rm -rf build/venv && mkdir -p build && PYTHON="$(PYTHON)" scripts/make_venv.sh build/venv
+	build/venv/bin/python -m pip install -qq --upgrade pip
+	build/venv/bin/python -m pip install -qq $$(grep ^torch== constraints.txt)
+	build/venv/bin/python -m pip install -qq --group test --group lint --group docs --editable "$(ALL)"
+	@{ grep '^#' constraints.txt; build/venv/bin/python -m pip freeze --exclude-editable | sed 's/+cpu$$//'; } > build/new
+	@mv build/new constraints.txt && rm -rf build/venv
 
 clean:
 	rm -rf $(VENV) build dist site .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -1,0 +1,252 @@
+"""The rules of the house, checked on the source text: who may import whom, what a module may look like."""
+
+from __future__ import annotations
+
+import ast
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGES = ("tiling", "napari_wsss", "training")
+HEAVY = {"torch", "lightning", "torchmetrics", "napari", "magicgui", "vispy"}
+QT = {"qtpy", "superqt", "PyQt5", "PyQt6", "PySide2", "PySide6"}
+
+# A module above the limit must say here why it is still one idea.
+LONGEST = 400
+LONG_FOR_A_REASON: dict[str, str] = {}
+
+
+@dataclass(frozen=True)
+class Module:
+    """One source file of ours: its dotted name, path and syntax tree."""
+
+    name: str
+    path: Path
+    tree: ast.Module
+
+    @property
+    def imports(self) -> set[str]:
+        """Every dotted name imported anywhere in the file, lazily inside a function or not.
+
+        Names that only type checkers see do not count: they cost nothing and load nothing.
+        """
+        return set(_imported(self.tree))
+
+
+def _only_for_types(node: ast.AST) -> bool:
+    return (
+        isinstance(node, ast.If)
+        and isinstance(node.test, ast.Name | ast.Attribute)
+        and (ast.unparse(node.test).rpartition(".")[2] == "TYPE_CHECKING")
+    )
+
+
+def _imported(node: ast.AST) -> Iterator[str]:
+    if isinstance(node, ast.Import):
+        yield from (alias.name for alias in node.names)
+    elif isinstance(node, ast.ImportFrom):
+        for alias in node.names:
+            yield f"{node.module}.{alias.name}"
+    elif isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] == "import_module":
+        yield from (str(name.value) for name in node.args[:1] if isinstance(name, ast.Constant))
+    children = node.orelse if _only_for_types(node) else ast.iter_child_nodes(node)
+    for child in children:
+        yield from _imported(child)
+
+
+def _modules() -> list[Module]:
+    found = []
+    for package in PACKAGES:
+        for path in sorted((ROOT / package).rglob("*.py")):
+            parts = path.relative_to(ROOT).with_suffix("").parts
+            name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+            found.append(Module(name, path, ast.parse(path.read_text(encoding="utf-8"))))
+    return found
+
+
+MODULES = _modules()
+every_module = pytest.mark.parametrize("module", MODULES, ids=lambda m: m.name)
+
+
+def _under(name: str, *prefixes: str) -> bool:
+    return any(name == prefix or name.startswith(prefix + ".") for prefix in prefixes)
+
+
+def _forbidden(module: str, imported: str) -> bool:
+    """Whether the contract (DESIGN §2) forbids `module` to import `imported`."""
+    top = imported.partition(".")[0]
+    if _under(module, "tiling"):
+        return top in HEAVY | QT | {"napari_wsss", "training"}
+    if _under(module, "napari_wsss.plugin"):
+        return top == "training"
+    if _under(module, "napari_wsss.models"):
+        return top in QT | {"napari", "training"} or _under(
+            imported, "napari_wsss.plugin", "napari_wsss.pipeline", "napari_wsss.cli"
+        )
+    if _under(module, "napari_wsss"):
+        # The command line starts training by `python -m`, never by import; napari is the plugin's alone.
+        return top in QT | {"napari", "training"} or _under(imported, "napari_wsss.plugin")
+    if _under(module, "training"):
+        ours = top == "napari_wsss" and imported != "napari_wsss.__version__"
+        return top in QT | {"napari"} or (ours and not _under(imported, "napari_wsss.models"))
+    raise AssertionError(f"no rule for {module}")
+
+
+@pytest.mark.parametrize(
+    ("module", "imported"),
+    [
+        ("tiling.engine", "torch"),
+        ("tiling.export.geojson", "napari_wsss.models.cam"),
+        ("tiling.slide", "PyQt6.QtCore"),
+        ("napari_wsss.models.cam", "napari_wsss.pipeline.segment"),
+        ("napari_wsss.models.cam", "napari"),
+        ("napari_wsss.cli", "napari_wsss.plugin.reader"),
+        ("napari_wsss.pipeline", "qtpy.QtCore"),
+        ("napari_wsss.plugin.panel", "training.stage1"),
+        ("training.stage1", "napari_wsss.cli.main"),
+        ("training.stage1", "napari_wsss.pipeline.segment"),
+    ],
+)
+def test_the_rule_forbids_what_the_contract_forbids(module: str, imported: str) -> None:
+    assert _forbidden(module, imported)
+
+
+@pytest.mark.parametrize(
+    ("module", "imported"),
+    [
+        ("tiling.engine", "tiling.grid.plan"),
+        ("napari_wsss.models.cam", "torch.nn"),
+        ("napari_wsss.pipeline", "tiling.engine.run"),
+        ("napari_wsss.plugin.panel", "napari_wsss.pipeline.segment_events"),
+        ("napari_wsss.plugin.panel", "napari.utils.notifications"),
+        ("training.stage2", "napari_wsss.models.bundle.save_bundle"),
+        ("training.evaluate", "tiling.classes.ClassSchema"),
+    ],
+)
+def test_the_rule_allows_what_the_contract_allows(module: str, imported: str) -> None:
+    assert not _forbidden(module, imported)
+
+
+def test_lazy_imports_are_seen_and_type_imports_are_not() -> None:
+    source = """
+if TYPE_CHECKING:
+    import torch
+else:
+    import a
+def f():
+    from b import c
+    importlib.import_module("d.e")
+"""
+    assert set(_imported(ast.parse(source))) == {"a", "b.c", "d.e"}
+
+
+@every_module
+def test_imports_run_one_way(module: Module) -> None:
+    wrong = sorted(name for name in module.imports if _forbidden(module.name, name))
+    assert not wrong, f"{module.name} must not import {', '.join(wrong)}"
+
+
+@every_module
+def test_a_module_is_one_idea_of_bounded_length(module: Module) -> None:
+    lines = len(module.path.read_text(encoding="utf-8").splitlines())
+    assert lines <= LONGEST or module.name in LONG_FOR_A_REASON, f"{module.name} has {lines} lines"
+
+
+def test_no_stale_excuse_for_a_long_module() -> None:
+    lengths = {m.name: len(m.path.read_text(encoding="utf-8").splitlines()) for m in MODULES}
+    assert all(lengths.get(name, 0) > LONGEST for name in LONG_FOR_A_REASON)
+
+
+@every_module
+def test_a_module_begins_with_its_idea_and_future_annotations(module: Module) -> None:
+    assert ast.get_docstring(module.tree), f"{module.name} has no docstring"
+    annotatable = any(isinstance(n, ast.FunctionDef | ast.ClassDef | ast.AnnAssign) for n in module.tree.body)
+    if module.path.name == "__init__.py" and not annotatable:
+        return  # nothing but a docstring, a version or re-exports: no annotation to postpone
+    assert "__future__.annotations" in module.imports, f"{module.name} lacks the future import of annotations"
+
+
+@every_module
+def test_no_print_and_no_swallowed_error(module: Module) -> None:
+    for node in ast.walk(module.tree):
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "print":
+            pytest.fail(f"{module.path}:{node.lineno} prints; log it or return it")
+        if isinstance(node, ast.ExceptHandler):
+            broad = node.type is None or ast.unparse(node.type) in ("Exception", "BaseException")
+            silent = all(isinstance(step, ast.Pass | ast.Continue) for step in node.body)
+            assert node.type is not None, f"{module.path}:{node.lineno} has a bare except"
+            assert not (broad and silent), f"{module.path}:{node.lineno} swallows every error"
+
+
+@every_module
+def test_nothing_unpickles_untrusted_data(module: Module) -> None:
+    unsafe = {"pickle", "cPickle", "dill", "joblib", "shelve"}
+    tops = {name.partition(".")[0] for name in module.imports}
+    assert not tops & unsafe, f"{module.name} imports {tops & unsafe}"
+    for node in ast.walk(module.tree):
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "torch.load":
+            given = {k.arg: ast.unparse(k.value) for k in node.keywords}
+            assert given.get("weights_only") == "True", f"{module.path}:{node.lineno} may unpickle"
+        if isinstance(node, ast.keyword) and node.arg == "allow_pickle":
+            assert ast.unparse(node.value) == "False", f"{module.path}:{node.lineno} allows pickles"
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_packages_ship_their_types(package: str) -> None:
+    assert (ROOT / package / "py.typed").is_file()
+
+
+def test_every_folder_of_modules_is_a_package() -> None:
+    folders = {m.path.parent for m in MODULES}
+    assert not [folder for folder in folders if not (folder / "__init__.py").is_file()]
+
+
+# --- what is loaded, seen from a fresh interpreter ---
+
+
+def _loaded_after(statement: str) -> set[str]:
+    code = f"{statement}\nimport json, sys\nsys.stderr.write(json.dumps(sorted(m for m in sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return {name.partition(".")[0] for name in json.loads(done.stderr.splitlines()[-1])}
+
+
+CLI_HELP = """
+import sys
+sys.argv = ["wsss-tile", "--help"]
+from napari_wsss.cli import main
+try:
+    main()
+except SystemExit as stop:
+    assert not stop.code, stop.code
+"""
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "import tiling",
+        "import napari_wsss",
+        "import napari_wsss, tiling.slide, tiling.engine, tiling.store",
+        CLI_HELP,
+    ],
+    ids=["tiling", "napari_wsss", "the engine", "wsss-tile --help"],
+)
+def test_light_entrances_load_nothing_heavy(statement: str) -> None:
+    assert not _loaded_after(statement) & (HEAVY | QT)
+
+
+def test_help_answers_at_once() -> None:
+    """Under half a second; the best of five, for a busy machine is not the program's fault."""
+    times = []
+    for _ in range(5):
+        start = time.perf_counter()
+        subprocess.run([sys.executable, "-c", CLI_HELP], capture_output=True, check=True)
+        times.append(time.perf_counter() - start)
+    assert min(times) < 0.5
