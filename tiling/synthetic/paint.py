@@ -1,0 +1,301 @@
+"""One block of a synthetic slide: regions, fibres, cytoplasm and cells become amounts of stain, then light."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tiling.geometry import Box
+from tiling.synthetic.fields import Float, noise, smoothstep, uniforms, upsample
+from tiling.synthetic.layout import STEP, Layout, Pieces, label_fields, lay_out, regions
+from tiling.synthetic.sprites import MARGIN_UM, Cast, Kind, cast
+from tiling.synthetic.stain import Stain
+
+__all__ = ["Scene", "paint", "paint_truth"]
+
+TUMOUR, STROMA, LYMPHOCYTES, NECROSIS = 1, 2, 3, 4
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What is the same for every block of one slide.
+
+    Attributes
+    ----------
+    seed : int
+    mpp : float
+        µm per pixel.
+    region_um : float
+        Typical size of a class region, µm.
+    pieces : Pieces
+    stain : Stain
+    """
+
+    seed: int
+    mpp: float
+    region_um: float
+    pieces: Pieces
+    stain: Stain
+
+    def places(self, first: int, count: int, step: int = 1) -> NDArray[np.float64]:
+        """Return ``count`` coordinates in µm of the pixel centres ``first``, ``first + step``, …"""
+        return (first + step * np.arange(count) + 0.5) * self.mpp
+
+
+class _Grid:
+    """The coarse grid around a block: reads fields at pixels and at points."""
+
+    def __init__(self, scene: Scene, box: Box, margin: int) -> None:
+        self.box = box
+        self.left = (box.x - margin) // STEP * STEP
+        self.top = (box.y - margin) // STEP * STEP
+        columns = (box.right + margin - self.left) // STEP + 2
+        lines = (box.bottom + margin - self.top) // STEP + 2
+        self.xs = scene.places(self.left, columns, STEP)
+        self.ys = scene.places(self.top, lines, STEP)
+        self._mpp = scene.mpp
+
+    def at_pixels(self, field: Float, around: int = 0) -> Float:
+        """Interpolate ``field`` at the pixels of the block grown by ``around``."""
+        box = self.box
+        left, top = box.x - around - self.left, box.y - around - self.top
+        return upsample(field, STEP, left, top, box.width + 2 * around, box.height + 2 * around)
+
+    def at_points(self, field: Float, x: NDArray[np.int64], y: NDArray[np.int64]) -> Float:
+        """Read ``field`` at the coarse place nearest to each pixel (x, y)."""
+        return field[..., (y - self.top + STEP // 2) // STEP, (x - self.left + STEP // 2) // STEP]
+
+
+def paint_truth(scene: Scene, box: Box) -> NDArray[np.uint8]:
+    """Return the store labels of a block, (height, width) uint8."""
+    grid = _Grid(scene, box, 0)
+    found = regions(scene.seed, scene.region_um, scene.pieces, grid.xs, grid.ys)
+    fields = (found.tissue, found.tumour, found.lymphocytes, found.necrosis)
+    return label_fields(*(grid.at_pixels(f) for f in fields))
+
+
+@dataclass(frozen=True)
+class _Points:
+    """Candidate places of cells: pixel coordinates, uniform numbers (4, n), and what lies there."""
+
+    x: NDArray[np.int64]
+    y: NDArray[np.int64]
+    u: Float
+    label: NDArray[np.uint8]
+
+    def only(self, keep: NDArray[np.bool_]) -> _Points:
+        return _Points(self.x[keep], self.y[keep], self.u[:, keep], self.label[keep])
+
+
+class _Painter:
+    """Paints the block ``box`` of a scene."""
+
+    def __init__(self, scene: Scene, box: Box) -> None:
+        self.scene, self.box = scene, box
+        self.cast: Cast = cast(scene.mpp)
+        self.margin = int(np.ceil(MARGIN_UM / scene.mpp)) + 1
+        # Sprites are painted on a canvas that holds any sprite whose centre can reach the block.
+        self.pad = 2 * self.margin
+        self.grid = _Grid(scene, box, self.margin + 2 * STEP)
+        self.layout: Layout = lay_out(scene.seed, scene.region_um, scene.pieces, self.grid.xs, self.grid.ys)
+        self.labels = self.layout.regions.labels()
+
+    def canvas(self) -> Float:
+        """Return an empty plane for sprites, grown by ``pad`` on each side."""
+        return np.zeros((self.box.height + 2 * self.pad, self.box.width + 2 * self.pad), np.float32)
+
+    def inner(self, plane: Float) -> Float:
+        """Return the part of a plane that is the block."""
+        return plane[self.pad : -self.pad, self.pad : -self.pad]
+
+    def points(self, channel: int, spacing: float, jitter: float) -> _Points:
+        """Return jittered lattice places (spacing in µm) in the block and the margin around it."""
+        pixel, box = spacing / self.scene.mpp, self.box
+        ix = np.arange((box.x - self.margin) // pixel - 1, (box.right + self.margin) // pixel + 2).astype(
+            np.int64
+        )
+        iy = np.arange((box.y - self.margin) // pixel - 1, (box.bottom + self.margin) // pixel + 2).astype(
+            np.int64
+        )
+        jx, jy = (a.ravel() for a in np.meshgrid(ix, iy))
+        u = np.stack([uniforms(self.scene.seed, channel + k, jx, jy) for k in range(6)])
+        shift = 0.5 * (jy % 2)
+        x = np.floor((jx + shift + 0.5 + jitter * (u[4] - 0.5)) * pixel).astype(np.int64)
+        y = np.floor((jy + 0.5 + jitter * (u[5] - 0.5)) * pixel).astype(np.int64)
+        near = (x >= box.x - self.margin) & (x < box.right + self.margin)
+        near &= (y >= box.y - self.margin) & (y < box.bottom + self.margin)
+        x, y, u = x[near], y[near], u[:4, near]
+        return _Points(x, y, u, self.grid.at_points(self.labels, x, y))
+
+    def read(self, field: Float, points: _Points) -> Float:
+        """Read a coarse field at points."""
+        return self.grid.at_points(field, points.x, points.y)
+
+    def stamp(self, plane: Float, kind: Kind, points: _Points, angle: Float | None = None) -> None:
+        """Paint one sprite at each point; where sprites meet, the darker wins, so the order does not matter."""
+        variant = (points.u[1] * kind.variants).astype(int)
+        turn = np.zeros(len(variant), int)
+        if angle is not None:
+            turn = np.round(angle / np.pi * kind.angles).astype(int) % kind.angles
+        half = kind.stamps[0][0].shape[0] // 2
+        side = 2 * half + 1
+        left = (points.x - self.box.x + self.pad - half).tolist()
+        top = (points.y - self.box.y + self.pad - half).tolist()
+        for x, y, a, n in zip(left, top, turn.tolist(), variant.tolist(), strict=True):
+            part = plane[y : y + side, x : x + side]
+            np.maximum(part, kind.stamps[a][n], out=part)
+
+    def texture(self, table: Float) -> Float:
+        """Cut a periodic texture at the place of the block."""
+        side = len(table)
+        lines = np.arange(self.box.y, self.box.bottom) % side
+        columns = np.arange(self.box.x, self.box.right) % side
+        return table[lines[:, None], columns]
+
+    def fibres(self) -> Float:
+        """Return the collagen of the block: 0 (cleft) to 1, bent along the fibre coordinates."""
+        table, mpp = self.cast.fibre, self.scene.mpp
+        sheets = []
+        for along, across in zip(self.layout.along, self.layout.across, strict=True):
+            u = (self.grid.at_pixels(along) * np.float32(1 / mpp)).astype(np.int32) % table.shape[1]
+            v = (self.grid.at_pixels(across) * np.float32(2 / mpp)).astype(np.int32) % table.shape[0]
+            sheets.append(table[v, u])
+        return sheets[0] + (sheets[1] - sheets[0]) * self.grid.at_pixels(self.layout.sheet)
+
+    # -- cells ------------------------------------------------------------------------------------------------
+
+    def tumour_cells(self, nuclei: Float, cells: Float) -> None:
+        """Tumour nuclei: large, uneven, radial and crowded at the base of glands, everywhere in solid nests."""
+        points = self.points(100, 8.6, 0.85)
+        points = points.only(points.label == TUMOUR)
+        edge, centre = self.read(self.layout.gland_edge, points), self.read(self.layout.gland_centre, points)
+        lumen, septum = self.read(self.layout.lumen, points), self.read(self.layout.septum, points)
+        relative = centre / np.maximum(centre + edge, 1e-3)
+        gland = lumen > 0
+        room = edge - np.maximum(septum, 0) > 2.6
+        apical = (relative - lumen) * (centre + edge)
+        keep = room & np.where(gland, apical > 7.5 + 3 * points.u[0], points.u[0] < 0.93)
+        points, gland = points.only(keep), gland[keep]
+        radial = self.read(self.layout.gland_angle, points)
+        angle = np.where(gland, radial + 0.5 * (points.u[2] - 0.5), radial + np.pi * (points.u[2] - 0.5))
+        self.stamp(nuclei, self.cast.tumour, points, angle)
+        self.stamp(cells, self.cast.cell, points)
+
+    def spindle_cells(self, nuclei: Float) -> None:
+        """Fibroblasts: sparse, thin, along the fibres; also in the strands between glands."""
+        points = self.points(120, 15.0, 0.95)
+        crowd = 0.55 + 0.18 * self.read(self.layout.density, points)
+        strand = (
+            self.read(self.layout.gland_edge, points)
+            < np.minimum(self.read(self.layout.septum, points), 3) - 0.6
+        )
+        keep = ((points.label == STROMA) & (points.u[0] < crowd)) | ((points.label == TUMOUR) & strand)
+        points = points.only(keep)
+        sheet = self.read(self.layout.sheet, points) > 0.5
+        angles = self.read(self.layout.fibre_angle, points)
+        angle = np.where(sheet, angles[1], angles[0])
+        across = self.read(self.layout.gland_angle, points) + np.float32(np.pi / 2)
+        angle = np.where(points.label == TUMOUR, across, angle) + 0.3 * (points.u[2] - 0.5)
+        self.stamp(nuclei, self.cast.spindle, points, angle)
+
+    def lymphocytes(self, nuclei: Float, cells: Float) -> None:
+        """Lymphocytes: packed in their regions, a few strays elsewhere, more of them close by."""
+        points = self.points(140, 6.7, 0.7)
+        crowd = self.read(self.layout.regions.lymphocytes, points)
+        dense = 0.86 + 0.07 * self.read(self.layout.density, points)
+        stray = np.array([0, 0.006, 0.02, 0, 0.004])[points.label] + 0.22 * np.exp(
+            7 * np.minimum(crowd, 0)
+        ) * (points.label == STROMA)
+        keep = (points.label > 0) & (points.u[0] < np.where(points.label == LYMPHOCYTES, dense, stray))
+        points = points.only(keep)
+        self.stamp(nuclei, self.cast.lymphocyte, points)
+        self.stamp(cells, self.cast.cell, points.only(points.label == LYMPHOCYTES))
+
+    def dead_cells(self, dust: Float, ghosts: Float) -> None:
+        """Necrosis: ghosts of cells and clouds of nuclear dust."""
+        points = self.points(160, 11.0, 0.9)
+        points = points.only((points.label == NECROSIS) & (points.u[0] < 0.6))
+        self.stamp(ghosts, self.cast.ghost, points)
+        points = self.points(170, 7.0, 0.95)
+        share = 0.16 + 0.14 * self.read(self.layout.density, points)
+        points = points.only((points.label == NECROSIS) & (points.u[0] < share))
+        self.stamp(dust, self.cast.debris, points)
+
+    # -- the picture ------------------------------------------------------------------------------------------
+
+    def stains(self) -> tuple[Float, Float]:
+        """Return the amounts of haematoxylin and eosin of the block grown by nothing, each (height, width)."""
+        fine, coarse, cloud = (self.texture(t) for t in (self.cast.fine, self.cast.coarse, self.cast.cloud))
+        read, layout, found = self.grid.at_pixels, self.layout, self.layout.regions
+        present = set(np.unique(self.labels).tolist())
+        nuclei, cells = self.canvas(), self.canvas()
+        fibre = self.fibres()
+        self.spindle_cells(nuclei)
+        self.lymphocytes(nuclei, cells)
+        eosin = 0.10 + 0.62 * fibre + 0.03 * coarse
+        haematoxylin = 0.03 + 0.11 * fibre + 0.02 * coarse
+        if TUMOUR in present:
+            self.tumour_cells(nuclei, cells)
+            cone = self.inner(cells)
+            edge, centre = read(layout.gland_edge), read(layout.gland_centre)
+            relative, lumen = centre / np.maximum(centre + edge, 1e-3), read(layout.lumen)
+            body = 0.50 + 0.07 * coarse + 0.04 * fine + 0.05 * cloud - 0.14 * (cone - 0.6)
+            nest = smoothstep(edge - np.maximum(read(layout.septum), 0), -0.8, 0.8)
+            nest *= smoothstep(found_tumour := read(found.tumour), -0.02, 0.02)
+            haematoxylin += (0.85 * body - haematoxylin) * nest
+            eosin += (0.95 * body + 0.03 - eosin) * nest
+            hollow = smoothstep((lumen - relative) * (centre + edge) + 0.8 * coarse, -1.0, 1.0)
+            hollow *= (lumen > 0.05) * (found_tumour > 0)
+            haematoxylin *= 1 - 0.93 * hollow
+            eosin *= 1 - 0.90 * hollow
+        if LYMPHOCYTES in present:
+            weight = smoothstep(read(found.lymphocytes), -0.03, 0.05)
+            cone = self.inner(cells)
+            gap = smoothstep(cone + 0.06 * coarse, 0.42, 0.66)
+            haematoxylin += (0.05 + 0.22 * gap + 0.02 * coarse - haematoxylin) * weight
+            eosin += (0.10 + 0.30 * gap + 0.15 * fibre * (1 - gap) + 0.03 * fine - eosin) * weight
+        if NECROSIS in present:
+            dust, ghosts = self.canvas(), self.canvas()
+            self.dead_cells(dust, ghosts)
+            weight = smoothstep(read(found.necrosis), -0.03, 0.04)
+            ghost = self.inner(ghosts)
+            eosin += (0.52 + 0.11 * cloud + 0.07 * coarse + 0.05 * fine + 0.35 * ghost - eosin) * weight
+            haematoxylin += (0.10 + 0.05 * cloud + 0.03 * coarse + 0.8 * ghost - haematoxylin) * weight
+            np.maximum(nuclei, dust, out=nuclei)
+        dark = self.inner(nuclei)
+        cover = np.minimum(dark * 2.2, 1)
+        haematoxylin += (dark * (1 + 0.05 * fine) + 0.1 - haematoxylin) * cover
+        eosin += (0.42 - eosin) * (0.8 * cover)
+        tissue = smoothstep(read(found.tissue) + 0.5 * coarse, 0.0, 2.0)
+        return np.maximum(haematoxylin, 0.01) * tissue, np.maximum(eosin, 0.02) * tissue
+
+    def picture(self) -> NDArray[np.uint8]:
+        """Return the block as (height, width, 3) uint8."""
+        scene, box = self.scene, self.box
+        if float(self.layout.regions.tissue.max()) <= 0:
+            haematoxylin = eosin = np.zeros((box.height, box.width), np.float32)
+        else:
+            haematoxylin, eosin = self.stains()
+        image = scene.stain.light_through(haematoxylin, eosin)
+        lamp = 1 + 0.006 * noise(scene.seed, 90, 700.0, self.grid.xs, self.grid.ys)
+        image *= self.grid.at_pixels(lamp)[..., None]
+        image += (1.1 * self.texture(self.cast.fine))[..., None]
+        return np.clip(image + 0.5, 0, 255).astype(np.uint8)
+
+
+def paint(scene: Scene, box: Box) -> NDArray[np.uint8]:
+    """Paint a block of a slide.
+
+    Parameters
+    ----------
+    scene : Scene
+    box : Box
+        Level-0 pixels.
+
+    Returns
+    -------
+    (height, width, 3) uint8
+    """
+    return _Painter(scene, box).picture()
