@@ -1,0 +1,424 @@
+"""Model bundles: a folder with model.json and safetensors weights, verified before use.
+
+Reading a bundle loads no torch; building its networks does. Every failure is one
+:class:`~tiling.errors.BundleError` that names the file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from napari_wsss.models.registry import STAGE1_ARCHITECTURES, STAGE2_ARCHITECTURES
+from tiling.classes import ClassSchema
+from tiling.errors import BundleError, DataError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+__all__ = ["FORMAT_VERSION", "Bundle", "Gate", "NetworkSpec", "list_bundles", "load_bundle", "save_bundle"]
+
+FORMAT_VERSION = 1
+MODEL_JSON = "model.json"
+EMBEDDED = Path(__file__).resolve().parents[1] / "bundles"
+
+
+@dataclass(frozen=True)
+class NetworkSpec:
+    """One network of a bundle.
+
+    Attributes
+    ----------
+    architecture : str
+        Name in :mod:`napari_wsss.models.registry`.
+    arguments : mapping
+        Constructor arguments beside the number of classes.
+    file : str
+        Weights file inside the bundle's folder.
+    sha256 : str
+        Its digest, 64 hex digits.
+    dtype : str
+        How matrices and kernels are stored (``float32`` or ``float16``); always computed in float32 unless
+        the caller casts the network.
+    """
+
+    architecture: str
+    arguments: Mapping[str, Any]
+    file: str
+    sha256: str
+    dtype: str = "float32"
+
+
+@dataclass(frozen=True)
+class Gate:
+    """How stage 1 switches classes off in stage 2.
+
+    Attributes
+    ----------
+    thresholds : tuple of float
+        One for all classes, or one per class.
+    mode : str
+        ``mask`` or ``reference``.
+    """
+
+    thresholds: tuple[float, ...] = (0.1,)
+    mode: str = "mask"
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A trained model with everything needed to run it.
+
+    Attributes
+    ----------
+    path : Path
+        The folder.
+    name, description, licence, training_data : str
+        For people.
+    schema : ClassSchema
+        Classes in network order.
+    mpp : float
+        µm per pixel the networks were trained at.
+    tile : int
+        Side of a tile in pixels.
+    stage1 : NetworkSpec
+        Patch classifier.
+    stage2 : NetworkSpec or None
+        Segmentation network; None: labels come from stage 1's CAMs.
+    gate : Gate
+        Thresholds calibrated for this model.
+    metrics, provenance : mapping
+        Scores with their data set, and how the bundle was made (JSON-ready).
+    """
+
+    path: Path
+    name: str
+    description: str
+    licence: str
+    training_data: str
+    schema: ClassSchema
+    mpp: float
+    tile: int
+    stage1: NetworkSpec
+    stage2: NetworkSpec | None = None
+    gate: Gate = field(default_factory=Gate)
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def hashes(self) -> dict[str, str]:
+        """Digest of each stage's weights, by stage name."""
+        specs = {"stage1": self.stage1, "stage2": self.stage2}
+        return {stage: spec.sha256 for stage, spec in specs.items() if spec is not None}
+
+    def verify(self) -> None:
+        """Check that the weights files are there and have the recorded digests.
+
+        Raises
+        ------
+        BundleError
+            Naming the file that is missing or differs.
+        """
+        for spec in (self.stage1, self.stage2):
+            if spec is not None:
+                _check_digest(self.path / spec.file, spec.sha256)
+
+    def build_stage1(self) -> nn.Module:
+        """Build the patch classifier with its weights, in eval mode, float32, on the CPU.
+
+        Raises
+        ------
+        BundleError
+            When the weights cannot be read or do not fit the architecture.
+        """
+        from napari_wsss.models.registry import build_stage1
+
+        return _build(build_stage1, self.path, self.stage1, len(self.schema))
+
+    def build_stage2(self) -> nn.Module | None:
+        """Build the segmentation network like :meth:`build_stage1`; None for a bundle without one."""
+        from napari_wsss.models.registry import build_stage2
+
+        return None if self.stage2 is None else _build(build_stage2, self.path, self.stage2, len(self.schema))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the content of model.json."""
+        return {
+            "format_version": FORMAT_VERSION,
+            "name": self.name,
+            "description": self.description,
+            "licence": self.licence,
+            "training_data": self.training_data,
+            "schema": self.schema.to_dict(),
+            "mpp": self.mpp,
+            "tile": self.tile,
+            "stage1": _spec_to_dict(self.stage1),
+            "stage2": None if self.stage2 is None else _spec_to_dict(self.stage2),
+            "gate": {"thresholds": list(self.gate.thresholds), "mode": self.gate.mode},
+            "metrics": dict(self.metrics),
+            "provenance": dict(self.provenance),
+        }
+
+
+def list_bundles() -> list[str]:
+    """Return the names of the bundles that come with the package, sorted."""
+    return sorted(path.parent.name for path in EMBEDDED.glob(f"*/{MODEL_JSON}"))
+
+
+def load_bundle(bundle: str | Path, verify: bool = True) -> Bundle:
+    """Read a bundle.
+
+    Parameters
+    ----------
+    bundle : str or Path
+        Name of an embedded bundle (see :func:`list_bundles`) or a folder; a folder of that name wins only
+        when it is written as a path (with a separator) or no embedded bundle has the name.
+    verify : bool, optional
+        Also compare the weights with their recorded digests (reads the files once).
+
+    Returns
+    -------
+    Bundle
+        Its networks are built only when asked for.
+
+    Raises
+    ------
+    BundleError
+        When anything about the folder is wrong: one sentence naming the file.
+    """
+    folder = _find(bundle)
+    path = folder / MODEL_JSON
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise BundleError(f"{path}: the file is missing, so {folder} is no model bundle.") from error
+    except OSError as error:
+        raise BundleError(f"{path}: cannot be read ({error.strerror}).") from error
+    except ValueError as error:
+        raise BundleError(
+            f"{path}: not valid JSON ({error}); restore the file or make the bundle again."
+        ) from error
+    loaded = _parse(data, folder, path)
+    if verify:
+        loaded.verify()
+    return loaded
+
+
+def save_bundle(
+    directory: str | Path,
+    *,
+    name: str,
+    schema: ClassSchema,
+    mpp: float,
+    tile: int,
+    stage1: nn.Module,
+    stage2: nn.Module | None = None,
+    description: str = "",
+    licence: str = "",
+    training_data: str = "",
+    gate: Gate | None = None,
+    metrics: Mapping[str, Any] | None = None,
+    provenance: Mapping[str, Any] | None = None,
+    dtype: str = "float32",
+    overwrite: bool = False,
+) -> Bundle:
+    """Write a bundle; the folder appears complete or not at all.
+
+    Parameters
+    ----------
+    directory : str or Path
+        Folder to make.
+    name, schema, mpp, tile, description, licence, training_data, gate, metrics, provenance
+        As in :class:`Bundle`; mappings must be JSON-ready.
+    stage1, stage2 : nn.Module
+        Networks of :mod:`napari_wsss.models.registry` (their ``architecture`` and ``arguments`` are
+        recorded).
+    dtype : {"float32", "float16"}, optional
+        Storage of convolution weights; vectors (batch norm, biases) stay float32.
+    overwrite : bool, optional
+        Replace an existing bundle.
+
+    Returns
+    -------
+    Bundle
+        As :func:`load_bundle` reads it back.
+
+    Raises
+    ------
+    BundleError
+        When the folder exists, cannot be written, or the networks do not fit the schema.
+    """
+    from napari_wsss.models.bundle_writer import write_bundle
+
+    folder = Path(directory)
+    write_bundle(
+        folder,
+        {"stage1": stage1, "stage2": stage2},
+        lambda specs: Bundle(
+            folder,
+            name,
+            description,
+            licence,
+            training_data,
+            schema,
+            float(mpp),
+            int(tile),
+            specs["stage1"],
+            specs.get("stage2"),
+            gate or Gate(),
+            metrics or {},
+            provenance or {},
+        ),
+        num_classes=len(schema),
+        dtype=dtype,
+        overwrite=overwrite,
+    )
+    return load_bundle(folder)
+
+
+def sha256_of(path: Path) -> str:
+    """Return the digest of a file as 64 hex digits."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _spec_to_dict(spec: NetworkSpec) -> dict[str, Any]:
+    return {
+        "architecture": spec.architecture,
+        "arguments": dict(spec.arguments),
+        "file": spec.file,
+        "sha256": spec.sha256,
+        "dtype": spec.dtype,
+    }
+
+
+def _find(bundle: str | Path) -> Path:
+    text = str(bundle)
+    if text in list_bundles():
+        return EMBEDDED / text
+    folder = Path(bundle)
+    if folder.name == MODEL_JSON:
+        folder = folder.parent
+    if not folder.is_dir():
+        known = ", ".join(list_bundles()) or "none"
+        raise BundleError(
+            f"{bundle}: neither a bundle folder nor an embedded bundle (there are: {known}); "
+            "see `wsss-tile models`."
+        )
+    return folder
+
+
+def _check_digest(path: Path, expected: str) -> None:
+    try:
+        found = sha256_of(path)
+    except FileNotFoundError as error:
+        raise BundleError(
+            f"{path}: the weights file is missing; restore it or make the bundle again."
+        ) from error
+    except OSError as error:
+        raise BundleError(f"{path}: cannot be read ({error.strerror}).") from error
+    if found != expected:
+        raise BundleError(
+            f"{path}: the weights differ from the digest in model.json (sha256 {found[:12]}…, not "
+            f"{expected[:12]}…); copy the bundle again."
+        )
+
+
+def _parse(data: object, folder: Path, path: Path) -> Bundle:
+    """Turn the content of model.json into a Bundle; ``path`` is for messages."""
+    if not isinstance(data, dict):
+        raise BundleError(f"{path}: holds no JSON object; restore the file or make the bundle again.")
+    version = data.get("format_version")
+    if not isinstance(version, int) or isinstance(version, bool) or version < 1:
+        raise BundleError(f"{path}: has no format_version, so it is no model bundle of this program.")
+    if version > FORMAT_VERSION:
+        raise BundleError(
+            f"{path}: format version {version} is newer than this program reads ({FORMAT_VERSION}); "
+            "update napari-wsss."
+        )
+    try:
+        schema = ClassSchema.from_dict(data["schema"])
+        mpp, tile = float(data["mpp"]), data["tile"]
+        if not (math.isfinite(mpp) and 0.05 <= mpp <= 100):
+            raise DataError(f"mpp is {mpp}, not a plausible µm per pixel")
+        if not isinstance(tile, int) or isinstance(tile, bool) or not 16 <= tile <= 8192:
+            raise DataError(f"tile is {tile!r}, not a whole number of pixels from 16 to 8192")
+        stage2 = data.get("stage2")
+        return Bundle(
+            path=folder,
+            name=str(data.get("name") or folder.name),
+            description=str(data.get("description", "")),
+            licence=str(data.get("licence", "")),
+            training_data=str(data.get("training_data", "")),
+            schema=schema,
+            mpp=mpp,
+            tile=tile,
+            stage1=_parse_spec(data["stage1"], STAGE1_ARCHITECTURES, "stage1"),
+            stage2=None if stage2 is None else _parse_spec(stage2, STAGE2_ARCHITECTURES, "stage2"),
+            gate=_parse_gate(data.get("gate") or {}, len(schema)),
+            metrics=_mapping(data.get("metrics") or {}, "metrics"),
+            provenance=_mapping(data.get("provenance") or {}, "provenance"),
+        )
+    except KeyError as error:
+        raise BundleError(f"{path}: the entry {error} is missing; restore the file.") from error
+    except (DataError, TypeError, ValueError) as error:
+        raise BundleError(f"{path}: {str(error).rstrip('.')}; correct the file.") from error
+
+
+def _mapping(value: object, what: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise DataError(f"{what} is {type(value).__name__}, not a JSON object")
+    return value
+
+
+def _parse_spec(value: object, known: Mapping[str, str], stage: str) -> NetworkSpec:
+    spec = _mapping(value, stage)
+    architecture, file, digest = spec["architecture"], spec["file"], spec["sha256"]
+    if architecture not in known:
+        raise DataError(
+            f"{stage} has the unknown architecture {architecture!r} (known: {', '.join(sorted(known))})"
+        )
+    # A bundle must not point outside its own folder.
+    if not isinstance(file, str) or file != Path(file).name or not file.endswith(".safetensors"):
+        raise DataError(
+            f"{stage} names the weights file {file!r}; it must be a .safetensors file of the same folder"
+        )
+    if not isinstance(digest, str) or len(digest) != 64:
+        raise DataError(f"{stage} has no sha256 of 64 hex digits")
+    return NetworkSpec(
+        architecture,
+        _mapping(spec.get("arguments") or {}, f"{stage}.arguments"),
+        file,
+        digest.lower(),
+        str(spec.get("dtype", "float32")),
+    )
+
+
+def _parse_gate(value: object, num_classes: int) -> Gate:
+    gate = _mapping(value, "gate")
+    raw = gate.get("thresholds", [0.1])
+    numbers: Sequence[Any] = raw if isinstance(raw, list) else [raw]
+    thresholds = tuple(float(number) for number in numbers)
+    if len(thresholds) not in (1, num_classes) or not all(0 <= t < 1 for t in thresholds):
+        raise DataError(f"gate thresholds are {raw!r}; give one or {num_classes} numbers from 0 to below 1")
+    mode = gate.get("mode", "mask")
+    if mode not in ("mask", "reference"):
+        raise DataError(f"gate mode is {mode!r}; use 'mask' or 'reference'")
+    return Gate(thresholds, mode)
+
+
+def _build(builder: Any, folder: Path, spec: NetworkSpec, num_classes: int) -> nn.Module:
+    from napari_wsss.models.weights import fill, read_safetensors
+
+    try:
+        network: nn.Module = builder(spec.architecture, num_classes, **spec.arguments)
+    except (TypeError, ValueError) as error:
+        raise BundleError(f"{folder / MODEL_JSON}: {spec.architecture} cannot be built ({error}).") from error
+    path = folder / spec.file
+    fill(network, read_safetensors(path), path)
+    return network.eval()

@@ -1,0 +1,135 @@
+"""Writing a bundle: weights first, model.json with their digests, then one rename."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from napari_wsss.models.bundle import MODEL_JSON, Bundle, NetworkSpec, sha256_of
+from tiling.errors import BundleError
+
+__all__ = ["write_bundle"]
+
+_DTYPES = {"float32": torch.float32, "float16": torch.float16}
+
+
+def write_bundle(
+    folder: Path,
+    networks: Mapping[str, nn.Module | None],
+    make: Callable[[dict[str, NetworkSpec]], Bundle],
+    num_classes: int,
+    dtype: str,
+    overwrite: bool,
+) -> None:
+    """Write the weights of ``networks`` and the model.json of the bundle that ``make`` describes.
+
+    Parameters
+    ----------
+    folder : Path
+        Where the bundle goes.
+    networks : mapping
+        Stage name -> network, or None for a stage that is absent.
+    make : callable
+        Turns the specs of the written files into the bundle.
+    num_classes : int
+        Classes of the schema, which the networks must have.
+    dtype : str
+        ``float32`` or ``float16``.
+    overwrite : bool
+        Whether an existing bundle is replaced.
+
+    Raises
+    ------
+    BundleError
+        When the folder is taken or cannot be written, or a network does not fit.
+    """
+    if dtype not in _DTYPES:
+        raise BundleError(f"{folder}: weights cannot be stored as {dtype!r}; use float32 or float16.")
+    for stage, network in networks.items():
+        if network is not None and getattr(network, "num_classes", None) != num_classes:
+            raise BundleError(
+                f"{folder}: {stage} has {getattr(network, 'num_classes', 'no')} classes but the schema has "
+                f"{num_classes}."
+            )
+    if folder.exists():
+        if not overwrite:
+            raise BundleError(f"{folder}: exists already; choose another folder or allow it to be replaced.")
+        if not (folder / MODEL_JSON).is_file() and any(folder.iterdir()):
+            raise BundleError(f"{folder}: holds other files than a bundle; choose another folder.")
+    staging: Path | None = None
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        staging = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+        specs = {
+            stage: _write_network(staging / f"{stage}.safetensors", network, dtype)
+            for stage, network in networks.items()
+            if network is not None
+        }
+        text = json.dumps(make(specs).to_dict(), indent=2, ensure_ascii=False, allow_nan=False)
+        (staging / MODEL_JSON).write_text(text + "\n", encoding="utf-8")
+        for path in staging.iterdir():
+            _sync(path)
+        staging.chmod(0o755)
+        _swap(staging, folder)
+    except OSError as error:
+        raise BundleError(f"{folder}: cannot be written ({error.strerror or error}).") from error
+    except (TypeError, ValueError) as error:
+        raise BundleError(f"{folder}: the bundle's description is not JSON-ready ({error}).") from error
+    finally:
+        if staging is not None:
+            shutil.rmtree(staging, ignore_errors=True)
+
+
+def _write_network(path: Path, network: nn.Module, dtype: str) -> NetworkSpec:
+    state = {
+        key: _stored(value.detach().cpu(), _DTYPES[dtype]).contiguous()
+        for key, value in network.state_dict().items()
+    }
+    save_file(state, path)
+    config: Any = network
+    return NetworkSpec(
+        str(config.architecture),
+        dict(config.arguments),
+        path.name,
+        sha256_of(path),
+        dtype,
+    )
+
+
+def _stored(value: Tensor, dtype: torch.dtype) -> Tensor:
+    """Halve kernels only: batch-norm variances can lie outside half precision, and vectors weigh little."""
+    if not value.is_floating_point():
+        return value
+    if dtype == torch.float16 and value.ndim > 1 and bool(value.abs().max() < 6e4):
+        return value.to(torch.float16)
+    return value.to(torch.float32)
+
+
+def _sync(path: Path) -> None:
+    with path.open("rb") as stream:
+        os.fsync(stream.fileno())
+
+
+def _swap(staging: Path, folder: Path) -> None:
+    """Rename ``staging`` to ``folder``; a former bundle is moved away first and deleted last."""
+    if not folder.exists():
+        staging.rename(folder)
+        return
+    former = Path(tempfile.mkdtemp(prefix=f".{folder.name}.old.", dir=folder.parent))
+    folder.rename(former / folder.name)
+    try:
+        staging.rename(folder)
+    except OSError:
+        (former / folder.name).rename(folder)
+        raise
+    finally:
+        shutil.rmtree(former, ignore_errors=True)

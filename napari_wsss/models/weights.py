@@ -1,0 +1,104 @@
+"""Putting named tensors into a network, with one clear sentence when they do not fit."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from tiling.errors import BundleError
+
+__all__ = ["fill", "read_safetensors", "read_torch_file"]
+
+
+def read_safetensors(path: Path) -> dict[str, Tensor]:
+    """Read a weights file onto the CPU.
+
+    Raises
+    ------
+    BundleError
+        When the file is missing, cut short or no safetensors file.
+    """
+    try:
+        return load_file(path)
+    except FileNotFoundError as error:
+        raise BundleError(
+            f"{path}: the weights file is missing; restore it or make the bundle again."
+        ) from error
+    except (OSError, SafetensorError) as error:
+        raise BundleError(
+            f"{path}: cannot be read as safetensors ({error}); copy the bundle again."
+        ) from error
+
+
+def read_torch_file(path: Path) -> dict[str, Any]:
+    """Read a ``.pth`` or ``.pth.tar`` file onto the CPU without running anything it may contain.
+
+    Returns
+    -------
+    dict
+        Whatever mapping the file holds.
+
+    Raises
+    ------
+    BundleError
+        When the file is missing, damaged, holds something else, or would need to run code to be read.
+    """
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        raise BundleError(f"{path}: the weights file is missing.") from error
+    except pickle.UnpicklingError as error:
+        raise BundleError(
+            f"{path}: not a plain PyTorch weights file (it is damaged or holds Python objects, which are not "
+            "read for safety); save its state_dict alone."
+        ) from error
+    except Exception as error:  # torch raises a dozen kinds for damaged files
+        raise BundleError(f"{path}: cannot be read as a PyTorch file ({type(error).__name__}).") from error
+    if not isinstance(content, dict):
+        raise BundleError(f"{path}: holds a {type(content).__name__}, not named weights.")
+    return content
+
+
+def fill(network: nn.Module, state: Mapping[str, Tensor], path: Path) -> None:
+    """Load ``state`` into ``network``; floating tensors of any precision become the network's own.
+
+    Parameters
+    ----------
+    network : nn.Module
+        Changed in place.
+    state : mapping of str to Tensor
+        Exactly the network's keys; ``num_batches_tracked`` counters may be absent.
+    path : Path
+        Where the tensors come from, for the message.
+
+    Raises
+    ------
+    BundleError
+        When a tensor is missing, superfluous or of another shape.
+    """
+    own = network.state_dict()
+    # The counters play no part in inference; files older than PyTorch 0.4.1 do not have them.
+    missing = [k for k in own if k not in state and not k.endswith("num_batches_tracked")]
+    extra = [k for k in state if k not in own]
+    shapes = [k for k in own if k in state and own[k].shape != state[k].shape]
+    problems = []
+    if missing:
+        problems.append(f"{len(missing)} tensors are missing (such as {missing[0]})")
+    if extra:
+        problems.append(f"{len(extra)} are unknown (such as {extra[0]})")
+    if shapes:
+        key = shapes[0]
+        problems.append(
+            f"{len(shapes)} have another shape (such as {key}: {tuple(state[key].shape)}, "
+            f"not {tuple(own[key].shape)})"
+        )
+    if problems:
+        raise BundleError(f"{path}: the weights do not fit {type(network).__name__}: {', '.join(problems)}.")
+    network.load_state_dict(dict(state), strict=False)
