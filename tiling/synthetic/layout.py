@@ -23,10 +23,13 @@ class Pieces:
     ----------
     centres, axes : (n, 2) float64
         Centre and half axes (x, y) of each piece.
+    extent : tuple of float
+        Width and height of the slide.
     """
 
     centres: NDArray[np.float64]
     axes: NDArray[np.float64]
+    extent: tuple[float, float]
 
     @classmethod
     def of_slide(cls, seed: int, width: float, height: float) -> Pieces:
@@ -37,7 +40,7 @@ class Pieces:
         size = np.array([width / columns, height / lines])
         u = np.stack([uniforms(seed, 10 + k, ix, iy).astype(np.float64) for k in range(4)], axis=1)
         centres = (np.stack([ix, iy], axis=1) + 0.5 + 0.08 * (u[:, :2] - 0.5)) * size
-        return cls(centres, (0.41 + 0.05 * u[:, 2:]) * size)
+        return cls(centres, (0.385 + 0.045 * u[:, 2:]) * size, (width, height))
 
     def inside(self, seed: int, xs: NDArray[np.float64], ys: NDArray[np.float64]) -> Float:
         """Return roughly the distance to the nearest tissue edge in µm, positive inside; (len(ys), len(xs))."""
@@ -51,7 +54,11 @@ class Pieces:
             dx, dy = (xs - cx) / ax, (ys - cy) / ay
             radius = (np.abs(dx)[None, :] ** 2.6 + np.abs(dy)[:, None] ** 2.6) ** (1 / 2.6)
             np.maximum(best, ((1 - radius) * min(ax, ay)).astype(np.float32), out=best)
+        # The glass goes on around the tissue.
+        width, height = self.extent
+        border = np.minimum(np.minimum(xs, width - xs)[None, :], np.minimum(ys, height - ys)[:, None])
         scale = float(self.axes.min())
+        np.minimum(best, 1.5 * border - 0.08 * scale, out=best, casting="same_kind")
         octaves = (
             (0.45 * scale, 0.10 * scale),
             (0.16 * scale, 0.045 * scale),
@@ -123,6 +130,7 @@ class Layout:
     fibre_angle : direction of the fibres of both sheets, radians (2, h, w)
     sheet : share of the second sheet, 0 to 1
     density : slow variation, mean 0, standard deviation 1
+    vessel : distance to the wall of the nearest blood vessel, µm, negative inside
     """
 
     regions: Regions
@@ -136,6 +144,7 @@ class Layout:
     fibre_angle: Float
     sheet: Float
     density: Float
+    vessel: Float
 
 
 def _glands(
@@ -166,9 +175,29 @@ def _glands(
             first = np.where(nearer, distance, first)
             angle = np.where(nearer, np.arctan2(dy, dx), angle)
             lumen = np.where(nearer, kind[j, i], lumen)
-    lumen = np.where(lumen < 0.42, 0, 0.14 + 0.42 * (lumen - 0.42)).astype(np.float32)
+    lumen = np.where(lumen < 0.36, 0, 0.10 + 0.50 * (lumen - 0.36)).astype(np.float32)
     edge = (second - first) * (0.5 * spacing)
     return (first * spacing).astype(np.float32), edge.astype(np.float32), angle.astype(np.float32), lumen
+
+
+def _vessels(seed: int, xs: NDArray[np.float64], ys: NDArray[np.float64]) -> Float:
+    """Return the vessel field of :class:`Layout`: uneven tubes, cut across, on every other place of a lattice."""
+    spacing = 130.0
+    wx = xs[None, :] + 5 * noise(seed, 70, 14, xs, ys)
+    wy = ys[:, None] + 5 * noise(seed, 71, 14, xs, ys)
+    ix = np.arange(np.floor(xs[0] / spacing) - 1, np.floor(xs[-1] / spacing) + 2).astype(np.int64)
+    iy = np.arange(np.floor(ys[0] / spacing) - 1, np.floor(ys[-1] / spacing) + 2).astype(np.int64)
+    best = np.full((len(ys), len(xs)), 1e3, np.float32)
+    places_x, places_y = (a.ravel() for a in np.meshgrid(ix, iy))
+    drawn = np.stack([uniforms(seed, 72 + k, places_x, places_y) for k in range(5)], axis=1).tolist()
+    for jx, jy, u in zip(places_x.tolist(), places_y.tolist(), drawn, strict=True):
+        if u[0] < 0.45:
+            continue
+        dx, dy = wx - (jx + u[1]) * spacing, wy - (jy + u[2]) * spacing
+        theta, radius, stretch = np.pi * u[3], 5 + 13 * u[4] ** 2, 1 + 1.2 * u[0]
+        a, b = dx * np.cos(theta) + dy * np.sin(theta), -dx * np.sin(theta) + dy * np.cos(theta)
+        np.minimum(best, (np.hypot(a / stretch, b) - radius).astype(np.float32), out=best)
+    return best
 
 
 def _fibres(
@@ -176,10 +205,10 @@ def _fibres(
 ) -> tuple[Float, Float, Float]:
     """Return along, across and fibre_angle of :class:`Layout`: straight bundles that are bent by smooth noise."""
     bend_x = (
-        55 * noise(seed, 50, 80, xs, ys) + 7 * noise(seed, 51, 22, xs, ys) + 2.0 * noise(seed, 52, 8, xs, ys)
+        40 * noise(seed, 50, 85, xs, ys) + 7 * noise(seed, 51, 22, xs, ys) + 2.0 * noise(seed, 52, 8, xs, ys)
     )
     bend_y = (
-        55 * noise(seed, 53, 80, xs, ys) + 7 * noise(seed, 54, 22, xs, ys) + 2.0 * noise(seed, 55, 8, xs, ys)
+        40 * noise(seed, 53, 85, xs, ys) + 7 * noise(seed, 54, 22, xs, ys) + 2.0 * noise(seed, 55, 8, xs, ys)
     )
     place_x, place_y = xs[None, :] + bend_x, ys[:, None] + bend_y
     turn = float(uniforms(seed, 56, np.array([0]), np.array([0]))[0]) * np.pi
@@ -202,8 +231,12 @@ def lay_out(
     """Compute the whole layout at the places ``ys`` × ``xs`` (µm, evenly spaced). See :func:`regions`."""
     found = regions(seed, size, pieces, xs, ys)
     centre, edge, angle, lumen = _glands(seed, xs, ys, 85.0)
-    septum = 3.2 + 3.0 * noise(seed, 60, 60, xs, ys)
+    septum = 2.4 + 2.6 * noise(seed, 60, 60, xs, ys)
     along, across, fibre_angle = _fibres(seed, found.tumour, xs, ys)
     sheet = np.clip(0.5 + 1.6 * noise(seed, 61, 55, xs, ys), 0, 1)
     density = noise(seed, 62, 40, xs, ys)
-    return Layout(found, centre, edge, angle, lumen, septum, along, across, fibre_angle, sheet, density)
+    vessel = np.maximum(_vessels(seed, xs, ys), 12 + 60 * found.tumour)
+    vessel = np.maximum(vessel, np.maximum(12 + 60 * found.lymphocytes, 12 + 60 * found.necrosis))
+    return Layout(
+        found, centre, edge, angle, lumen, septum, along, across, fibre_angle, sheet, density, vessel
+    )

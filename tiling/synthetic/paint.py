@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from scipy import ndimage
+
 from tiling.geometry import Box
 from tiling.synthetic.fields import Float, noise, smoothstep, uniforms, upsample
 from tiling.synthetic.layout import STEP, Layout, Pieces, label_fields, lay_out, regions
@@ -14,6 +16,9 @@ from tiling.synthetic.sprites import MARGIN_UM, Cast, Kind, cast
 from tiling.synthetic.stain import Stain
 
 __all__ = ["Scene", "paint", "paint_truth"]
+
+OPTICS_UM = 0.28
+"""Standard deviation of the blur of the optics, µm."""
 
 TUMOUR, STROMA, LYMPHOCYTES, NECROSIS = 1, 2, 3, 4
 
@@ -162,13 +167,16 @@ class _Painter:
             u = (self.grid.at_pixels(along) * np.float32(1 / mpp)).astype(np.int32) % table.shape[1]
             v = (self.grid.at_pixels(across) * np.float32(2 / mpp)).astype(np.int32) % table.shape[0]
             sheets.append(table[v, u])
-        return sheets[0] + (sheets[1] - sheets[0]) * self.grid.at_pixels(self.layout.sheet)
+        threads = sheets[0] + (sheets[1] - sheets[0]) * self.grid.at_pixels(self.layout.sheet)
+        # Loose tissue has more and wider clefts than dense collagen.
+        threads += 0.45 - 0.4 * self.grid.at_pixels(self.layout.density)
+        return smoothstep(threads, -2.0, 1.9)
 
     # -- cells ------------------------------------------------------------------------------------------------
 
     def tumour_cells(self, nuclei: Float, cells: Float) -> None:
         """Tumour nuclei: large, uneven, radial and crowded at the base of glands, everywhere in solid nests."""
-        points = self.points(100, 8.6, 0.85)
+        points = self.points(100, 8.2, 0.85)
         points = points.only(points.label == TUMOUR)
         edge, centre = self.read(self.layout.gland_edge, points), self.read(self.layout.gland_centre, points)
         lumen, septum = self.read(self.layout.lumen, points), self.read(self.layout.septum, points)
@@ -176,7 +184,10 @@ class _Painter:
         gland = lumen > 0
         room = edge - np.maximum(septum, 0) > 2.6
         apical = (relative - lumen) * (centre + edge)
-        keep = room & np.where(gland, apical > 7.5 + 3 * points.u[0], points.u[0] < 0.93)
+        depth = edge - np.maximum(septum, 0)
+        # In a gland nuclei line the base, and few lie near the lumen.
+        lining = np.where(depth < 12 + 6 * points.u[3], 1.0, 0.12)
+        keep = room & np.where(gland, (apical > 7) & (points.u[0] < lining), points.u[0] < 0.93)
         points, gland = points.only(keep), gland[keep]
         radial = self.read(self.layout.gland_angle, points)
         angle = np.where(gland, radial + 0.5 * (points.u[2] - 0.5), radial + np.pi * (points.u[2] - 0.5))
@@ -192,7 +203,7 @@ class _Painter:
             < np.minimum(self.read(self.layout.septum, points), 3) - 0.6
         )
         keep = ((points.label == STROMA) & (points.u[0] < crowd)) | ((points.label == TUMOUR) & strand)
-        points = points.only(keep)
+        points = points.only(keep & (self.read(self.layout.vessel, points) > 2))
         sheet = self.read(self.layout.sheet, points) > 0.5
         angles = self.read(self.layout.fibre_angle, points)
         angle = np.where(sheet, angles[1], angles[0])
@@ -202,13 +213,17 @@ class _Painter:
 
     def lymphocytes(self, nuclei: Float, cells: Float) -> None:
         """Lymphocytes: packed in their regions, a few strays elsewhere, more of them close by."""
-        points = self.points(140, 6.7, 0.7)
+        points = self.points(140, 6.4, 1.05)
         crowd = self.read(self.layout.regions.lymphocytes, points)
         dense = 0.86 + 0.07 * self.read(self.layout.density, points)
         stray = np.array([0, 0.006, 0.02, 0, 0.004])[points.label] + 0.22 * np.exp(
             7 * np.minimum(crowd, 0)
         ) * (points.label == STROMA)
-        keep = (points.label > 0) & (points.u[0] < np.where(points.label == LYMPHOCYTES, dense, stray))
+        keep = (
+            (points.label > 0)
+            & (self.read(self.layout.vessel, points) > 3)
+            & (points.u[0] < np.where(points.label == LYMPHOCYTES, dense, stray))
+        )
         points = points.only(keep)
         self.stamp(nuclei, self.cast.lymphocyte, points)
         self.stamp(cells, self.cast.cell, points.only(points.label == LYMPHOCYTES))
@@ -223,6 +238,23 @@ class _Painter:
         points = points.only((points.label == NECROSIS) & (points.u[0] < share))
         self.stamp(dust, self.cast.debris, points)
 
+    def red_cells(self, red: Float) -> None:
+        """Red blood cells: in vessels, some of which are empty."""
+        points = self.points(180, 5.2, 0.8)
+        filled = 0.35 + 0.35 * self.read(self.layout.density, points)
+        inside = self.read(self.layout.vessel, points) < -2.6
+        self.stamp(red, self.cast.red_cell, points.only(inside & (points.u[0] < filled)))
+
+    def endothelium(self, nuclei: Float) -> None:
+        """Flat nuclei in the walls of vessels, along the wall."""
+        points = self.points(190, 4.0, 0.9)
+        vessel = self.layout.vessel
+        ring = np.abs(self.read(vessel, points) - 1.2) < 1.6
+        points = points.only(ring & (points.u[0] < 0.16))
+        slope_y, slope_x = np.gradient(vessel)
+        angle = np.arctan2(self.read(slope_x, points), -self.read(slope_y, points))
+        self.stamp(nuclei, self.cast.spindle, points, angle)
+
     # -- the picture ------------------------------------------------------------------------------------------
 
     def stains(self) -> tuple[Float, Float]:
@@ -234,8 +266,18 @@ class _Painter:
         fibre = self.fibres()
         self.spindle_cells(nuclei)
         self.lymphocytes(nuclei, cells)
-        eosin = 0.10 + 0.62 * fibre + 0.03 * coarse
-        haematoxylin = 0.03 + 0.11 * fibre + 0.02 * coarse
+        eosin = 0.13 + 0.62 * fibre + 0.03 * coarse + 0.04 * cloud * fibre
+        haematoxylin = 0.02 + 0.12 * fibre + 0.02 * coarse
+        vessel = read(layout.vessel)
+        if float(vessel.min()) < 6:
+            self.red_cells(red := self.canvas())
+            self.endothelium(nuclei)
+            inside = smoothstep(vessel, 0.8, -0.8)
+            wall = np.exp(-np.square((vessel - 2.2) / 1.6))
+            eosin += 0.3 * wall
+            haematoxylin += 0.08 * wall
+            eosin += (0.04 + 1.0 * self.inner(red) - eosin) * inside
+            haematoxylin *= 1 - 0.95 * inside
         if TUMOUR in present:
             self.tumour_cells(nuclei, cells)
             cone = self.inner(cells)
@@ -244,7 +286,7 @@ class _Painter:
             body = 0.50 + 0.07 * coarse + 0.04 * fine + 0.05 * cloud - 0.14 * (cone - 0.6)
             nest = smoothstep(edge - np.maximum(read(layout.septum), 0), -0.8, 0.8)
             nest *= smoothstep(found_tumour := read(found.tumour), -0.02, 0.02)
-            haematoxylin += (0.85 * body - haematoxylin) * nest
+            haematoxylin += (0.70 * body - haematoxylin) * nest
             eosin += (0.95 * body + 0.03 - eosin) * nest
             hollow = smoothstep((lumen - relative) * (centre + edge) + 0.8 * coarse, -1.0, 1.0)
             hollow *= (lumen > 0.05) * (found_tumour > 0)
@@ -253,23 +295,28 @@ class _Painter:
         if LYMPHOCYTES in present:
             weight = smoothstep(read(found.lymphocytes), -0.03, 0.05)
             cone = self.inner(cells)
-            gap = smoothstep(cone + 0.06 * coarse, 0.42, 0.66)
+            gap = smoothstep(cone + 0.10 * coarse + 0.06 * cloud, 0.34, 0.76)
             haematoxylin += (0.05 + 0.22 * gap + 0.02 * coarse - haematoxylin) * weight
-            eosin += (0.10 + 0.30 * gap + 0.15 * fibre * (1 - gap) + 0.03 * fine - eosin) * weight
+            eosin += (0.15 + 0.27 * gap + 0.15 * fibre * (1 - gap) + 0.03 * fine - eosin) * weight
         if NECROSIS in present:
             dust, ghosts = self.canvas(), self.canvas()
             self.dead_cells(dust, ghosts)
             weight = smoothstep(read(found.necrosis), -0.03, 0.04)
             ghost = self.inner(ghosts)
-            eosin += (0.52 + 0.11 * cloud + 0.07 * coarse + 0.05 * fine + 0.35 * ghost - eosin) * weight
+            eosin += (0.50 + 0.08 * cloud + 0.09 * coarse + 0.06 * fine + 0.35 * ghost - eosin) * weight
             haematoxylin += (0.10 + 0.05 * cloud + 0.03 * coarse + 0.8 * ghost - haematoxylin) * weight
             np.maximum(nuclei, dust, out=nuclei)
         dark = self.inner(nuclei)
         cover = np.minimum(dark * 2.2, 1)
         haematoxylin += (dark * (1 + 0.05 * fine) + 0.1 - haematoxylin) * cover
         eosin += (0.42 - eosin) * (0.8 * cover)
-        tissue = smoothstep(read(found.tissue) + 0.5 * coarse, 0.0, 2.0)
-        return np.maximum(haematoxylin, 0.01) * tissue, np.maximum(eosin, 0.02) * tissue
+        inward = read(found.tissue)
+        eosin *= 1 + 0.25 * np.exp(np.minimum(-inward, 0) / 5)
+        tissue = smoothstep(inward + 0.5 * coarse, 0.0, 2.0)
+        stains = np.maximum(haematoxylin, 0.01) * tissue, np.maximum(eosin, 0.02) * tissue
+        # The optics: nothing is sharper than about half a micrometre.
+        blurred = [ndimage.gaussian_filter(s, OPTICS_UM / self.scene.mpp, truncate=3) for s in stains]
+        return blurred[0], blurred[1]
 
     def picture(self) -> NDArray[np.uint8]:
         """Return the block as (height, width, 3) uint8."""
@@ -298,4 +345,6 @@ def paint(scene: Scene, box: Box) -> NDArray[np.uint8]:
     -------
     (height, width, 3) uint8
     """
-    return _Painter(scene, box).picture()
+    rim = int(np.ceil(3 * OPTICS_UM / scene.mpp))
+    grown = Box(box.x - rim, box.y - rim, box.width + 2 * rim, box.height + 2 * rim)
+    return np.ascontiguousarray(_Painter(scene, grown).picture()[rim:-rim, rim:-rim])

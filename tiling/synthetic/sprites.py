@@ -50,8 +50,8 @@ class Cast:
     fine, coarse, cloud : (n, n) float32
         Periodic isotropic noise of mean 0 and standard deviation 1: grain of about 0.6, 1.6 and 6 µm.
     fibre : (n, n) float32
-        Periodic fibres along the second axis, 0 (cleft) to 1 (dense collagen); two pixels per pixel of the slide
-        across the fibres, one along.
+        Periodic fibres along the second axis, mean 0, standard deviation about 1; two pixels per pixel of the
+        slide across the fibres, one along.
     """
 
     tumour: Kind
@@ -195,13 +195,13 @@ def _texture(rng: np.random.Generator, side: int, sigma: tuple[float, float]) ->
 
 
 def _fibre(rng: np.random.Generator, mpp: float, side: int) -> Float:
-    """Draw wavy collagen: threads of two widths, cut by clefts."""
+    """Draw collagen: short threads of several widths."""
     across, along = 2 / mpp, 1 / mpp
-    threads = 0.6 * _texture(rng, side, (0.55 * across, 14 * along))
-    threads += 0.75 * _texture(rng, side, (1.6 * across, 26 * along))
-    threads += 0.25 * _texture(rng, side, (0.45 * across, 2.5 * along))
-    threads += 0.55 * _texture(rng, side, (6 * across, 30 * along))
-    return np.asarray(1 / (1 + np.exp(-(0.9 + 1.15 * threads))), np.float32)
+    threads = 0.55 * _texture(rng, side, (0.5 * across, 6 * along))
+    threads += 0.70 * _texture(rng, side, (1.4 * across, 11 * along))
+    threads += 0.30 * _texture(rng, side, (0.5 * across, 1.8 * along))
+    threads += 0.55 * _texture(rng, side, (4.5 * across, 16 * along))
+    return threads.astype(np.float32)
 
 
 @lru_cache(maxsize=4)
@@ -210,7 +210,7 @@ def cast(mpp: float) -> Cast:
     rng = np.random.default_rng(20220)
     side = 1024
     return Cast(
-        tumour=_nuclei(rng, mpp, 12, 28, (7.0, 12.5), (5.2, 8.2), 0.06, (0.75, 1.25), 0.22, 0.34, 0.8),
+        tumour=_nuclei(rng, mpp, 12, 32, (6.5, 13.0), (5.0, 8.8), 0.065, (0.7, 1.3), 0.26, 0.24, 0.9),
         spindle=_nuclei(rng, mpp, 24, 10, (8.0, 16.0), (1.9, 3.4), 0.05, (0.9, 1.4), 0.12, 0.1, 0.0),
         lymphocyte=_nuclei(rng, mpp, 1, 72, (5.2, 6.8), (5.0, 6.4), 0.045, (1.25, 1.8), 0.16, 0.12, 0.0),
         debris=_debris(rng, mpp, 64),

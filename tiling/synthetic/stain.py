@@ -31,8 +31,8 @@ class Stain:
     def of_seed(cls, seed: int) -> Stain:
         """Draw the stains of a laboratory: hue, strength and lamp vary from slide to slide."""
         rng = np.random.default_rng([seed & 0xFFFFFFFF, 77])
-        h = np.array([0.62, 0.74, 0.37]) + rng.normal(0, [0.035, 0.03, 0.035])
-        e = np.array([0.10, 0.86, 0.42]) + rng.normal(0, [0.025, 0.03, 0.045])
+        h = np.array([0.58, 0.79, 0.42]) + rng.normal(0, [0.035, 0.03, 0.035])
+        e = np.array([0.09, 0.88, 0.46]) + rng.normal(0, [0.025, 0.03, 0.045])
         h *= rng.uniform(0.88, 1.14)
         e *= rng.uniform(0.85, 1.18)
         light = np.clip(rng.normal([243, 243, 244], [1.5, 1.5, 1.5]), 238, 249)
