@@ -83,7 +83,7 @@ def prepare_output(out: Path) -> None:
     try:
         out.mkdir(parents=True, exist_ok=True)
         probe.touch()
-        probe.unlink()
+        probe.unlink(missing_ok=True)  # another shard may have been as quick
     except OSError as error:
         raise StoreError(
             f"Output folder {out} cannot be written to ({error.strerror or error}); choose another one."
