@@ -23,13 +23,19 @@ class Prediction:
         Class probabilities after the gate; blended by the engine.
     presence : (N, C) float32
         Stage-1 probability that the class is somewhere in the tile.
-    cams : (N, C, h, w) float32 in 0 … 1, or None
+    cams : (N, C, S, S) float32 in 0 … 1, or None
         Stage-1 class activation maps, when asked for.
+    confidence : (N,) float32, or None
+        Mean over the tile of the largest class probability: low where a human should look.
+    shares : (N, C) float32, or None
+        Mean over the tile of each class probability, to compare with ``presence``.
     """
 
     probabilities: NDArray[np.float32]
     presence: NDArray[np.float32]
     cams: NDArray[np.float32] | None = None
+    confidence: NDArray[np.float32] | None = None
+    shares: NDArray[np.float32] | None = None
 
 
 class Predictor(Protocol):
@@ -50,6 +56,14 @@ class Predictor(Protocol):
         """JSON-ready facts that decide the result (hashes, gate, precision): part of the store's receipt."""
         ...
 
-    def __call__(self, pixels: NDArray[np.uint8]) -> Prediction:
-        """Predict a batch of tiles, (N, T, T, 3) uint8 RGB."""
+    def __call__(self, pixels: NDArray[np.uint8], cam_side: int | None = None) -> Prediction:
+        """Predict a batch of tiles.
+
+        Parameters
+        ----------
+        pixels : (N, T, T, 3) uint8
+            RGB.
+        cam_side : int, optional
+            Side S of the CAMs wanted; None for none.
+        """
         ...

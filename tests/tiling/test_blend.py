@@ -1,0 +1,155 @@
+"""Blending: constants survive, order does not matter, the sweep equals a plain whole-canvas sum."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from tiling.blend import RowBlender, Strip, blend_window
+from tiling.geometry import Box
+from tiling.grid import MAX_OVERLAP, TileGrid
+
+
+grids = st.builds(
+    lambda w, h, tile, overlap: TileGrid.cover(Box(0, 0, w, h), 1, 1, tile, overlap),
+    st.integers(1, 120),
+    st.integers(1, 90),
+    st.integers(4, 32),
+    st.floats(0, MAX_OVERLAP),
+)
+
+
+def sweep(
+    grid: TileGrid, tiles: dict[tuple[int, int], NDArray[np.float32]], channels: int, batch: int
+) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.uint8]]:
+    """Blend with the RowBlender; returns sums, weights and labels over the canvas."""
+    sums = np.zeros((channels, grid.height, grid.width), np.float32)
+    weights = np.zeros((grid.height, grid.width), np.float32)
+    labels = np.zeros((grid.height, grid.width), np.uint8)
+    row = 0
+
+    def take(strip: Strip) -> None:
+        first, last = grid.finished_lines(row)
+        columns = slice(strip.x, strip.x + strip.weights.shape[1])
+        sums[:, first:last, columns] = strip.sums
+        weights[first:last, columns] = strip.weights
+        labels[first:last, columns] = strip.labels()
+
+    blender = RowBlender(grid, channels, take)
+    for row in range(grid.rows):
+        columns = [c for c in range(grid.columns) if (row, c) in tiles]
+        blender.begin_row(row)
+        for i in range(0, len(columns), batch):
+            some = tuple(columns[i : i + batch])
+            blender.add(some, np.stack([tiles[row, c] for c in some]))
+        blender.end_row()
+    return sums, weights, labels
+
+
+def plain(
+    grid: TileGrid, tiles: dict[tuple[int, int], NDArray[np.float32]], channels: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Add everything on one big canvas, in float64 and in any order."""
+    window = blend_window(grid.tile, grid.shared > 0).astype(np.float64)
+    shape = (grid.height + grid.tile, grid.padded_width + grid.tile)
+    sums, weights = np.zeros((channels, *shape)), np.zeros(shape)
+    for (row, column), value in tiles.items():
+        box = grid.tile_box(row, column)
+        area = (slice(box.y, box.bottom), slice(box.x, box.right))
+        sums[:, *area] += np.rint((value * window.astype(np.float32)).astype(np.float64))
+        weights[area] += window
+    return sums[:, : grid.height, : grid.width], weights[: grid.height, : grid.width]
+
+
+@given(grids, st.integers(0, 2**32 - 1), st.integers(1, 4), st.floats(0.1, 1))
+def test_sweep_equals_the_plain_sum_for_every_subset_of_tiles(
+    grid: TileGrid, seed: int, channels: int, share: float
+) -> None:
+    rng = np.random.default_rng(seed)
+    tiles = {
+        (r, c): rng.random((channels, grid.tile, grid.tile), np.float32)
+        for r in range(grid.rows)
+        for c in range(grid.columns)
+        if rng.random() < share
+    }
+    expected_sums, expected_weights = plain(grid, tiles, channels)
+    for batch in (1, 3, 100):
+        sums, weights, labels = sweep(grid, tiles, channels, batch)
+        # Exactly equal: the sums are whole numbers, whatever the order and the batch.
+        np.testing.assert_array_equal(sums, expected_sums)
+        np.testing.assert_array_equal(weights, expected_weights)
+        expected = np.where(expected_weights > 0, expected_sums.argmax(0) + 1, 0)
+        np.testing.assert_array_equal(labels, expected)
+
+
+@given(grids, st.lists(st.floats(0, 1, width=32), min_size=2, max_size=5))
+def test_constant_in_constant_out(grid: TileGrid, values: list[float]) -> None:
+    constant = np.array(values, np.float32)
+    constant = constant / max(float(constant.sum()), 1e-3)
+    tile = np.broadcast_to(constant[:, None, None], (len(values), grid.tile, grid.tile))
+    tiles = {(r, c): tile for r in range(grid.rows) for c in range(grid.columns)}
+    sums, weights, _ = sweep(grid, tiles, len(values), 4)
+    assert weights.min() > 0
+    means = Strip(0, sums, weights).means()
+    # The smallest weight is 2^12, so rounding to whole sums moves a mean by 2^-13 at the very most.
+    np.testing.assert_allclose(means, np.broadcast_to(constant[:, None, None], means.shape), atol=2**-13)
+
+
+@given(st.integers(4, 400), st.booleans())
+def test_window_weights_are_whole_and_positive(tile: int, overlap: bool) -> None:
+    window = blend_window(tile, overlap)
+    assert window.dtype == np.float32
+    assert (window == np.rint(window)).all()
+    assert window.min() >= 2**12
+    assert window.max() <= 2**20
+    np.testing.assert_array_equal(window, window.T)
+
+
+@pytest.mark.parametrize("tile", [5, 16, 32, 224])
+@pytest.mark.parametrize("overlap", [0.0, 0.25, 0.5, MAX_OVERLAP])
+def test_sums_stay_in_the_exact_range_of_float32(tile: int, overlap: float) -> None:
+    grid = TileGrid.cover(Box(0, 0, 4 * tile, 4 * tile), 1, 1, tile, overlap)
+    profile = np.zeros(grid.padded_width)
+    line = blend_window(tile, overlap > 0).max(0) / 2**20
+    for column in range(grid.columns):
+        profile[column * grid.stride : column * grid.stride + tile] += line
+    assert profile.max() ** 2 * 2**20 < 2**24
+
+
+def test_a_restored_carry_goes_on_as_if_nothing_had_happened() -> None:
+    grid = TileGrid.cover(Box(0, 0, 60, 50), 1, 1, 16, 0.5)
+    rng = np.random.default_rng(0)
+    values = rng.random((grid.rows, grid.columns, 2, 16, 16), np.float32)
+    seen: list[NDArray[np.float32]] = []
+    first = RowBlender(grid, 2, lambda strip: seen.append(strip.sums.copy()))
+    second: RowBlender | None = None
+    for row in range(grid.rows):
+        blender = second or first
+        blender.begin_row(row)
+        blender.add(tuple(range(grid.columns)), values[row])
+        blender.end_row()
+        if row == 2:
+            second = RowBlender(grid, 2, lambda strip: seen.append(strip.sums.copy()))
+            second.restore(first.carry.copy())
+    got, seen[:] = list(seen), []
+    whole = RowBlender(grid, 2, lambda strip: seen.append(strip.sums.copy()))
+    for row in range(grid.rows):
+        whole.begin_row(row)
+        whole.add(tuple(range(grid.columns)), values[row])
+        whole.end_row()
+    assert len(got) == len(seen)
+    for a, b in zip(got, seen, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_tiles_must_come_from_left_to_right() -> None:
+    grid = TileGrid.cover(Box(0, 0, 60, 16), 1, 1, 16, 0.5)
+    blender = RowBlender(grid, 1, lambda strip: None)
+    blender.begin_row(0)
+    one = np.ones((1, 1, 16, 16), np.float32)
+    blender.add((2,), one)
+    with pytest.raises(ValueError, match="tile to its right"):
+        blender.add((0,), one)

@@ -1,0 +1,198 @@
+"""Blending of overlapping tiles: exact weighted sums, one tile row at a time. Pure, no I/O.
+
+Every contribution ``weight × probability`` is rounded to a whole number and the weights are whole numbers too, so all
+sums stay below 2²⁴ where float32 counts exactly. Hence sums do not depend on the order of their terms: the bytes
+of a result are the same for every batch size, thread count and interruption.
+
+A row of tiles is swept from left to right. What leaves the sweep is final in its upper lines; its lower lines, which
+the next row overlaps, are *carried*. Only the carry has the width of the slide: memory does not know its height.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tiling.grid import TileGrid
+
+__all__ = ["PEAK_WEIGHT", "RowBlender", "Strip", "blend_window"]
+
+PEAK_WEIGHT = 2**20
+"""Weight at the centre of a tile. With the largest overlap the summed weights stay below 2²⁴."""
+
+_FLOOR = 1 / 16
+"""Smallest weight along one axis, relative to the peak: keeps lone corners of a tile well above rounding."""
+
+
+def blend_window(tile: int, overlap: bool) -> NDArray[np.float32]:
+    """Return the weights of one tile, whole numbers from 2¹² to 2²⁰.
+
+    Parameters
+    ----------
+    tile : int
+        Side of a tile in pixels.
+    overlap : bool
+        A Hann window (raised to a small floor) when tiles overlap, else constant weights.
+
+    Returns
+    -------
+    (tile, tile) float32
+    """
+    if not overlap:
+        return np.full((tile, tile), PEAK_WEIGHT, np.float32)
+    profile = np.sin(np.pi * (np.arange(tile) + 0.5) / tile) ** 2
+    profile = np.maximum(profile, _FLOOR)
+    window: NDArray[np.float32] = np.rint(np.outer(profile, profile) * PEAK_WEIGHT).astype(np.float32)
+    return window
+
+
+@dataclass(frozen=True)
+class Strip:
+    """Finished pixels of one tile row.
+
+    Attributes
+    ----------
+    x : int
+        Canvas column of the first pixel.
+    sums : (C, lines, width) float32
+        Weighted sums per class; their largest is positive wherever a tile contributed.
+    weights : (lines, width) float32
+        Summed weights, 0 where no tile contributed.
+    """
+
+    x: int
+    sums: NDArray[np.float32]
+    weights: NDArray[np.float32]
+
+    def labels(self) -> NDArray[np.uint8]:
+        """Return store labels (lines, width): the first class with the largest sum + 1; 0 where nothing is."""
+        best = self.sums[0].copy()
+        labels: NDArray[np.uint8] = (best > 0).astype(np.uint8)
+        for index in range(1, self.sums.shape[0]):
+            better = self.sums[index] > best
+            np.copyto(best, self.sums[index], where=better)
+            np.copyto(labels, np.uint8(index + 1), where=better)
+        return labels
+
+    def means(self) -> NDArray[np.float32]:
+        """Return blended values (C, lines, width): sums over weights, 0 where no tile contributed."""
+        return np.divide(self.sums, self.weights, out=np.zeros_like(self.sums), where=self.weights > 0)
+
+
+class RowBlender:
+    """Weighted sums of one tile row at a time, carried into the next.
+
+    Parameters
+    ----------
+    grid : TileGrid
+        Geometry; ``grid.tile`` is the side of the arrays given to :meth:`add`.
+    channels : int
+        Number of classes C.
+    emit : callable
+        Receives every finished :class:`Strip`, left to right, within :meth:`add` and :meth:`end_row`; columns
+        that no tile reached are not emitted.
+
+    Notes
+    -----
+    Memory: ``4 · (C + 1) · shared · padded_width`` bytes for the carry, plus one batch.
+    """
+
+    def __init__(self, grid: TileGrid, channels: int, emit: Callable[[Strip], None]) -> None:
+        self._grid = grid
+        self._channels = channels
+        self._emit = emit
+        self._window = blend_window(grid.tile, overlap=grid.shared > 0)
+        # The last channel holds the weights themselves.
+        self.carry = np.zeros((channels + 1, grid.shared, grid.padded_width), np.float32)
+        self._live = np.zeros(grid.padded_width, np.bool_)
+        self._open = np.zeros((channels + 1, grid.tile, grid.shared), np.float32)
+        self._open_columns = 0
+        self._frontier = 0
+        self._row = 0
+
+    def restore(self, carry: NDArray[np.float32]) -> None:
+        """Take over the carry of an interrupted run, shape (C + 1, shared, padded_width)."""
+        self.carry[...] = carry
+        self._live[...] = carry.any(axis=(0, 1))
+
+    def begin_row(self, row: int) -> None:
+        """Start a tile row; the carry must be that of the row before."""
+        self._row = row
+        self._frontier = 0
+        self._open_columns = 0
+
+    def add(self, columns: tuple[int, ...], values: NDArray[np.float32]) -> None:
+        """Add predicted tiles of the current row.
+
+        Parameters
+        ----------
+        columns : tuple of int
+            Tile columns, ascending, all to the right of those added before.
+        values : (N, C, tile, tile) float32 in 0 … 1
+        """
+        start = 0
+        for index in range(1, len(columns) + 1):
+            if index == len(columns) or columns[index] != columns[index - 1] + 1:
+                self._add_run(columns[start:index], values[start:index])
+                start = index
+
+    def end_row(self) -> None:
+        """Finish the row up to the right edge of the canvas."""
+        self._advance(self._grid.padded_width)
+
+    def _add_run(self, columns: tuple[int, ...], values: NDArray[np.float32]) -> None:
+        """Add neighbouring tiles: sum them in a small work area, close all columns no later tile can reach."""
+        grid = self._grid
+        x0 = columns[0] * grid.stride
+        if x0 < self._frontier:
+            raise ValueError(f"tile column {columns[0]} was added after a tile to its right")
+        self._advance(x0)
+        closed = len(columns) * grid.stride
+        work = np.zeros((self._channels + 1, grid.tile, closed + grid.shared), np.float32)
+        work[:, :, : self._open_columns] = self._open[:, :, : self._open_columns]
+        contribution = np.empty((self._channels, grid.tile, grid.tile), np.float32)
+        for index, value in enumerate(values):
+            x = index * grid.stride
+            np.multiply(value, self._window, out=contribution)
+            np.rint(contribution, out=contribution)
+            work[:-1, :, x : x + grid.tile] += contribution
+            work[-1, :, x : x + grid.tile] += self._window
+        self._open[...] = work[:, :, closed:]
+        self._open_columns = grid.shared
+        self._close(work[:, :, :closed])
+
+    def _advance(self, x: int) -> None:
+        """Move the frontier to column x through an area without tiles of this row."""
+        step = min(x - self._frontier, self._open_columns)
+        if step > 0:  # what earlier tiles of this row left open
+            self._close(self._open[:, :, :step].copy())
+            self._open_columns -= step
+            self._open[:, :, : self._open_columns] = self._open[:, :, step : step + self._open_columns].copy()
+        while self._frontier < x:  # only what the row above carried
+            live = np.flatnonzero(self._live[self._frontier : x])
+            if live.size == 0:
+                self._frontier = x
+                return
+            self._frontier += int(live[0])
+            width = min(x - self._frontier, self._grid.tile)
+            self._close(np.zeros((self._channels + 1, self._grid.tile, width), np.float32))
+
+    def _close(self, work: NDArray[np.float32]) -> None:
+        """Join the carry of the row above at the frontier, emit the final lines, carry the rest."""
+        grid = self._grid
+        x = self._frontier
+        columns = slice(x, x + work.shape[2])
+        if self._live[columns].any():
+            work[:, : grid.shared] += self.carry[:, :, columns]
+        first, last = grid.finished_lines(self._row)
+        rest = work[:, grid.stride :]
+        self.carry[:, :, columns] = rest
+        self._live[columns] = rest[-1].any(axis=0)
+        self._frontier = columns.stop
+        width = min(columns.stop, grid.width) - x
+        if width > 0:
+            done = work[:, : last - first, :width]
+            self._emit(Strip(x, done[:-1], done[-1]))

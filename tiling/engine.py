@@ -1,0 +1,371 @@
+"""The engine: a slide and a predictor in, a result store out, told as a stream of events.
+
+Reading threads run ahead, the caller's thread predicts and blends, one thread writes. Closing the generator at any
+moment leaves a store that the next run resumes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import time
+from collections.abc import Generator, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tiling.errors import StoreError, StoreMismatchError
+from tiling.events import Event, Finished, Planned, Progress, TilesDone
+from tiling.journal import Journal, RowRecord
+from tiling.lock import StoreLock
+from tiling.memory import estimate_memory
+from tiling.plan import RunOptions, RunPlan, TileBatch, make_plan
+from tiling.predictor import Predictor
+from tiling.reading import ReadAhead
+from tiling.receipt import content_digest, read_receipt, verify, versions, write_receipt
+from tiling.rows import RowAssembler, RowCommitter
+from tiling.slide import Slide
+from tiling.store import read_run
+from tiling.store_writer import StoreLayout, StoreWriter, create_store
+
+__all__ = ["run"]
+
+PROGRESS_SECONDS = 0.25
+"""Shortest time between two progress events."""
+
+
+def run(
+    slide: Slide,
+    predictor: Predictor,
+    out: Path,
+    options: RunOptions,
+    *,
+    name: str | None = None,
+    resume: bool = True,
+) -> Generator[Event]:
+    """Segment a slide into a store, as a generator of events.
+
+    Parameters
+    ----------
+    slide : Slide
+    predictor : Predictor
+        Called in the thread that iterates, with batches of one tile row.
+    out : Path
+        The store to write (``<slide_id>.zarr``).
+    options : RunOptions
+    name : str, optional
+        Slide id; the stem of ``out`` when absent.
+    resume : bool
+        Go on with an unfinished store, keep a finished one; else start over.
+
+    Yields
+    ------
+    Event
+        :class:`~tiling.events.Planned` first, :class:`~tiling.events.Finished` last.
+
+    Raises
+    ------
+    ResolutionError, RegionError
+        Before anything is written.
+    StoreLockedError
+        When another process writes the store.
+    StoreMismatchError
+        When the store was made from something else and ``resume`` is on.
+    SlideError, StoreError
+        In the middle; what is committed stays and can be resumed.
+    """
+    slide.require_mpp()
+    _make_parent(out)
+    with StoreLock(out):
+        job = _prepare(slide, predictor, out, options, name or out.stem, resume)
+        if isinstance(job, Finished):
+            yield job
+        else:
+            with closing(_stream(job)) as events:
+                yield from events
+
+
+@dataclass(frozen=True)
+class _Job:
+    """A run that has work to do: everything is decided, the store exists."""
+
+    slide: Slide
+    predictor: Predictor
+    out: Path
+    options: RunOptions
+    plan: RunPlan
+    layout: StoreLayout
+    description: dict[str, Any]
+    journal: Journal
+
+
+def _prepare(
+    slide: Slide, predictor: Predictor, out: Path, options: RunOptions, name: str, resume: bool
+) -> _Job | Finished:
+    """Decide between nothing to do, going on and starting; create the store when starting."""
+    earlier = read_run(out) if resume else None
+    plan = make_plan(slide, predictor, options)
+    layout = StoreLayout(
+        name=name,
+        schema=predictor.schema,
+        grid=plan.grid,
+        mpp=options.mpp,
+        slide_mpp=slide.require_mpp(),
+        probabilities=options.probabilities,
+        cam_grid=plan.cam_grid,
+    )
+    description = _describe(slide, predictor, options, layout)
+    journal = Journal(out / "journal")
+    job = _Job(slide, predictor, out, options, plan, layout, description, journal)
+    if earlier is not None:
+        _refuse_difference(out, earlier, description)
+        if read_receipt(out) is not None:
+            return _cached(out)
+    if earlier is None or not journal.read():
+        create_store(out, layout, description, plan.overview)
+    return job
+
+
+def _stream(job: _Job) -> Generator[Event]:
+    """Do the rows that are not committed yet, then write the receipt."""
+    started = time.perf_counter()
+    plan, grid, options = job.plan, job.plan.grid, job.options
+    records, carry = job.journal.resume()
+    writer = StoreWriter(job.out, job.layout)
+    assembler = RowAssembler(plan, job.layout)
+    counts = np.zeros(len(job.layout.schema) + 1, np.int64)
+    if records:
+        counts[:] = records[-1].counts
+        assembler.restore(carry)
+        last = {"cams": plan.cam_grid or grid}
+        lines = {
+            k: last.get(k.split("/")[0], grid).finished_lines(len(records) - 1)[1] for k in writer.images
+        }
+        writer.restore(carry, lines)
+    del carry
+    done = sum(record.tiles + record.read_errors for record in records)
+    yield _planned(job, records, done)
+
+    rows = range(len(records), grid.rows)
+    batches = (batch for row in rows for batch in plan.batches(row))
+    reader = ReadAhead(
+        job.slide, grid, options.mpp, batches, options.read_threads, options.read_errors == "fill"
+    )
+    committer = RowCommitter(plan, writer, job.journal, counts)
+    clock = _Clock(plan, started, done, len(records))
+    cam_side = plan.cam_grid.tile if plan.cam_grid else None
+    with reader, committer:
+        pixels = iter(reader)
+        for row in rows:
+            assembler.begin(row)
+            for batch in plan.batches(row):
+                tiles = next(pixels)
+                with clock.predicting():
+                    prediction = job.predictor(tiles.pixels, cam_side)
+                    assembler.add(batch, prediction, tiles.unreadable)
+                yield clock.tiles_done(batch)
+                if block := committer.poll():
+                    yield block
+                if progress := clock.progress(reader, committer):
+                    yield progress
+            with clock.predicting():
+                finished = assembler.finish()
+            if block := committer.submit(finished):
+                yield block
+            clock.rows_done = row + 1
+        if block := committer.wait():
+            yield block
+    yield clock.progress(reader, committer, always=True) or _unreachable()
+    yield _finish(job, writer, clock, reader, committer)
+
+
+@dataclass
+class _Clock:
+    """Counts tiles and measures the shares of time for progress events."""
+
+    plan: RunPlan
+    started: float
+    done: int
+    rows_done: int
+    predict_seconds: float = 0.0
+    _fresh: int = 0
+    _last: float = 0.0
+    _entered: float = 0.0
+
+    def predicting(self) -> _Clock:
+        return self
+
+    def __enter__(self) -> None:
+        self._entered = time.perf_counter()
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.predict_seconds += time.perf_counter() - self._entered
+
+    @property
+    def seconds(self) -> float:
+        return time.perf_counter() - self.started
+
+    def tiles_done(self, batch: TileBatch) -> TilesDone:
+        self.done += len(batch.columns)
+        self._fresh += len(batch.columns)
+        return TilesDone(batch.row, batch.columns, self.done, self.plan.tiles)
+
+    def progress(self, reader: ReadAhead, committer: RowCommitter, always: bool = False) -> Progress | None:
+        now = time.perf_counter()
+        if not always and now - self._last < PROGRESS_SECONDS:
+            return None
+        self._last = now
+        seconds = max(self.seconds, 1e-9)
+        return Progress(
+            tiles_done=self.done,
+            tiles=self.plan.tiles,
+            rows_done=self.rows_done,
+            rows=self.plan.grid.rows,
+            seconds=seconds,
+            tiles_per_second=self._fresh / seconds,
+            read_busy=min(1.0, reader.busy_seconds / reader.threads / seconds),
+            predict_busy=min(1.0, self.predict_seconds / seconds),
+            write_busy=min(1.0, committer.busy_seconds / seconds),
+        )
+
+
+def _planned(job: _Job, records: list[RowRecord], done: int) -> Planned:
+    plan, grid = job.plan, job.plan.grid
+    factor = grid.tile // plan.cam_grid.tile if plan.cam_grid else None
+    memory = estimate_memory(
+        grid,
+        len(job.layout.schema),
+        job.options.batch_size,
+        job.options.read_threads,
+        job.layout.probabilities,
+        factor,
+    )
+    return Planned(
+        store=job.out,
+        width=grid.width,
+        height=grid.height,
+        mpp=job.options.mpp,
+        tiles=plan.tiles,
+        tiles_done=done,
+        rows=grid.rows,
+        rows_done=len(records),
+        memory_bytes=memory.total,
+    )
+
+
+def _finish(
+    job: _Job, writer: StoreWriter, clock: _Clock, reader: ReadAhead, committer: RowCommitter
+) -> Finished:
+    """Write the areas and the receipt; only then is the store complete."""
+    records = job.journal.read()
+    pixel_mm2 = (job.options.mpp / 1000) ** 2
+    counts = committer.counts.tolist()
+    areas = {
+        name: round(count * pixel_mm2, 6)
+        for name, count in zip(job.layout.schema.names, counts[1:], strict=True)
+    }
+    errors = sum(record.read_errors for record in records)
+    warnings = list(job.slide.warnings)
+    if errors:
+        warnings.append(f"{errors} tiles could not be read and were left blank")
+    tiles = sum(record.tiles for record in records)
+    try:
+        writer.set_areas(areas)
+        receipt = {
+            **job.description,
+            "status": "done" if job.plan.tiles else "empty",
+            "counters": {
+                "tiles": tiles,
+                "tiles_in_grid": job.plan.grid.rows * job.plan.grid.columns,
+                "read_errors": errors,
+                "pixels_per_label": counts,
+            },
+            "areas_mm2": areas,
+            "warnings": warnings,
+            "versions": versions(),
+            "timings": {
+                "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+                "seconds_last_run": round(clock.seconds, 3),
+                "seconds_rows": round(sum(record.seconds for record in records), 3),
+                "seconds_reading": round(reader.busy_seconds, 3),
+                "seconds_predicting": round(clock.predict_seconds, 3),
+                "seconds_writing": round(committer.busy_seconds, 3),
+            },
+            "content_digest": content_digest(job.out),
+        }
+        write_receipt(job.out, receipt)
+        job.journal.remove()
+    except OSError as error:
+        raise StoreError(
+            f"{job.out} cannot be completed: {error.strerror or error}; mend it and run again to resume."
+        ) from error
+    return Finished(job.out, "done" if job.plan.tiles else "empty", tiles, clock.seconds, areas)
+
+
+def _cached(out: Path) -> Finished:
+    """Trust a finished store only after checking it."""
+    checked = verify(out)
+    if not checked.ok:
+        raise StoreError(checked.problem)
+    receipt = read_receipt(out) or {}
+    Journal(out / "journal").remove()
+    return Finished(
+        out,
+        "empty" if receipt["status"] == "empty" else "cached",
+        receipt["counters"]["tiles"],
+        0.0,
+        dict(receipt["areas_mm2"]),
+    )
+
+
+def _describe(slide: Slide, predictor: Predictor, options: RunOptions, layout: StoreLayout) -> dict[str, Any]:
+    """Collect what decides the result: equal descriptions mean equal stores."""
+    assert slide.resolution is not None
+    grid = dataclasses.asdict(layout.grid)
+    return {
+        "name": layout.name,
+        "slide": slide.identity,
+        "resolution": dataclasses.asdict(slide.resolution),
+        "mpp": options.mpp,
+        "model": predictor.identity,
+        "schema": layout.schema.to_dict(),
+        "parameters": options.deciding(),
+        "grid": {**grid, "origin": list(layout.grid.origin)},
+        "cam_tile": layout.cam_grid.tile if layout.cam_grid else None,
+        "notice": "Research use only, not for diagnosis.",
+    }
+
+
+def _refuse_difference(out: Path, earlier: dict[str, Any], now: dict[str, Any]) -> None:
+    """Raise when an existing store was made from something else."""
+    differences = list(_differences("", earlier, now))
+    if differences:
+        shown = "; ".join(differences[:6]) + ("; …" if len(differences) > 6 else "")
+        raise StoreMismatchError(
+            f"{out} was made differently ({shown}); run with --restart to replace it or choose another --out."
+        )
+
+
+def _differences(path: str, old: Any, new: Any) -> Iterator[str]:
+    """Yield ``key: old → new`` for every leaf that differs."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        for key in sorted(old.keys() | new.keys()):
+            yield from _differences(f"{path}.{key}" if path else key, old.get(key), new.get(key))
+    elif old != new and not (isinstance(new, tuple | list) and list(old or ()) == list(new)):
+        yield f"{path}: {old} → {new}"
+
+
+def _make_parent(out: Path) -> None:
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StoreError(
+            f"{out.parent} cannot be created: {error.strerror or error}; choose another --out."
+        ) from error
+
+
+def _unreachable() -> Progress:
+    raise AssertionError("progress(always=True) always answers")

@@ -1,0 +1,79 @@
+"""How much memory a run needs: a formula of the slide's width, the tile and the batch, not of its height."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tiling.grid import TileGrid
+from tiling.plan import OVERVIEW_SIDE
+from tiling.reading import LOOKAHEAD_PER_THREAD
+
+__all__ = ["MemoryEstimate", "estimate_memory"]
+
+
+@dataclass(frozen=True)
+class MemoryEstimate:
+    """Bytes that a run needs above the loaded program and network weights.
+
+    Attributes
+    ----------
+    terms : tuple of (str, int)
+        What each part is for, with its formula in words, and its bytes.
+    """
+
+    terms: tuple[tuple[str, int], ...]
+
+    @property
+    def total(self) -> int:
+        """Sum of all parts in bytes."""
+        return sum(value for _, value in self.terms)
+
+
+def estimate_memory(
+    grid: TileGrid,
+    classes: int,
+    batch_size: int,
+    read_threads: int,
+    probabilities: bool = False,
+    cam_factor: int | None = None,
+) -> MemoryEstimate:
+    """Apply the memory formula.
+
+    Parameters
+    ----------
+    grid : TileGrid
+    classes : int
+        Number of classes C.
+    batch_size, read_threads : int
+    probabilities : bool
+        Whether blended probabilities are kept.
+    cam_factor : int, optional
+        Canvas pixels per CAM pixel, when CAMs are kept.
+
+    Returns
+    -------
+    MemoryEstimate
+        Network activations are not in it: they depend on the network and the batch only.
+    """
+    width, tile, stride, shared = grid.padded_width, grid.tile, grid.stride, grid.shared
+    planes = 1 + (classes if probabilities else 0)
+    in_flight = LOOKAHEAD_PER_THREAD * read_threads + 2
+    strip = batch_size * stride + shared
+    terms = [
+        # One carry in use, one being written to the journal.
+        ("carry: 2 · 4 B · (classes + 1) · overlap lines · width", 2 * 4 * (classes + 1) * shared * width),
+        # A row being filled and one being written, with masks; pyramid lines that fill no chunk yet (all levels: 2 ×).
+        ("lines: 1 B · (5 · stride + 4 · stride per pyramid) · width", (5 + 4 * planes) * stride * width),
+        ("pixels: 3 B · (read-ahead + 2) · batch · tile²", 2 * 3 * in_flight * batch_size * tile * tile),
+        (
+            "prediction: 4 B · batch · (3 · classes + 3) · tile²",
+            4 * batch_size * (3 * classes + 3) * tile * tile,
+        ),
+        ("blending: 4 B · 2 · (classes + 1) · tile · batch strip", 4 * 2 * (classes + 1) * tile * strip),
+        ("overview and tissue mask: constant", OVERVIEW_SIDE * OVERVIEW_SIDE * 40),
+    ]
+    if cam_factor:
+        carry = 2 * 4 * (classes + 1) * shared * width // cam_factor**2
+        lines = 6 * classes * stride * width // cam_factor**2
+        terms.append(("CAMs: carry and lines / factor²", carry + lines))
+    return MemoryEstimate(tuple(terms))

@@ -1,0 +1,212 @@
+"""The plan of a run: which tiles, in which order, from which pixels. Made before anything is written."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from tiling.errors import RegionError
+from tiling.geometry import Box
+from tiling.grid import TileGrid, select_tiles
+from tiling.predictor import Predictor
+from tiling.slide import Slide
+from tiling.tissue import TissueParameters, tissue_mask
+
+__all__ = ["OVERVIEW_SIDE", "RunOptions", "RunPlan", "TileBatch", "make_plan"]
+
+OVERVIEW_SIDE = 2048
+"""Longest side of the overview picture in pixels: constant, so that memory does not grow with the slide."""
+
+_CAM_FACTOR = 8
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """What a run is asked to do, apart from the slide and the model.
+
+    Attributes
+    ----------
+    mpp : float
+        µm per canvas pixel.
+    overlap : float
+        Shared fraction of neighbouring tiles.
+    tissue : TissueParameters or None
+        How tissue is found; None runs everywhere.
+    region : Box or None
+        Level-0 pixels to which the run is confined.
+    batch_size : int
+        Tiles per prediction.
+    read_threads : int
+        Threads that read and decode.
+    probabilities, cams : bool
+        Whether blended probabilities and stage-1 CAMs are kept.
+    read_errors : {"fail", "fill"}
+        Whether an unreadable tile ends the run or stays blank and flagged.
+    """
+
+    mpp: float
+    overlap: float = 0.25
+    tissue: TissueParameters | None = field(default_factory=TissueParameters)
+    region: Box | None = None
+    batch_size: int = 16
+    read_threads: int = 2
+    probabilities: bool = False
+    cams: bool = False
+    read_errors: Literal["fail", "fill"] = "fail"
+
+    def deciding(self) -> dict[str, Any]:
+        """Return the JSON-ready part that decides the result; threads and batches do not."""
+        everything = dataclasses.asdict(self)
+        return {k: v for k, v in everything.items() if k not in ("batch_size", "read_threads")}
+
+
+@dataclass(frozen=True)
+class TileBatch:
+    """Tiles of one row that are read, predicted and blended together.
+
+    Attributes
+    ----------
+    row : int
+    columns : tuple of int
+        Ascending tile columns.
+    """
+
+    row: int
+    columns: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class RunPlan:
+    """Everything that is known before the first tile.
+
+    Attributes
+    ----------
+    grid : TileGrid
+    active : (rows, columns) bool
+        Tiles to predict.
+    mask : (h, w) bool
+        Tissue over the whole canvas at the overview's resolution.
+    region : Box
+        Canvas pixels to which labels are confined.
+    overview : (h, w, 3) uint8
+        Picture of the scanned area.
+    batch_size : int
+    cam_grid : TileGrid or None
+        Geometry of the CAM images, when CAMs are kept.
+    """
+
+    grid: TileGrid
+    active: NDArray[np.bool_]
+    mask: NDArray[np.bool_]
+    region: Box
+    overview: NDArray[np.uint8]
+    batch_size: int
+    cam_grid: TileGrid | None
+
+    @property
+    def tiles(self) -> int:
+        """Number of tiles to predict."""
+        return int(self.active.sum())
+
+    def batches(self, row: int) -> list[TileBatch]:
+        """Return the batches of a row, left to right; a batch never straddles rows."""
+        columns = np.flatnonzero(self.active[row]).tolist()
+        size = self.batch_size
+        return [TileBatch(row, tuple(columns[i : i + size])) for i in range(0, len(columns), size)]
+
+    def wanted(self, first: int, last: int) -> NDArray[np.bool_] | None:
+        """Return which pixels of canvas lines first … last may carry a label, (n, width); None for all."""
+        grid, region = self.grid, self.region
+        y0 = min(max(region.y, first), last)
+        y1 = max(min(region.bottom, last), y0)
+        height = self.mask.shape[0]
+        top, bottom = first * height / grid.height, last * height / grid.height
+        known = self.mask[math.floor(top) : math.ceil(bottom)]
+        whole = (region.x, y0, region.width, y1 - y0) == (0, first, grid.width, last - first)
+        if whole and known.all():
+            return None
+        lines = np.zeros((last - first, grid.width), np.bool_)
+        if known.any() and y1 > y0:
+            image = Image.fromarray(self.mask.view(np.uint8) * np.uint8(255))
+            smooth = image.resize(
+                (grid.width, last - first),
+                resample=Image.Resampling.BILINEAR,
+                box=(0, top, self.mask.shape[1], bottom),
+            )
+            part = (slice(y0 - first, y1 - first), slice(region.x, region.right))
+            lines[part] = np.asarray(smooth)[part] > 127
+        return lines
+
+
+def make_plan(slide: Slide, predictor: Predictor, options: RunOptions) -> RunPlan:
+    """Plan a run: geometry, overview, tissue, tiles.
+
+    Raises
+    ------
+    ResolutionError
+        When the slide has no µm per pixel.
+    RegionError
+        When the region lies outside the scanned area, or the overlap is out of range.
+    """
+    slide_mpp = slide.require_mpp()
+    grid = TileGrid.cover(slide.bounds, slide_mpp, options.mpp, predictor.tile, options.overlap)
+    region = Box(0, 0, grid.width, grid.height)
+    if options.region is not None:
+        region = grid.canvas_box(options.region)
+        if region.is_empty:
+            raise RegionError(
+                f"The region {_show(options.region)} lies outside the scanned area of {slide.path}, "
+                f"{_show(slide.bounds)} in level-0 pixels; choose one inside."
+            )
+    overview = slide.thumbnail(OVERVIEW_SIDE)
+    if options.tissue is None:
+        mask = np.ones(overview.shape[:2], np.bool_)
+    else:
+        overview_mpp = grid.height * options.mpp / overview.shape[0]
+        mask = tissue_mask(overview, overview_mpp, options.tissue)
+    active = select_tiles(grid, mask) & _touching(grid, region)
+    return RunPlan(
+        grid=grid,
+        active=active,
+        mask=mask,
+        region=region,
+        overview=overview,
+        batch_size=options.batch_size,
+        cam_grid=_cam_grid(grid) if options.cams else None,
+    )
+
+
+def _touching(grid: TileGrid, region: Box) -> NDArray[np.bool_]:
+    """Return (rows, columns): tiles that share a pixel with the region."""
+
+    def along(count: int, first: int, last: int) -> NDArray[np.bool_]:
+        start = np.arange(count) * grid.stride
+        return (start < last) & (start + grid.tile > first)
+
+    rows = along(grid.rows, region.y, region.bottom)
+    columns = along(grid.columns, region.x, region.right)
+    return np.asarray(rows[:, None] & columns[None, :])
+
+
+def _cam_grid(grid: TileGrid) -> TileGrid:
+    """Return the grid of CAM images: coarser by the largest factor ≤ 8 that divides tile and stride."""
+    common = math.gcd(grid.tile, grid.stride)
+    factor = max(f for f in range(1, _CAM_FACTOR + 1) if common % f == 0)
+    return TileGrid(
+        width=-(-grid.width // factor),
+        height=-(-grid.height // factor),
+        tile=grid.tile // factor,
+        stride=grid.stride // factor,
+        scale=grid.scale * factor,
+        origin=grid.origin,
+    )
+
+
+def _show(box: Box) -> str:
+    return f"{box.x},{box.y},{box.width},{box.height}"

@@ -1,0 +1,151 @@
+"""Pyramids that grow line by line: each line of every level is written once, in whole chunks.
+
+Level *k* + 1 is made from pairs of lines of level *k* as soon as they are there, so a pyramid of any height needs
+memory for one row of chunks only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import zarr
+from numpy.typing import NDArray
+
+__all__ = ["LinePyramid", "halve_labels", "halve_mean", "level_shapes"]
+
+Halve = Callable[[NDArray[np.uint8]], NDArray[np.uint8]]
+
+
+def level_shapes(height: int, width: int, smallest: int = 512) -> tuple[tuple[int, int], ...]:
+    """Return (height, width) of every level: halved, rounded up, until both sides are ≤ ``smallest``."""
+    shapes = [(height, width)]
+    while max(shapes[-1]) > smallest:
+        h, w = shapes[-1]
+        shapes.append((-(-h // 2), -(-w // 2)))
+    return tuple(shapes)
+
+
+def _quads(lines: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], ...]:
+    """Split an image into the four pixels of each 2 × 2 cell; an odd edge is repeated."""
+    height, width = lines.shape
+    if height % 2 or width % 2:
+        lines = np.pad(lines, ((0, height % 2), (0, width % 2)), mode="edge")
+    return lines[::2, ::2], lines[::2, 1::2], lines[1::2, ::2], lines[1::2, 1::2]
+
+
+def halve_labels(lines: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Halve a label image by the most frequent label of each 2 × 2 cell; never invents a label.
+
+    Parameters
+    ----------
+    lines : (h, w) uint8
+
+    Returns
+    -------
+    (ceil(h / 2), ceil(w / 2)) uint8
+        Ties go to the pair that comes first in reading order.
+    """
+    a, b, c, d = _quads(lines)
+    result = a.copy()
+    # a wins unless it stands alone and two of the others agree.
+    alone = (a != b) & (a != c) & (a != d)
+    np.copyto(result, b, where=alone & ((b == c) | (b == d)))
+    np.copyto(result, c, where=alone & (b != c) & (b != d) & (c == d))
+    return result
+
+
+def halve_mean(lines: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Halve an intensity image by the rounded mean of each 2 × 2 cell, (h, w) uint8."""
+    total = np.full(tuple(-(-n // 2) for n in lines.shape), 2, np.uint16)
+    for part in _quads(lines):
+        total += part
+    return (total >> 2).astype(np.uint8)
+
+
+class LinePyramid:
+    """Appends lines to the finest level and keeps all coarser levels in step.
+
+    Parameters
+    ----------
+    arrays : sequence of zarr.Array
+        (height, width) uint8, finest first, each level half of the one before.
+    halve : callable
+        How two lines become one.
+    """
+
+    def __init__(self, arrays: Sequence[zarr.Array[Any]], halve: Halve) -> None:
+        self._levels = [_LevelBuffer(array) for array in arrays]
+        self._halve = halve
+
+    def append(self, lines: NDArray[np.uint8]) -> None:
+        """Append finished lines, (n, width) uint8."""
+        for index, level in enumerate(self._levels):
+            level.append(lines)
+            if index + 1 == len(self._levels):
+                return
+            pairs = level.take_pairs(lines)
+            if pairs is None:
+                return
+            lines = self._halve(pairs)
+
+    def pending(self) -> dict[str, NDArray[np.uint8]]:
+        """Return what is not yet in a chunk: enough to go on after a kill."""
+        state: dict[str, NDArray[np.uint8]] = {}
+        for index, level in enumerate(self._levels):
+            state[f"{index}.lines"] = level.lines()
+            state[f"{index}.odd"] = level.odd
+        return state
+
+    def restore(self, state: dict[str, NDArray[np.uint8]], finest_line: int) -> None:
+        """Go on from the state that :meth:`pending` gave when ``finest_line`` lines had been appended."""
+        line = finest_line
+        for index, level in enumerate(self._levels):
+            level.restore(line, state[f"{index}.lines"], state[f"{index}.odd"])
+            line = -(-line // 2) if line >= level.height else line // 2
+
+
+class _LevelBuffer:
+    """The lines of one level that do not fill a row of chunks yet."""
+
+    def __init__(self, array: zarr.Array[Any]) -> None:
+        self.array = array
+        self.height, width = array.shape
+        self._chunk = array.chunks[0]
+        self._buffer = np.zeros((self._chunk, width), np.uint8)
+        self._filled = 0
+        self._line = 0  # lines appended so far
+        self.odd = self._buffer[:0].copy()
+
+    def append(self, lines: NDArray[np.uint8]) -> None:
+        """Buffer lines; write every row of chunks that is complete (or the last of the image)."""
+        done = 0
+        while done < len(lines):
+            count = min(len(lines) - done, self._chunk - self._filled)
+            self._buffer[self._filled : self._filled + count] = lines[done : done + count]
+            self._filled += count
+            self._line += count
+            done += count
+            if self._filled == self._chunk or self._line == self.height:
+                first = self._line - self._filled
+                self.array[first : self._line] = self._buffer[: self._filled]
+                self._filled = 0
+
+    def take_pairs(self, lines: NDArray[np.uint8]) -> NDArray[np.uint8] | None:
+        """Return the lines that form whole pairs now; the last line of the image forms one by itself."""
+        joined = np.concatenate([self.odd, lines]) if len(self.odd) else lines
+        even = len(joined) if self._line == self.height else len(joined) - len(joined) % 2
+        self.odd = joined[even:].copy()
+        return joined[:even] if even else None
+
+    def lines(self) -> NDArray[np.uint8]:
+        """Return the buffered lines (n, width)."""
+        return self._buffer[: self._filled]
+
+    def restore(self, line: int, lines: NDArray[np.uint8], odd: NDArray[np.uint8]) -> None:
+        """Set the state of an earlier buffer."""
+        self._line = line
+        self._filled = len(lines)
+        self._buffer[: self._filled] = lines
+        self.odd = odd.copy()

@@ -1,0 +1,278 @@
+"""Finished tile rows on their way to disk: blended sums become labels, tables and pyramids, then one journal line.
+
+:class:`RowAssembler` works in the predicting thread and only fills arrays. :class:`RowCommitter` owns the one
+writing thread; it takes a whole row at a time and makes it durable.
+"""
+
+from __future__ import annotations
+
+import errno
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tiling.blend import RowBlender, Strip
+from tiling.errors import StoreError
+from tiling.events import BlockWritten
+from tiling.geometry import Box
+from tiling.grid import TileGrid
+from tiling.journal import Journal, RowRecord
+from tiling.plan import RunPlan, TileBatch
+from tiling.predictor import Prediction
+from tiling.store import FLAG_EMPTY, FLAG_PREDICTED, FLAG_READ_ERROR
+from tiling.store_writer import StoreLayout, StoreWriter
+
+__all__ = ["FinishedRow", "RowAssembler", "RowCommitter"]
+
+
+@dataclass(frozen=True)
+class FinishedRow:
+    """All that one tile row made final.
+
+    Attributes
+    ----------
+    row : int
+    first : int
+        First canvas line.
+    lines : dict
+        Image name → finished lines (n, width) uint8; ``"labels"`` before the tissue mask is applied.
+    table : dict
+        Tile table columns, ``grid.columns`` entries each.
+    carry : dict
+        State that the next row starts from.
+    tiles, read_errors : int
+    seconds : float
+    """
+
+    row: int
+    first: int
+    lines: dict[str, NDArray[np.uint8]]
+    table: dict[str, NDArray[Any]]
+    carry: dict[str, NDArray[Any]]
+    tiles: int
+    read_errors: int
+    seconds: float
+
+
+@dataclass
+class _Open:
+    """The row being assembled."""
+
+    row: int
+    started: float
+    lines: dict[str, NDArray[np.uint8]]
+    table: dict[str, NDArray[Any]]
+    tiles: int = 0
+    read_errors: int = 0
+
+
+class RowAssembler:
+    """Blends the predictions of one row after the other.
+
+    Parameters
+    ----------
+    plan : RunPlan
+    layout : StoreLayout
+    """
+
+    def __init__(self, plan: RunPlan, layout: StoreLayout) -> None:
+        self._plan = plan
+        self._layout = layout
+        classes = len(layout.schema)
+        self._blender = RowBlender(plan.grid, classes, self._take_strip)
+        self._cams = RowBlender(plan.cam_grid, classes, self._take_cams) if plan.cam_grid else None
+        self._abbreviations = [c.abbreviation for c in layout.schema.classes]
+        self._now: _Open | None = None
+
+    def restore(self, carry: dict[str, NDArray[Any]]) -> None:
+        """Take over the carry of the last committed row."""
+        self._blender.restore(carry["blend"])
+        if self._cams is not None:
+            self._cams.restore(carry["cams"])
+
+    def begin(self, row: int) -> None:
+        """Start a row."""
+        plan, columns = self._plan, self._plan.grid.columns
+        classes = len(self._layout.schema)
+        lines = {"labels": _blank(plan.grid, row)}
+        for kind, grid in (("probabilities", plan.grid), ("cams", plan.cam_grid)):
+            if grid is not None and (kind == "cams" or self._layout.probabilities):
+                lines |= {f"{kind}/{name}": _blank(grid, row) for name in self._abbreviations}
+        table: dict[str, NDArray[Any]] = {
+            "flags": np.full(columns, FLAG_EMPTY, np.uint8),
+            "confidence": np.full(columns, np.nan, np.float32),
+            "presence": np.full((columns, classes), np.nan, np.float32),
+            "shares": np.full((columns, classes), np.nan, np.float32),
+        }
+        self._now = _Open(row, time.perf_counter(), lines, table)
+        self._blender.begin_row(row)
+        if self._cams is not None:
+            self._cams.begin_row(row)
+
+    def add(self, batch: TileBatch, prediction: Prediction, unreadable: tuple[int, ...] = ()) -> None:
+        """Add a predicted batch; unreadable tiles are flagged and contribute nothing."""
+        now = self._require()
+        columns = batch.columns
+        good = [i for i, column in enumerate(columns) if column not in unreadable]
+        kept = tuple(columns[i] for i in good)
+        probabilities = prediction.probabilities
+        everything = len(good) == len(columns)
+        self._blender.add(kept, probabilities if everything else probabilities[good])
+        if self._cams is not None:
+            if prediction.cams is None:
+                raise ValueError("the predictor gave no CAMs although they were asked for")
+            self._cams.add(kept, prediction.cams if everything else prediction.cams[good])
+        at = list(kept)
+        now.table["flags"][at] = FLAG_PREDICTED
+        now.table["flags"][list(unreadable)] = FLAG_EMPTY | FLAG_READ_ERROR
+        now.table["presence"][at] = prediction.presence[good]
+        if prediction.confidence is not None:
+            now.table["confidence"][at] = prediction.confidence[good]
+        if prediction.shares is not None:
+            now.table["shares"][at] = prediction.shares[good]
+        now.tiles += len(kept)
+        now.read_errors += len(unreadable)
+
+    def finish(self) -> FinishedRow:
+        """End the row; what is returned is independent of later rows."""
+        now = self._require()
+        self._blender.end_row()
+        # The blender goes on with its carry while this one is being written.
+        carry = {"blend": self._blender.carry.copy()}
+        if self._cams is not None:
+            self._cams.end_row()
+            carry["cams"] = self._cams.carry.copy()
+        self._now = None
+        return FinishedRow(
+            row=now.row,
+            first=self._plan.grid.finished_lines(now.row)[0],
+            lines=now.lines,
+            table=now.table,
+            carry=carry,
+            tiles=now.tiles,
+            read_errors=now.read_errors,
+            seconds=time.perf_counter() - now.started,
+        )
+
+    def _require(self) -> _Open:
+        if self._now is None:
+            raise ValueError("begin() a row first")
+        return self._now
+
+    def _take_strip(self, strip: Strip) -> None:
+        now = self._require()
+        labels = strip.labels()
+        columns = slice(strip.x, strip.x + labels.shape[1])
+        now.lines["labels"][:, columns] = labels
+        if self._layout.probabilities:
+            self._take_values("probabilities", strip)
+
+    def _take_cams(self, strip: Strip) -> None:
+        self._take_values("cams", strip)
+
+    def _take_values(self, kind: str, strip: Strip) -> None:
+        now = self._require()
+        values = np.rint(np.clip(strip.means(), 0, 1) * 255).astype(np.uint8)
+        columns = slice(strip.x, strip.x + values.shape[2])
+        for name, value in zip(self._abbreviations, values, strict=True):
+            now.lines[f"{kind}/{name}"][:, columns] = value
+
+
+def _blank(grid: TileGrid, row: int) -> NDArray[np.uint8]:
+    first, last = grid.finished_lines(row)
+    return np.zeros((last - first, grid.width), np.uint8)
+
+
+@dataclass
+class RowCommitter:
+    """Writes finished rows in order, one at a time, in a thread of its own (a context manager).
+
+    Attributes
+    ----------
+    plan, writer, journal
+        Where rows come from and go to.
+    counts : (C + 1,) int64
+        Pixels per label over all committed rows.
+    busy_seconds : float
+        Time spent writing.
+    """
+
+    plan: RunPlan
+    writer: StoreWriter
+    journal: Journal
+    counts: NDArray[np.int64]
+    busy_seconds: float = 0.0
+    _pool: ThreadPoolExecutor = field(
+        default_factory=lambda: ThreadPoolExecutor(1, thread_name_prefix="wsss-write")
+    )
+    _pending: Future[BlockWritten] | None = None
+
+    def __enter__(self) -> RowCommitter:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        # A row that is being written is worth finishing: it need not be computed again.
+        self._pool.shutdown(wait=True)
+
+    def submit(self, row: FinishedRow) -> BlockWritten | None:
+        """Hand over a row; waits for the one before and returns its event.
+
+        At most one finished row is ever uncommitted, so a kill costs at most one finished row.
+        """
+        before = self.wait()
+        self._pending = self._pool.submit(self._commit, row)
+        return before
+
+    def poll(self) -> BlockWritten | None:
+        """Return the event of the pending row if it is committed by now."""
+        return self.wait() if self._pending is not None and self._pending.done() else None
+
+    def wait(self) -> BlockWritten | None:
+        """Wait for the pending row and return its event, None when there is none."""
+        if self._pending is None:
+            return None
+        event = self._pending.result()
+        self._pending = None
+        return event
+
+    def _commit(self, row: FinishedRow) -> BlockWritten:
+        started = time.perf_counter()
+        try:
+            return self._write(row)
+        except OSError as error:
+            folder = self.journal.folder.parent
+            if error.errno == errno.ENOSPC:
+                raise StoreError(
+                    f"The disk is full while writing {folder}; free some space and run again to resume."
+                ) from error
+            raise StoreError(
+                f"{folder} cannot be written any more: {error.strerror or error}; mend it and run again to resume."
+            ) from error
+        finally:
+            self.busy_seconds += time.perf_counter() - started
+
+    def _write(self, row: FinishedRow) -> BlockWritten:
+        labels = row.lines["labels"]
+        wanted = self.plan.wanted(row.first, row.first + len(labels))
+        if wanted is not None:
+            np.multiply(labels, wanted, out=labels)
+        filled = [int(np.count_nonzero(labels == value)) for value in range(1, len(self.counts))]
+        self.counts[1:] += filled
+        self.counts[0] += labels.size - sum(filled)
+        for name, lines in row.lines.items():
+            self.writer.images[name].append(lines)
+        self.writer.write_tiles(row.row, row.table)
+        record = RowRecord(
+            row=row.row,
+            tiles=row.tiles,
+            counts=tuple(self.counts.tolist()),
+            seconds=round(row.seconds, 4),
+            read_errors=row.read_errors,
+        )
+        self.journal.commit(record, {**row.carry, **self.writer.pending()})
+        box = Box(0, row.first, labels.shape[1], labels.shape[0])
+        return BlockWritten(row.row, box, labels, self.counts.copy())

@@ -1,0 +1,209 @@
+"""The result store of one slide: an OME-Zarr 0.5 image whose label pyramid is the segmentation. Reading side.
+
+Layout (``docs/formats.md``)::
+
+    <slide_id>.zarr/
+      0, 1, …                     carrier image: RGB overview of the scanned area, (c, y, x) uint8
+      labels/tissue/0, 1, …       store labels, (y, x) uint8, as many levels as the carrier
+      probabilities/<ABBR>/0, 1…  blended class probability × 255, when asked for
+      cams/<ABBR>/0, 1…           stage-1 CAM × 255 at a coarser scale, when asked for
+      tiles/                      one entry per tile: x, y, flags, presence, shares, confidence
+      run.json                    what the run was asked to do
+      journal/                    only while the run is not finished
+      receipt.json                written last
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import zarr
+from numpy.typing import NDArray
+
+from tiling import ngff
+from tiling.classes import ClassSchema
+from tiling.errors import StoreError
+from tiling.files import read_json
+from tiling.grid import TileGrid
+from tiling.receipt import RECEIPT, read_receipt
+
+__all__ = [
+    "FLAG_EMPTY",
+    "FLAG_PREDICTED",
+    "FLAG_READ_ERROR",
+    "RUN",
+    "Store",
+    "is_store",
+    "open_store",
+    "read_run",
+]
+
+RUN = "run.json"
+FLAG_EMPTY = 1
+"""Tile flag: no tissue (or outside the region), never predicted."""
+FLAG_PREDICTED = 2
+"""Tile flag: predicted."""
+FLAG_READ_ERROR = 4
+"""Tile flag: its pixels could not be read; it was left blank because the run was told to."""
+
+
+def is_store(path: str | Path) -> bool:
+    """Tell whether a folder is one of our result stores, complete or not; reads nothing of its content."""
+    path = Path(path)
+    return (path / RUN).is_file() and (path / "zarr.json").is_file()
+
+
+def read_run(path: Path) -> dict[str, Any] | None:
+    """Return what the run of a store was asked to do, or None when there is no store.
+
+    Raises
+    ------
+    StoreError
+        When the file is damaged.
+    """
+    file = path / RUN
+    if not file.exists():
+        return None
+    try:
+        return dict(read_json(file))
+    except (ValueError, TypeError, OSError) as error:
+        raise StoreError(f"{file} is damaged ({error}); run again with --restart.") from error
+
+
+class Store:
+    """A result store, open for reading.
+
+    Attributes
+    ----------
+    path : Path
+    run : dict
+        What the run was asked to do (``run.json``).
+    schema : ClassSchema
+    grid : TileGrid
+    mpp : float
+        µm per label pixel.
+    slide_mpp : float
+        µm per level-0 pixel of the slide.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        run = read_run(self.path)
+        if run is None:
+            raise StoreError(
+                f"{self.path} is not a result store of napari-wsss; give a <slide_id>.zarr folder."
+            )
+        try:
+            self.run = run
+            self.schema = ClassSchema.from_dict(run["schema"])
+            grid = run["grid"]
+            self.grid = TileGrid(**{**grid, "origin": tuple(grid["origin"])})
+            self.mpp = float(run["mpp"])
+            self.slide_mpp = float(run["resolution"]["mpp"])
+        except (KeyError, TypeError) as error:
+            raise StoreError(f"{self.path / RUN} lacks {error}; run again with --restart.") from error
+        self._root: zarr.Group | None = None
+
+    @property
+    def root(self) -> zarr.Group:
+        """The zarr group.
+
+        Raises
+        ------
+        StoreError
+            When the store was deleted or never finished being created.
+        """
+        if self._root is None:
+            try:
+                self._root = zarr.open_group(self.path, mode="r")
+            except (OSError, ValueError, KeyError) as error:
+                raise StoreError(f"{self.path} cannot be opened ({error}); run the slide again.") from error
+        return self._root
+
+    @property
+    def name(self) -> str:
+        """The slide id."""
+        return str(self.run["name"])
+
+    @property
+    def origin(self) -> tuple[int, int]:
+        """Level-0 x, y of the corner of label pixel (0, 0)."""
+        return self.grid.origin
+
+    @property
+    def scale(self) -> float:
+        """Level-0 pixels per label pixel."""
+        return self.grid.scale
+
+    @property
+    def translation(self) -> tuple[float, float]:
+        """µm (y, x) of the centre of label pixel (0, 0), where the centre of level-0 pixel (0, 0) is at 0, 0."""
+        return ngff.label_translation(self.origin, self.slide_mpp, self.mpp)
+
+    def labels(self, name: str = "tissue") -> list[zarr.Array[Any]]:
+        """Return the label pyramid, finest first, (y, x) uint8."""
+        return self._pyramid(f"labels/{name}")
+
+    @property
+    def overview(self) -> list[zarr.Array[Any]]:
+        """The carrier image, finest first, (3, y, x) uint8."""
+        return self._pyramid("")
+
+    def class_images(self, kind: str) -> dict[str, list[zarr.Array[Any]]]:
+        """Return pyramids per class name; ``kind`` is ``"probabilities"`` or ``"cams"``; empty when not kept."""
+        if kind not in self.root:
+            return {}
+        return {c.name: self._pyramid(f"{kind}/{c.abbreviation}") for c in self.schema.classes}
+
+    @property
+    def cam_factor(self) -> float:
+        """Label pixels per CAM pixel; 1 when no CAMs were kept."""
+        return self.grid.tile / int(self.run.get("cam_tile") or self.grid.tile)
+
+    def tiles(self) -> dict[str, NDArray[Any]]:
+        """Return the tile table: x, y, flags, confidence (N,), presence and shares (N, C)."""
+        group = self.root["tiles"]
+        assert isinstance(group, zarr.Group)
+        return {name: np.asarray(array[...]) for name, array in group.arrays()}
+
+    @property
+    def receipt(self) -> dict[str, Any] | None:
+        """The receipt, or None while the store is incomplete."""
+        return read_receipt(self.path)
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether a receipt is there; ``tiling.receipt.verify`` checks that it is true."""
+        return (self.path / RECEIPT).exists()
+
+    @property
+    def areas(self) -> dict[str, float]:
+        """Class name → mm²; empty while the store is incomplete."""
+        receipt = self.receipt
+        return {} if receipt is None else dict(receipt["areas_mm2"])
+
+    def _pyramid(self, name: str) -> list[zarr.Array[Any]]:
+        prefix = f"{name}/" if name else ""
+        levels: list[zarr.Array[Any]] = []
+        while f"{prefix}{len(levels)}" in self.root:
+            array = self.root[f"{prefix}{len(levels)}"]
+            assert isinstance(array, zarr.Array)
+            levels.append(array)
+        if not levels:
+            raise StoreError(
+                f"{self.path} holds no {name or 'overview'}; run the slide again with --restart."
+            )
+        return levels
+
+
+def open_store(path: str | Path) -> Store:
+    """Open a result store for reading.
+
+    Raises
+    ------
+    StoreError
+        When the folder is not a store of ours or is damaged.
+    """
+    return Store(path)

@@ -1,0 +1,309 @@
+"""The writing side of a result store: its shape, its creation, and rows appended to it."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import zarr
+from numpy.typing import NDArray
+
+from tiling import ngff
+from tiling.classes import ClassSchema
+from tiling.errors import StoreError
+from tiling.files import write_json_atomic
+from tiling.grid import TileGrid
+from tiling.pyramid import LinePyramid, halve_labels, halve_mean, level_shapes
+from tiling.store import FLAG_EMPTY, FLAG_PREDICTED, FLAG_READ_ERROR, RUN
+
+__all__ = ["StoreLayout", "StoreWriter", "clear_store", "create_store"]
+
+_CHUNK_LINES = 128
+_CHUNK_COLUMNS = 1024
+
+
+@dataclass(frozen=True)
+class StoreLayout:
+    """Everything that decides the shape of a store.
+
+    Attributes
+    ----------
+    name : str
+        Slide id, shown as the image's name.
+    schema : ClassSchema
+    grid : TileGrid
+    mpp, slide_mpp : float
+        µm per canvas pixel and per level-0 pixel.
+    probabilities : bool
+        Whether class probabilities are kept.
+    cam_grid : TileGrid or None
+        Geometry of the CAM images, when CAMs are kept.
+    """
+
+    name: str
+    schema: ClassSchema
+    grid: TileGrid
+    mpp: float
+    slide_mpp: float
+    probabilities: bool = False
+    cam_grid: TileGrid | None = None
+
+    @property
+    def translation(self) -> tuple[float, float]:
+        """µm (y, x) of the centre of the first canvas pixel in the slide's frame."""
+        return ngff.label_translation(self.grid.origin, self.slide_mpp, self.mpp)
+
+
+def _create_pyramid(
+    group: zarr.Group, shapes: Sequence[tuple[int, int]], chunk: tuple[int, int]
+) -> list[zarr.Array[Any]]:
+    return [
+        group.create_array(
+            name=str(level),
+            shape=shape,
+            dtype="uint8",
+            chunks=(min(chunk[0], shape[0]), min(chunk[1], shape[1])),
+            fill_value=0,
+            dimension_names=("y", "x"),
+            config={"write_empty_chunks": False},
+        )
+        for level, shape in enumerate(shapes)
+    ]
+
+
+def _chunk(grid: TileGrid) -> tuple[int, int]:
+    """Return chunk lines and columns: whole tile rows, so that a finished row is a finished row of chunks."""
+    return grid.stride * -(-_CHUNK_LINES // grid.stride), _CHUNK_COLUMNS
+
+
+def create_store(
+    path: Path, layout: StoreLayout, run: Mapping[str, Any], overview: NDArray[np.uint8]
+) -> None:
+    """Create an empty store; what an earlier run left at ``path`` is deleted if it is a store.
+
+    Parameters
+    ----------
+    path : Path
+    layout : StoreLayout
+    run : mapping
+        JSON-ready description of the run, kept as ``run.json``.
+    overview : (h, w, 3) uint8
+        Picture of the scanned area.
+
+    Raises
+    ------
+    StoreError
+        When ``path`` holds something that is not a store, or cannot be written.
+    """
+    try:
+        clear_store(path)
+        path.mkdir(parents=True)
+        # From here on the folder is known as a store, whatever happens to the process.
+        write_json_atomic(path / RUN, dict(run))
+        _write_content(path, layout, overview)
+    except OSError as error:
+        raise StoreError(
+            f"{path} cannot be written: {error.strerror or error}; choose another --out."
+        ) from error
+
+
+def clear_store(path: Path) -> None:
+    """Delete a store; refuse to delete anything else.
+
+    Raises
+    ------
+    StoreError
+        When the path exists and is neither empty nor a store.
+    """
+    if not path.exists():
+        return
+    if not path.is_dir() or (not (path / RUN).exists() and any(path.iterdir())):
+        raise StoreError(
+            f"{path} exists and is not a result store of ours; move it away or choose another --out."
+        )
+    # run.json goes last: killed half-way, the rest is still known as ours.
+    for child in path.iterdir():
+        if child.is_dir():
+            shutil.rmtree(child)
+        elif child.name != RUN:
+            child.unlink()
+    (path / RUN).unlink(missing_ok=True)
+    path.rmdir()
+
+
+def _write_content(path: Path, layout: StoreLayout, overview: NDArray[np.uint8]) -> None:
+    """Write all groups, empty label arrays and the finished overview."""
+    grid = layout.grid
+    shapes = level_shapes(grid.height, grid.width)
+    root = zarr.create_group(path, zarr_format=3, overwrite=False)
+    coarse = (grid.height * layout.mpp / overview.shape[0], grid.width * layout.mpp / overview.shape[1])
+    shift = tuple(t + (c - layout.mpp) / 2 for t, c in zip(layout.translation, coarse, strict=True))
+    root.attrs.update(ngff.image_attributes(layout.name, len(shapes), coarse, (shift[0], shift[1]), rgb=True))
+    _write_overview(root, overview, len(shapes))
+
+    labels = root.create_group("labels")
+    labels.attrs.update(ngff.labels_group_attributes(["tissue"]))
+    tissue = labels.create_group("tissue")
+    tissue.attrs.update(
+        ngff.label_attributes("tissue", layout.schema, len(shapes), layout.mpp, layout.translation)
+    )
+    _create_pyramid(tissue, shapes, _chunk(grid))
+
+    if layout.probabilities:
+        _create_class_images(root, "probabilities", layout, grid, layout.mpp)
+    if layout.cam_grid is not None:
+        _create_class_images(
+            root, "cams", layout, layout.cam_grid, layout.mpp * grid.tile / layout.cam_grid.tile
+        )
+    _create_tiles(root, layout)
+
+
+def _write_overview(root: zarr.Group, overview: NDArray[np.uint8], levels: int) -> None:
+    channels = np.moveaxis(overview, -1, 0)
+    for level in range(levels):
+        array = root.create_array(
+            name=str(level),
+            shape=channels.shape,
+            dtype="uint8",
+            chunks=(3, min(512, channels.shape[1]), min(512, channels.shape[2])),
+            dimension_names=("c", "y", "x"),
+        )
+        array[...] = channels
+        channels = np.stack([halve_mean(channel) for channel in channels])
+
+
+def _create_class_images(
+    root: zarr.Group, name: str, layout: StoreLayout, grid: TileGrid, mpp: float
+) -> None:
+    """Create one plain (y, x) pyramid per class: viewers slice those without loading other classes."""
+    shapes = level_shapes(grid.height, grid.width)
+    shift = tuple(t + (mpp - layout.mpp) / 2 for t in layout.translation)
+    parent = root.create_group(name)
+    for tissue in layout.schema.classes:
+        group = parent.create_group(tissue.abbreviation)
+        group.attrs.update(
+            ngff.image_attributes(
+                f"{name} {tissue.name}", len(shapes), (mpp, mpp), (shift[0], shift[1]), rgb=False
+            )
+        )
+        group.attrs["value_scale"] = 1 / 255
+        _create_pyramid(group, shapes, _chunk(grid))
+
+
+def _create_tiles(root: zarr.Group, layout: StoreLayout) -> None:
+    """Create the tile table; a chunk is one tile row, so each row is written once and whole."""
+    grid, classes = layout.grid, len(layout.schema)
+    count = grid.rows * grid.columns
+    row = np.repeat(np.arange(grid.rows), grid.columns)
+    column = np.tile(np.arange(grid.columns), grid.rows)
+    group = root.create_group("tiles")
+    group.attrs.update(
+        {
+            "columns": grid.columns,
+            "rows": grid.rows,
+            "tile": grid.tile,
+            "stride": grid.stride,
+            "classes": list(layout.schema.names),
+            "flags": {"empty": FLAG_EMPTY, "predicted": FLAG_PREDICTED, "read_error": FLAG_READ_ERROR},
+        }
+    )
+    for name, canvas, origin in (("x", column, grid.origin[0]), ("y", row, grid.origin[1])):
+        array = group.create_array(
+            name=name,
+            shape=(count,),
+            dtype="float64",
+            chunks=(min(count, 1 << 16),),
+            dimension_names=("tile",),
+        )
+        array[:] = origin + canvas * grid.stride * grid.scale
+    group.create_array(
+        name="flags",
+        shape=(count,),
+        dtype="uint8",
+        chunks=(grid.columns,),
+        fill_value=0,
+        dimension_names=("tile",),
+    )
+    group.create_array(
+        name="confidence",
+        shape=(count,),
+        dtype="float32",
+        chunks=(grid.columns,),
+        fill_value=np.nan,
+        dimension_names=("tile",),
+    )
+    for name in ("presence", "shares"):
+        group.create_array(
+            name=name,
+            shape=(count, classes),
+            dtype="float32",
+            chunks=(grid.columns, classes),
+            fill_value=np.nan,
+            dimension_names=("tile", "class"),
+        )
+
+
+class StoreWriter:
+    """Appends finished tile rows to a store that :func:`create_store` made.
+
+    Parameters
+    ----------
+    path : Path
+    layout : StoreLayout
+    """
+
+    def __init__(self, path: Path, layout: StoreLayout) -> None:
+        self._root = zarr.open_group(path, mode="r+")
+        self._layout = layout
+        self.images: dict[str, LinePyramid] = {"labels": self._open("labels/tissue", halve_labels)}
+        kinds = [("probabilities", layout.probabilities), ("cams", layout.cam_grid is not None)]
+        for kind, kept in kinds:
+            for tissue in layout.schema.classes if kept else ():
+                name = f"{kind}/{tissue.abbreviation}"
+                self.images[name] = self._open(name, halve_mean)
+
+    def _open(self, name: str, halve: Any) -> LinePyramid:
+        group = self._root[name]
+        assert isinstance(group, zarr.Group)
+        arrays = [group[str(level)] for level in range(len(list(group.array_keys())))]
+        return LinePyramid([a for a in arrays if isinstance(a, zarr.Array)], halve)
+
+    def write_tiles(self, row: int, table: Mapping[str, NDArray[Any]]) -> None:
+        """Write the tile table of one tile row; arrays of ``grid.columns`` entries."""
+        columns = self._layout.grid.columns
+        group = self._root["tiles"]
+        assert isinstance(group, zarr.Group)
+        for name, values in table.items():
+            array = group[name]
+            assert isinstance(array, zarr.Array)
+            array[row * columns : (row + 1) * columns] = values
+
+    def set_areas(self, areas_mm2: Mapping[str, float]) -> None:
+        """Add the areas to the label image's properties."""
+        layout = self._layout
+        shapes = level_shapes(layout.grid.height, layout.grid.width)
+        tissue = self._root["labels/tissue"]
+        tissue.attrs.update(
+            ngff.label_attributes(
+                "tissue", layout.schema, len(shapes), layout.mpp, layout.translation, areas_mm2
+            )
+        )
+
+    def pending(self) -> dict[str, NDArray[np.uint8]]:
+        """Return all lines that are in no chunk yet, for the journal."""
+        return {
+            f"{name}|{key}": value
+            for name, image in self.images.items()
+            for key, value in image.pending().items()
+        }
+
+    def restore(self, state: Mapping[str, NDArray[Any]], lines: Mapping[str, int]) -> None:
+        """Go on after a kill: ``lines`` are the finest lines appended per image."""
+        for name, image in self.images.items():
+            prefix = f"{name}|"
+            own = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
+            image.restore(own, lines[name])
