@@ -1,0 +1,100 @@
+"""Where pixels lie in napari's world: the one statement of the pixel-centre convention.
+
+napari puts the *centre* of the pixel with index 0 at the layer's ``translate``; a pixel of size *s* covers
+``[translate - s / 2, translate + s / 2)``. Slides and stores are described by *corners*: level-0 pixel *x* covers
+``[x, x + 1)`` and label pixel *i* covers ``[origin + i * scale, origin + (i + 1) * scale)`` in level-0 pixels.
+The world's origin is the centre of level-0 pixel (0, 0) of the slide, for every layer that this plugin makes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Frame", "raster_frame", "slide_frame"]
+
+_PIXEL = "pixel"
+_MICROMETRE = "micrometer"
+
+
+@dataclass(frozen=True)
+class Frame:
+    """Position of a 2-D layer in the world.
+
+    Attributes
+    ----------
+    scale : (float, float)
+        World units per pixel, (y, x).
+    translate : (float, float)
+        World position of the centre of pixel (0, 0), (y, x).
+    unit : str
+        ``micrometer``, or ``pixel`` for a slide whose µm per pixel is unknown.
+    """
+
+    scale: tuple[float, float]
+    translate: tuple[float, float]
+    unit: str
+
+    def layer_arguments(self) -> dict[str, Any]:
+        """Return the arguments of ``viewer.add_image`` and ``add_labels`` that place a layer here."""
+        return {
+            "scale": self.scale,
+            "translate": self.translate,
+            "units": (self.unit, self.unit),
+            "axis_labels": ("y", "x"),
+        }
+
+
+def slide_frame(mpp: float | None) -> Frame:
+    """Return the frame of a slide's level 0.
+
+    Parameters
+    ----------
+    mpp : float or None
+        µm per level-0 pixel; None puts the slide into pixel units.
+    """
+    if mpp is None:
+        return Frame((1.0, 1.0), (0.0, 0.0), _PIXEL)
+    return Frame((mpp, mpp), (0.0, 0.0), _MICROMETRE)
+
+
+def raster_frame(mpp: float | None, origin: tuple[float, float], step: float | tuple[float, float]) -> Frame:
+    """Return the frame of a raster that lies on a slide: labels, overview, CAMs.
+
+    Parameters
+    ----------
+    mpp : float or None
+        µm per level-0 pixel of the slide, None for pixel units.
+    origin : (float, float)
+        Level-0 (x, y) of the raster's top-left *corner*.
+    step : float or (float, float)
+        Level-0 pixels per raster pixel; one number, or (x, y).
+
+    Returns
+    -------
+    Frame
+        With corners on corners: the centre of raster pixel 0 lies half a raster pixel inside the corner, which is
+        ``(step - 1) / 2`` level-0 pixels away from the centre of the level-0 pixel there.
+    """
+    base = slide_frame(mpp)
+    step_x, step_y = step if isinstance(step, tuple) else (step, step)
+    size = base.scale[0]
+    return Frame(
+        (step_y * size, step_x * size),
+        ((origin[1] + (step_y - 1) / 2) * size, (origin[0] + (step_x - 1) / 2) * size),
+        base.unit,
+    )
+
+
+def matrix(frame: Frame) -> NDArray[np.float64]:
+    """Return the (3, 3) matrix from pixel indices (y, x, 1) to the world."""
+    return np.array(
+        [
+            [frame.scale[0], 0.0, frame.translate[0]],
+            [0.0, frame.scale[1], frame.translate[1]],
+            [0.0, 0.0, 1.0],
+        ]
+    )

@@ -1,0 +1,196 @@
+"""What slides and result stores look like as napari layers: data, placement, colours, names on hover.
+
+Everything here returns plain ``(data, arguments, type)`` tuples, so it works without a viewer.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_wsss.plugin.colors import class_features, label_colormap
+from napari_wsss.plugin.frame import raster_frame, slide_frame
+from napari_wsss.plugin.pyramid import COARSEST_MAX, slide_pyramid
+from tiling.slide import Slide
+from tiling.store import Store
+
+__all__ = [
+    "METADATA_KEY",
+    "LayerData",
+    "label_pyramid",
+    "labels_layer",
+    "overview_layer",
+    "slide_layer",
+    "store_layers",
+]
+
+LayerData = tuple[Any, dict[str, Any], str]
+
+METADATA_KEY = "wsss"
+"""Key in ``layer.metadata`` under which the plugin keeps what it knows about a layer."""
+
+LABEL_OPACITY = 0.45
+
+
+def slide_layer(slide: Slide) -> LayerData:
+    """Return a slide as one multiscale RGB layer in µm (in pixels when its µm per pixel are unknown).
+
+    Parameters
+    ----------
+    slide : Slide
+        Open slide; kept open as long as the layer's data live.
+
+    Returns
+    -------
+    LayerData
+        Data coordinates are level-0 pixels (y, x). Label and macro images are never shown: they hold names.
+
+    Warns
+    -----
+    UserWarning
+        When the slide does not say its µm per pixel, or says something about how its pixels were understood.
+    """
+    if slide.mpp is None:
+        warnings.warn(f"{slide.resolution_problem} It is shown in pixels.", stacklevel=2)
+    for message in slide.warnings:
+        warnings.warn(message, stacklevel=2)
+    arguments = {
+        "name": slide.path.name,
+        "multiscale": True,
+        "rgb": True,
+        "contrast_limits": (0, 255),
+        "metadata": {
+            METADATA_KEY: {
+                "kind": "slide",
+                "path": str(slide.path),
+                "mpp": slide.mpp,
+                "mpp_source": None if slide.resolution is None else slide.resolution.source,
+                "bounds": slide.bounds,
+            }
+        },
+        **slide_frame(slide.mpp).layer_arguments(),
+    }
+    return _as_layer_data(slide_pyramid(slide), arguments, "image")
+
+
+def store_layers(store: Store, name: str = "tissue", *, backdrop: bool = True) -> list[LayerData]:
+    """Return a result store as layers: its overview as a backdrop, and the tissue classes on it.
+
+    Parameters
+    ----------
+    store : Store
+        Complete or still growing.
+    name : str
+        Label image of the store.
+    backdrop : bool
+        Whether the overview is visible (it is not needed when the slide itself is open).
+
+    Returns
+    -------
+    list of LayerData
+        The overview image and the labels.
+    """
+    return [
+        overview_layer(store, visible=backdrop),
+        labels_layer(store, label_pyramid(store.labels(name)), name),
+    ]
+
+
+def overview_layer(store: Store, *, visible: bool = True) -> LayerData:
+    """Return the store's picture of the slide as an RGB layer of at most 2048 px a side."""
+    overview = overview_image(store)
+    height, width = overview.shape[:2]
+    step = store.grid.width * store.scale / width, store.grid.height * store.scale / height
+    arguments = {
+        "name": f"{store.name} overview",
+        "rgb": True,
+        "visible": visible,
+        "metadata": {METADATA_KEY: {"kind": "overview", "path": str(store.path)}},
+        **raster_frame(store.slide_mpp, store.origin, step).layer_arguments(),
+    }
+    return overview, arguments, "image"
+
+
+def labels_layer(store: Store, levels: list[Any], name: str = "tissue") -> LayerData:
+    """Return label levels of a store (those on disk, or those of a running job) as a labels layer."""
+    arguments = {
+        "name": f"{store.name} {name}",
+        "multiscale": True,
+        "opacity": LABEL_OPACITY,
+        "colormap": label_colormap(store.schema),
+        "features": class_features(store.schema),
+        "metadata": {
+            METADATA_KEY: {"kind": "store", "path": str(store.path), "labels": name, "schema": store.schema}
+        },
+        **raster_frame(store.slide_mpp, store.origin, store.scale).layer_arguments(),
+    }
+    return _as_layer_data(levels, arguments, "labels")
+
+
+def label_pyramid(levels: Sequence[Any], coarsest_max: int = COARSEST_MAX) -> list[Any]:
+    """Return label levels for napari: arrays of the store, and one small array in memory at the end.
+
+    napari shows changes of the coarsest level only when that is an array in memory that was changed in place; the
+    result of a run therefore grows there as well (see :mod:`napari_wsss.plugin.live`).
+
+    Parameters
+    ----------
+    levels : sequence of (h, w) integer arrays
+        Finest first.
+    coarsest_max : int
+        Longest side of the last level in pixels.
+
+    Returns
+    -------
+    list of arrays
+        Finest first; the last is an ``ndarray`` of at most ``coarsest_max`` pixels a side whose values all come from
+        the levels given (every k-th pixel, never a mixture).
+    """
+    large = [level for level in levels if max(level.shape) > coarsest_max]
+    return [*large, coarsest_level(levels, coarsest_max)[0]]
+
+
+def coarsest_level(levels: Sequence[Any], coarsest_max: int = COARSEST_MAX) -> tuple[NDArray[Any], int]:
+    """Return the level to hold in memory and how many finest pixels one of its pixels stands for.
+
+    Parameters
+    ----------
+    levels : sequence of (h, w) integer arrays
+        Finest first, each half of the one before.
+    coarsest_max : int
+        Longest side in pixels.
+    """
+    for index, level in enumerate(levels):
+        if max(level.shape) <= coarsest_max:
+            return np.array(level), 2**index
+    step = -(-max(levels[-1].shape) // coarsest_max)
+    return every_kth(levels[-1], step), step * 2 ** (len(levels) - 1)
+
+
+def every_kth(level: Any, step: int) -> NDArray[Any]:
+    """Return every ``step``-th pixel of an array on disk, reading it in strips that fit into memory."""
+    height, width = level.shape
+    out = np.empty((-(-height // step), -(-width // step)), level.dtype)
+    strip = step * max(1, 4096 // step)
+    for top in range(0, height, strip):
+        rows = np.asarray(level[top : top + strip])
+        out[top // step : top // step + -(-rows.shape[0] // step)] = rows[::step, ::step]
+    return out
+
+
+def overview_image(store: Store, coarsest_max: int = COARSEST_MAX) -> NDArray[np.uint8]:
+    """Return the store's overview as (h, w, 3) uint8 in memory."""
+    levels = store.overview
+    level = next((level for level in levels if max(level.shape[1:]) <= coarsest_max), levels[-1])
+    return np.ascontiguousarray(np.moveaxis(np.asarray(level), 0, -1))
+
+
+def _as_layer_data(levels: list[Any], arguments: dict[str, Any], kind: str) -> LayerData:
+    """Drop the pyramid where there is only one level: napari's multiscale layers want two."""
+    if len(levels) == 1:
+        return levels[0], {**arguments, "multiscale": False}, kind
+    return levels, arguments, kind

@@ -1,0 +1,99 @@
+"""Fixtures of the plugin's tests, and the rule that GUI tests skip by name where no display can be had."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+# Before napari or numpy's BLAS is loaded: tests must not touch the user's settings, and threads of a linear algebra
+# library starve the event loop of a small machine.
+os.environ.setdefault("NAPARI_CONFIG", str(Path(tempfile.mkdtemp(prefix="napari-wsss-")) / "settings.yaml"))
+for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(name, "1")
+
+PACKAGES = Path(__file__).resolve().parents[2] / ".ci" / "gui-packages.txt"
+
+PROBE = """
+from qtpy.QtGui import QOffscreenSurface, QOpenGLContext
+from qtpy.QtWidgets import QApplication
+app = QApplication([])
+context = QOpenGLContext()
+raise SystemExit(0 if context.create() else "no OpenGL")
+"""
+
+
+def gui_problem() -> str:
+    """Return why GUI tests cannot run here, or nothing. Asked of another process: Qt aborts where it cannot start."""
+    if os.environ.get("QT_QPA_PLATFORM") == "offscreen":
+        return "QT_QPA_PLATFORM=offscreen draws nothing"
+    if sys.platform.startswith("linux") and not os.environ.get("DISPLAY"):
+        reason = "no display"
+    else:
+        try:
+            done = subprocess.run(
+                [sys.executable, "-c", PROBE], capture_output=True, text=True, timeout=60, check=False
+            )
+        except subprocess.TimeoutExpired:
+            return "Qt did not start within a minute"
+        if done.returncode == 0:
+            return ""
+        lines = (done.stderr or done.stdout).strip().splitlines()
+        reason = lines[-1] if lines else f"Qt ended with {done.returncode}"
+    packages = [line for line in PACKAGES.read_text().split("\n") if line and not line.startswith("#")]
+    return f"{reason}; on Debian or Ubuntu: apt-get install {' '.join(packages)}"
+
+
+@pytest.hookimpl(trylast=True)  # after -m and -k, so that the probe runs only when a GUI test will
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    gui = [item for item in items if item.get_closest_marker("gui")]
+    if gui and (problem := gui_problem()):
+        for item in gui:
+            item.add_marker(pytest.mark.skip(reason=f"GUI test: {problem}"))
+
+
+@pytest.fixture
+def store_of(tmp_path: Path) -> Callable[..., Path]:
+    """Make a finished store out of labels, as the engine would."""
+    from tiling.classes import ClassSchema
+    from tiling.geometry import Box
+    from tiling.grid import TileGrid
+    from tiling.store_writer import StoreLayout, StoreWriter, create_store
+    from tiling.synthetic import SYNTHETIC_SCHEMA
+
+    def make(
+        labels: np.ndarray,
+        *,
+        name: str = "slide",
+        slide_mpp: float = 0.5,
+        step: float = 1.0,
+        origin: tuple[int, int] = (0, 0),
+        overview: np.ndarray | None = None,
+        schema: ClassSchema = SYNTHETIC_SCHEMA,
+    ) -> Path:
+        height, width = labels.shape
+        bounds = Box(*origin, round(width * step), round(height * step))
+        grid = TileGrid.cover(bounds, slide_mpp, slide_mpp * step, tile=64, overlap=0.25)
+        assert (grid.height, grid.width) == labels.shape
+        run = {
+            "name": name,
+            "schema": schema.to_dict(),
+            "grid": {**grid.__dict__, "origin": list(origin)},
+            "mpp": slide_mpp * step,
+            "resolution": {"mpp": slide_mpp, "source": "test"},
+        }
+        layout = StoreLayout(name, schema, grid, slide_mpp * step, slide_mpp)
+        path = tmp_path / f"{name}.zarr"
+        if overview is None:
+            overview = np.full((max(1, height // 4), max(1, width // 4), 3), 230, np.uint8)
+        create_store(path, layout, run, overview)
+        StoreWriter(path, layout).images["labels"].append(labels)
+        return path
+
+    return make

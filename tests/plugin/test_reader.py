@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import zarr
+from PIL import Image
+
+from napari_wsss.plugin.reader import get_reader, read_slide, read_store
+from tiling.errors import SlideError
+from tiling.synthetic import SyntheticSlide
+from tiling.synthetic.write import write_slide
+
+StoreOf = Callable[..., Path]
+
+
+@pytest.fixture
+def slide_file(tmp_path: Path) -> Path:
+    path = tmp_path / "slide.tif"
+    write_slide(path, SyntheticSlide(width=600, height=400, seed=1))
+    return path
+
+
+def test_a_slide(slide_file: Path) -> None:
+    reader = get_reader(str(slide_file))
+    assert reader is read_slide
+    ((data, arguments, kind),) = reader(str(slide_file))
+    assert kind == "image"
+    assert np.asarray(data).shape == (400, 600, 3)
+    assert arguments["scale"] == pytest.approx((0.5, 0.5))
+    assert get_reader([str(slide_file)]) is read_slide
+
+
+def test_a_store(store_of: StoreOf) -> None:
+    path = store_of(np.ones((130, 90), np.uint8))
+    reader = get_reader(str(path))
+    assert reader is read_store
+    assert [kind for _, _, kind in reader(str(path))] == ["image", "labels"]
+
+
+def test_what_belongs_to_others_is_left_to_them(tmp_path: Path) -> None:
+    zarr.create_group(tmp_path / "a.zarr")
+    zarr.create_array(tmp_path / "b.zarr", shape=(4, 4), dtype="u2")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "text.tif").write_text("no picture")
+    for path in tmp_path.iterdir():
+        assert get_reader(str(path)) is None
+    assert get_reader(str(tmp_path / "missing.svs")) is None
+
+
+def test_stacks_are_not_ours(slide_file: Path) -> None:
+    assert get_reader([str(slide_file), str(slide_file)]) is None
+
+
+def test_a_broken_slide_is_explained(tmp_path: Path) -> None:
+    path = tmp_path / "broken.svs"
+    path.write_text("this is a text file")
+    reader = get_reader(str(path))
+    assert reader is read_slide
+    with pytest.raises(SlideError, match=r"broken\.svs"):
+        reader(str(path))
+
+
+def test_a_plain_image_when_asked_for(tmp_path: Path) -> None:
+    path = tmp_path / "photo.png"
+    Image.fromarray(np.full((30, 40, 3), 200, np.uint8)).save(path)
+    with pytest.warns(UserWarning, match="shown in pixels"):
+        ((data, arguments, _),) = read_slide(str(path))
+    assert np.asarray(data).shape == (30, 40, 3)
+    assert arguments["units"] == ("pixel", "pixel")

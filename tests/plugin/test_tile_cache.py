@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from napari_wsss.plugin.tile_cache import TileCache
+
+
+def tile(size: int) -> np.ndarray:
+    return np.zeros(size, np.uint8)
+
+
+def test_drops_the_least_recently_used() -> None:
+    cache = TileCache(300)
+    for key in "abc":
+        cache.put(0, key, tile(100))
+    assert cache.get(0, "a") is not None
+    cache.put(0, "d", tile(100))
+    assert cache.get(0, "b") is None
+    assert cache.get(0, "a") is not None
+    assert cache.used_bytes == 300
+
+
+def test_an_owner_goes_with_its_tiles_only() -> None:
+    cache = TileCache(1000)
+    cache.put(0, "a", tile(100))
+    cache.put(1, "a", tile(50))
+    cache.drop_owner(0)
+    assert cache.get(0, "a") is None
+    assert cache.get(1, "a") is not None
+    assert cache.used_bytes == 50
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 2), st.integers(0, 5), st.integers(0, 150), st.booleans()), max_size=60)
+)
+def test_bytes_are_counted_and_bounded(steps: list[tuple[int, int, int, bool]]) -> None:
+    cache = TileCache(200)
+    for owner, key, size, drop in steps:
+        if drop:
+            cache.drop_owner(owner)
+        else:
+            cache.put(owner, key, tile(size))
+        assert cache.used_bytes == sum(t.nbytes for t in cache._tiles.values()) <= 200
+
+
+def test_many_threads() -> None:
+    cache = TileCache(1000)
+
+    def work(seed: int) -> None:
+        for i in range(200):
+            cache.put(seed % 3, i % 17, tile(10 + seed))
+            cache.get(seed % 3, (i * 7) % 17)
+            if i % 50 == 0:
+                cache.drop_owner(seed % 3)
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(work, range(16)))
+    assert cache.used_bytes == sum(t.nbytes for t in cache._tiles.values()) <= 1000
