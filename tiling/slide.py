@@ -26,6 +26,9 @@ __all__ = ["FORMATS", "Level", "LevelReader", "Slide", "open_slide"]
 
 FORMATS: tuple[str, ...] = (
     # Asked in this order. Each module has ``open_reader(path) -> LevelReader | None`` (None: not my format).
+    "tiling.readers.openslide",
+    "tiling.readers.tiff",
+    "tiling.readers.image",
 )
 
 LEVEL_TOLERANCE = 0.01
@@ -67,15 +70,50 @@ class Level:
 class LevelReader(Protocol):
     """What a slide format has to offer. ``read_level`` may be called by several threads at once."""
 
-    path: Path
-    format: str
-    vendor: str
-    levels: tuple[Level, ...]
-    bounds: Box
-    metadata: ResolutionMetadata
-    icc_profile: bytes | None
-    warnings: tuple[str, ...]
-    files: tuple[Path, ...]
+    @property
+    def path(self) -> Path:
+        """What the user named; need not exist for slides made in memory."""
+        ...
+
+    @property
+    def format(self) -> str:
+        """Which reader this is (``openslide``, ``tiff`` …)."""
+        ...
+
+    @property
+    def vendor(self) -> str:
+        """Which kind of file, in the words of the library; may be empty."""
+        ...
+
+    @property
+    def levels(self) -> tuple[Level, ...]:
+        """The pyramid, finest first; never empty."""
+        ...
+
+    @property
+    def bounds(self) -> Box:
+        """The scanned area in level-0 pixels."""
+        ...
+
+    @property
+    def metadata(self) -> ResolutionMetadata:
+        """What the file says about its µm per pixel."""
+        ...
+
+    @property
+    def icc_profile(self) -> bytes | None:
+        """The colour profile in the file."""
+        ...
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What a user should know about how the pixels were understood."""
+        ...
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The files whose size, date and ends identify the slide."""
+        ...
 
     def read_level(self, level: int, x: int, y: int, width: int, height: int) -> NDArray[np.uint8]:
         """Return (height, width, 3) uint8 RGB of a part of one level.

@@ -1,0 +1,95 @@
+"""Plain pictures (PNG, JPEG) through Pillow: small regions cut from slides, held in memory whole."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import ExifTags, Image, UnidentifiedImageError
+
+from tiling.errors import SlideError
+from tiling.geometry import Box
+from tiling.readers.brightfield import GREY_WARNING, refuse_bits
+from tiling.readers.oriented import oriented
+from tiling.resolution import ResolutionMetadata
+from tiling.slide import Level, LevelReader
+
+__all__ = ["MAX_PIXELS", "ImageReader", "open_reader"]
+
+MAX_PIXELS = 150_000_000
+"""Largest picture that is decoded (450 MB): PNG and JPEG cannot be read in parts."""
+
+_DIRECT = {"RGB", "L", "P", "RGBA", "LA", "PA", "CMYK", "YCbCr"}
+
+
+def open_reader(path: Path) -> LevelReader | None:
+    """Open a PNG or JPEG; None when the file is neither.
+
+    Raises
+    ------
+    SlideError
+        When the picture is damaged, too large to be held whole, or has more than 8 bits.
+    """
+    if path.is_dir():
+        return None
+    try:
+        with Image.open(path, formats=("PNG", "JPEG")) as image:
+            if image.width * image.height > MAX_PIXELS:
+                raise _too_large(path)
+            if image.mode not in _DIRECT:
+                raise refuse_bits(path, "1-bit" if image.mode == "1" else f"16-bit or deeper ({image.mode})")
+            reader = ImageReader(path, image)
+            return oriented(reader, image.getexif().get(ExifTags.Base.Orientation, 1))
+    except UnidentifiedImageError:
+        return None
+    except Image.DecompressionBombError as error:
+        raise _too_large(path) from error
+    except (OSError, SyntaxError, ValueError) as error:
+        raise SlideError(f"{path} is a damaged picture ({error}); copy or export it again.") from error
+
+
+class ImageReader:
+    """A :class:`tiling.slide.LevelReader` over one decoded picture."""
+
+    format = "image"
+
+    def __init__(self, path: Path, image: Image.Image) -> None:
+        self.path = path
+        self.files = (path,)
+        self.vendor = (image.format or "").lower()
+        self.warnings: tuple[str, ...] = (GREY_WARNING,) if image.mode in ("L", "LA") else ()
+        self.icc_profile: bytes | None = image.info.get("icc_profile")
+        x, y = image.info.get("dpi", (None, None))
+        origin = f"{image.format} dpi"
+        self.metadata = ResolutionMetadata(25_400 / x if x else None, 25_400 / y if y else None, origin)
+        if "A" in image.getbands() or "transparency" in image.info:
+            rgba = image.convert("RGBA")
+            opaque = Image.new("RGB", image.size, (255, 255, 255))
+            opaque.paste(rgba, mask=rgba.getchannel("A"))
+            self._pixels: NDArray[np.uint8] = np.asarray(opaque)
+        else:
+            self._pixels = np.asarray(image.convert("RGB"))
+        self.levels = (Level(image.width, image.height, 1.0),)
+        self.bounds = Box(0, 0, image.width, image.height)
+
+    def read_level(self, level: int, x: int, y: int, width: int, height: int) -> NDArray[np.uint8]:
+        """Return a part of the picture, (height, width, 3) uint8, white outside."""
+        if level != 0:
+            raise IndexError(level)
+        inside = Box(x, y, width, height).intersection(self.bounds)
+        result = np.full((height, width, 3), 255, np.uint8)
+        result[inside.y - y : inside.bottom - y, inside.x - x : inside.right - x] = self._pixels[
+            inside.y : inside.bottom, inside.x : inside.right
+        ]
+        return result
+
+    def close(self) -> None:
+        """Do nothing: the file was closed after decoding."""
+
+
+def _too_large(path: Path) -> SlideError:
+    return SlideError(
+        f"{path} has more than {MAX_PIXELS // 1_000_000} megapixels, and PNG and JPEG cannot be read in "
+        "parts; convert it with: vips tiffsave IN OUT.tif --tile --pyramid --compression jpeg --bigtiff."
+    )

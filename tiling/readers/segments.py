@@ -1,0 +1,141 @@
+"""Levels stored as tiles, strips or chunks: assemble regions from pieces, decoding only those that are needed."""
+
+from __future__ import annotations
+
+import threading
+from abc import ABC, abstractmethod
+from collections import OrderedDict
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tiling.errors import SlideError
+from tiling.geometry import Box
+from tiling.resolution import ResolutionMetadata
+from tiling.slide import Level
+
+__all__ = ["CACHE_BYTES", "MAX_SEGMENT_BYTES", "SegmentCache", "SegmentReader"]
+
+CACHE_BYTES = 64 << 20
+"""Decoded pixels that one open slide keeps, whatever its format: part of the engine's memory formula."""
+
+MAX_SEGMENT_BYTES = 512 << 20
+"""Largest single piece that is decoded; a level stored as one larger piece is refused."""
+
+
+class SegmentCache:
+    """A least-recently-used store of decoded pieces, bounded in bytes; safe for threads.
+
+    Parameters
+    ----------
+    capacity : int
+        Bytes. A piece larger than this is kept alone, because reading it twice in a row is the common case.
+    """
+
+    def __init__(self, capacity: int = CACHE_BYTES) -> None:
+        self._capacity = capacity
+        self._used = 0
+        self._items: OrderedDict[tuple[int, int, int], NDArray[np.uint8]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    @property
+    def used(self) -> int:
+        """Bytes held now."""
+        return self._used
+
+    def get(self, key: tuple[int, int, int]) -> NDArray[np.uint8] | None:
+        """Return a piece, or None when it is not (or no longer) here."""
+        with self._lock:
+            item = self._items.get(key)
+            if item is not None:
+                self._items.move_to_end(key)
+            return item
+
+    def put(self, key: tuple[int, int, int], item: NDArray[np.uint8]) -> None:
+        """Keep a piece and let the oldest ones go."""
+        with self._lock:
+            if key in self._items:
+                return
+            self._items[key] = item
+            self._used += item.nbytes
+            while self._used > self._capacity and len(self._items) > 1:
+                self._used -= self._items.popitem(last=False)[1].nbytes
+
+    def clear(self) -> None:
+        """Forget everything."""
+        with self._lock:
+            self._items.clear()
+            self._used = 0
+
+
+class SegmentReader(ABC):
+    """A :class:`tiling.slide.LevelReader` for formats that store each level as a grid of pieces.
+
+    A subclass fills the attributes and implements :meth:`decode`; ``Level.tile`` is the size of a piece.
+    """
+
+    format = ""
+    vendor = ""
+    path: Path
+    levels: tuple[Level, ...]
+    bounds: Box
+    metadata: ResolutionMetadata
+    icc_profile: bytes | None = None
+    warnings: tuple[str, ...] = ()
+    files: tuple[Path, ...] = ()
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.cache = SegmentCache()
+
+    @abstractmethod
+    def decode(self, level: int, column: int, row: int) -> NDArray[np.uint8]:
+        """Return piece (column, row) of a level: (h, w, 3) uint8, at least what the level has there.
+
+        Called by several threads at once. Any exception means that the piece cannot be read.
+        """
+
+    def close(self) -> None:
+        """Free the file; a second call does nothing."""
+        self.cache.clear()
+
+    def read_level(self, level: int, x: int, y: int, width: int, height: int) -> NDArray[np.uint8]:
+        """Return a part of one level, (height, width, 3) uint8, white where the level has no pixels."""
+        info = self.levels[level]
+        assert info.tile is not None
+        wide, high = info.tile
+        inside = Box(x, y, width, height).intersection(Box(0, 0, info.width, info.height))
+        whole = inside == Box(x, y, width, height)
+        result = (
+            np.empty((height, width, 3), np.uint8) if whole else np.full((height, width, 3), 255, np.uint8)
+        )
+        if inside.is_empty:
+            return result
+        for row in range(inside.y // high, (inside.bottom - 1) // high + 1):
+            for column in range(inside.x // wide, (inside.right - 1) // wide + 1):
+                part = Box(column * wide, row * high, wide, high).intersection(inside)
+                piece = self._segment(level, column, row)
+                left, top = part.x - column * wide, part.y - row * high
+                result[part.y - y : part.bottom - y, part.x - x : part.right - x] = piece[
+                    top : top + part.height, left : left + part.width
+                ]
+        return result
+
+    def _segment(self, level: int, column: int, row: int) -> NDArray[np.uint8]:
+        """Return a piece from the cache or the file."""
+        key = (level, column, row)
+        piece = self.cache.get(key)
+        if piece is None:
+            try:
+                piece = self.decode(level, column, row)
+            except SlideError:
+                raise
+            # Decoders raise whatever their codec feels like: all of it means that this piece is unreadable.
+            except Exception as error:
+                raise SlideError(
+                    f"{self.path} cannot be read at level {level}, piece {column}, {row}: {error}; "
+                    "the file is damaged, copy or export it again."
+                ) from error
+            self.cache.put(key, piece)
+        return piece
