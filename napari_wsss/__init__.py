@@ -1,3 +1,50 @@
-"""Weakly supervised tissue segmentation of whole slides (research use, not for diagnosis)."""
+"""Weakly supervised tissue segmentation of whole slides (research use, not for diagnosis).
+
+The names below are loaded on first use: importing the package loads neither torch nor napari nor Qt.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from napari_wsss.models.bundle import list_bundles, load_bundle
+    from napari_wsss.pipeline import Result, Settings, segment, segment_events
+    from tiling.slide import open_slide
+    from tiling.store import open_store
 
 __version__ = "0.1.0"
+
+__all__ = [
+    "Result",
+    "Settings",
+    "list_bundles",
+    "load_bundle",
+    "open_slide",
+    "open_store",
+    "segment",
+    "segment_events",
+]
+
+_HOME_OF = {
+    "Result": "napari_wsss.pipeline",
+    "Settings": "napari_wsss.pipeline",
+    "list_bundles": "napari_wsss.models.bundle",
+    "load_bundle": "napari_wsss.models.bundle",
+    "open_slide": "tiling.slide",
+    "open_store": "tiling.store",
+    "segment": "napari_wsss.pipeline",
+    "segment_events": "napari_wsss.pipeline",
+}
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOME_OF.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(home), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, "__version__"])

@@ -8,6 +8,7 @@ from __future__ import annotations
 __all__ = [
     "BundleError",
     "DataError",
+    "DeviceError",
     "ExportError",
     "RegionError",
     "ResolutionError",
@@ -15,6 +16,7 @@ __all__ = [
     "StoreError",
     "StoreLockedError",
     "StoreMismatchError",
+    "TrainingError",
     "WsssError",
 ]
 
@@ -57,3 +59,11 @@ class BundleError(WsssError):
 
 class DataError(WsssError):
     """A training or evaluation set is not as it must be."""
+
+
+class TrainingError(WsssError):
+    """A training run cannot go on."""
+
+
+class DeviceError(WsssError):
+    """The device, precision or backend asked for is not there."""

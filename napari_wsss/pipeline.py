@@ -1,0 +1,229 @@
+"""The Python API: a slide and a model bundle in, a result store out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from napari_wsss.models.bundle import Bundle, load_bundle
+from tiling.engine import run
+from tiling.events import Event, Finished
+from tiling.geometry import Box
+from tiling.plan import RunOptions
+from tiling.slide import Slide, open_slide
+from tiling.store import Store, open_store
+from tiling.tissue import TissueParameters
+
+if TYPE_CHECKING:
+    import zarr
+
+    from napari_wsss.predictor import BundlePredictor
+
+__all__ = ["Result", "Settings", "make_predictor", "segment", "segment_events"]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a slide is segmented; the same names as the options of ``wsss-tile run``.
+
+    Attributes
+    ----------
+    overlap : float
+        Shared fraction of neighbouring tiles; 0 is the reference's tiling.
+    region : Box or (x, y, width, height), optional
+        Level-0 pixels to which the run is confined.
+    gate : bool
+        Whether stage 1 switches classes off in stage 2.
+    gate_threshold : float, optional
+        One threshold for all classes; the bundle's own when absent.
+    batch_size : int
+        Tiles per prediction.
+    read_threads : int
+        Threads that read and decode.
+    device, precision : str
+        See :class:`napari_wsss.predictor.BundlePredictor`.
+    tissue : TissueParameters or None
+        How tissue is found; None segments everything.
+    keep_cams, keep_probabilities : bool
+        Also store stage-1 CAMs and blended class probabilities.
+    read_errors : {"fail", "fill"}
+        Whether an unreadable tile ends the run or stays blank and flagged.
+    """
+
+    overlap: float = 0.25
+    region: Box | tuple[int, int, int, int] | None = None
+    gate: bool = True
+    gate_threshold: float | None = None
+    batch_size: int = 16
+    read_threads: int = 2
+    device: str = "auto"
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    tissue: TissueParameters | None = field(default_factory=TissueParameters)
+    keep_cams: bool = False
+    keep_probabilities: bool = False
+    read_errors: Literal["fail", "fill"] = "fail"
+
+    def run_options(self, mpp: float) -> RunOptions:
+        """Return the engine's options for a model with ``mpp`` µm per pixel."""
+        region = self.region if self.region is None or isinstance(self.region, Box) else Box(*self.region)
+        return RunOptions(
+            mpp=mpp,
+            overlap=self.overlap,
+            tissue=self.tissue,
+            region=region,
+            batch_size=self.batch_size,
+            read_threads=self.read_threads,
+            probabilities=self.keep_probabilities,
+            cams=self.keep_cams,
+            read_errors=self.read_errors,
+        )
+
+
+@dataclass(frozen=True)
+class Result:
+    """A finished segmentation.
+
+    Attributes
+    ----------
+    store : Store
+        The open result store.
+    status : {"done", "cached", "empty"}
+        ``cached``: it was complete already and its receipt holds.
+    """
+
+    store: Store
+    status: str
+
+    @property
+    def labels(self) -> list[zarr.Array[Any]]:
+        """Label pyramid, finest first, (height, width) uint8 store labels."""
+        return self.store.labels()
+
+    @property
+    def areas(self) -> dict[str, float]:
+        """Class name → mm²."""
+        return self.store.areas
+
+
+def make_predictor(bundle: Bundle | str | Path, settings: Settings | None = None) -> BundlePredictor:
+    """Load the networks of a bundle; share the result between slides to load them once.
+
+    Raises
+    ------
+    BundleError, DeviceError
+    """
+    from napari_wsss.predictor import BundlePredictor
+
+    settings = settings or Settings()
+    loaded = bundle if isinstance(bundle, Bundle) else load_bundle(bundle)
+    return BundlePredictor(
+        loaded,
+        device=settings.device,
+        precision=settings.precision,
+        gate=settings.gate,
+        gate_threshold=settings.gate_threshold,
+    )
+
+
+def segment_events(
+    slide: Slide | str | Path,
+    bundle: Bundle | BundlePredictor | str | Path,
+    out: str | Path,
+    *,
+    settings: Settings | None = None,
+    mpp: float | None = None,
+    name: str | None = None,
+    resume: bool = True,
+    **options: Any,
+) -> Generator[Event]:
+    """Segment a slide as a generator of events.
+
+    Closing the generator cancels the run and leaves a store that a later call resumes.
+
+    Parameters
+    ----------
+    slide : Slide, str or Path
+        An open slide (stays open) or a path.
+    bundle : Bundle, BundlePredictor, str or Path
+        A bundle, the name of an embedded one, its folder, or loaded networks.
+    out : str or Path
+        The store to write, ``<slide_id>.zarr``.
+    settings : Settings, optional
+        All settings at once.
+    mpp : float, optional
+        µm per level-0 pixel, when ``slide`` is a path whose file has none or a wrong one.
+    name : str, optional
+        Slide id; the stem of ``out`` when absent.
+    resume : bool
+        Go on with an unfinished store and keep a finished one; else start over.
+    **options
+        Single fields of :class:`Settings`, in place of ``settings``.
+
+    Yields
+    ------
+    Event
+        See :mod:`tiling.events`.
+
+    Raises
+    ------
+    WsssError
+        A :class:`SlideError`, :class:`ResolutionError`, :class:`RegionError`, :class:`StoreError`,
+        :class:`BundleError` or :class:`DeviceError`, each with one sentence for people.
+    """
+    if settings is not None and options:
+        raise TypeError("give either settings or single options, not both")
+    settings = settings or Settings(**options)
+    if isinstance(slide, Slide) and mpp is not None:
+        raise TypeError("mpp is for paths; open the slide with open_slide(path, mpp=…)")
+    predictor = make_predictor(bundle, settings) if isinstance(bundle, Bundle | str | Path) else bundle
+    opened = nullcontext(slide) if isinstance(slide, Slide) else open_slide(slide, mpp=mpp)
+    with opened as source:
+        yield from run(
+            source, predictor, Path(out), settings.run_options(predictor.mpp), name=name, resume=resume
+        )
+
+
+def segment(
+    slide: Slide | str | Path,
+    bundle: Bundle | BundlePredictor | str | Path,
+    out: str | Path,
+    *,
+    on_event: Callable[[Event], object] | None = None,
+    **options: Any,
+) -> Result:
+    """Segment a slide into a result store.
+
+    Parameters
+    ----------
+    slide, bundle, out
+        As in :func:`segment_events`.
+    on_event : callable, optional
+        Receives every event (``on_event=print``).
+    **options
+        As in :func:`segment_events`.
+
+    Returns
+    -------
+    Result
+
+    Raises
+    ------
+    WsssError
+        As in :func:`segment_events`.
+
+    Examples
+    --------
+    >>> result = segment("a.svs", "synthetic-demo", "a.zarr", overlap=0.25)  # doctest: +SKIP
+    >>> result.areas  # doctest: +SKIP
+    """
+    finished: Finished | None = None
+    for event in segment_events(slide, bundle, out, **options):
+        if on_event is not None:
+            on_event(event)
+        if isinstance(event, Finished):
+            finished = event
+    assert finished is not None, "a run that raises nothing ends with Finished"
+    return Result(open_store(finished.store), finished.status)

@@ -1,0 +1,77 @@
+"""Predictors without networks, and slides made of arrays, for tests of the engine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tiling.classes import ClassSchema, TissueClass
+from tiling.predictor import Prediction
+
+TOY_SCHEMA = ClassSchema(
+    "toy",
+    (
+        TissueClass("red tissue", "RED", "#d62728"),
+        TissueClass("green tissue", "GRN", "#2ca02c"),
+        TissueClass("blue tissue", "BLU", "#1f77b4"),
+    ),
+)
+
+
+class ColourPredictor:
+    """Calls a pixel after its strongest colour channel: a network with a receptive field of one pixel."""
+
+    schema = TOY_SCHEMA
+
+    def __init__(self, tile: int = 32, on_call: Callable[[NDArray[np.uint8]], None] | None = None) -> None:
+        self.tile = tile
+        self.calls = 0
+        self._on_call = on_call
+
+    @property
+    def identity(self) -> dict[str, object]:
+        return {"bundle": "colour", "hashes": {}}
+
+    def __call__(self, pixels: NDArray[np.uint8], cam_side: int | None = None) -> Prediction:
+        self.calls += 1
+        if self._on_call is not None:
+            self._on_call(pixels)
+        values = np.moveaxis(pixels, -1, 1).astype(np.float32) + 1
+        probabilities = np.ascontiguousarray(values / values.sum(1, keepdims=True))
+        cams = None
+        if cam_side is not None:
+            n, c, t, _ = probabilities.shape
+            step = t // cam_side
+            cams = probabilities.reshape(n, c, cam_side, step, cam_side, step).mean((3, 5))
+        return Prediction(
+            probabilities=probabilities,
+            presence=probabilities.max((2, 3)),
+            cams=cams,
+            confidence=probabilities.max(1).mean((1, 2)),
+            shares=probabilities.mean((2, 3)),
+        )
+
+
+def colourful(height: int, width: int, seed: int = 0) -> NDArray[np.uint8]:
+    """Return smooth blobs of colour on white, (height, width, 3) uint8."""
+    from scipy import ndimage
+
+    rng = np.random.default_rng(seed)
+    fields = [ndimage.gaussian_filter(rng.standard_normal((height, width)), 12) for _ in range(4)]
+    strongest = np.argmax(fields[:3], axis=0)
+    image = np.full((height, width, 3), 70, np.uint8)
+    np.put_along_axis(image, strongest[..., None], 200, axis=2)
+    image[fields[3] > np.quantile(fields[3], 0.6)] = 255
+    return image
+
+
+def tree_bytes(store: Path) -> dict[str, bytes]:
+    """Return the content files of a store by relative name."""
+    return {
+        p.relative_to(store).as_posix(): p.read_bytes()
+        for p in sorted(store.rglob("*"))
+        if p.is_file() and p.name != "receipt.json" and "journal" not in p.parts
+    }
