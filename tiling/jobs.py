@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tiling.errors import WsssError
+from tiling.store import is_store
 
 __all__ = ["SLIDE_SUFFIXES", "JobError", "Shard", "SlideJob", "find_jobs"]
 
@@ -35,7 +36,6 @@ SLIDE_SUFFIXES = frozenset(
     }
 )
 _IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".jp2"})
-_STORE_MARKS = ("receipt.json", "journal.jsonl", "tiles")
 _FORBIDDEN_IN_IDS = frozenset('/\\:*?"<>|\0')
 
 
@@ -179,14 +179,14 @@ def _slides_below(folder: Path, excluded: Collection[Path], seen: set[Path]) -> 
             continue
         if not _is_ome_zarr(entry):
             yield from _slides_below(entry, excluded, seen)
-        elif not _is_store(entry):
+        elif not is_store(entry):
             yield entry
 
 
 def _matching(pattern: str, excluded: Collection[Path]) -> list[SlideJob]:
     found = sorted(Path(p) for p in glob.glob(str(Path(pattern).expanduser()), recursive=True))  # noqa: PTH207
     folders = [p for p in found if p.is_dir() and not _is_ome_zarr(p)]
-    slides = [p for p in found if p not in folders and not _is_store(p)]
+    slides = [p for p in found if p not in folders and not is_store(p)]
     if Path(pattern).suffix in ("", ".*"):  # "*" and "**" also match data files and notes
         known = SLIDE_SUFFIXES | _IMAGE_SUFFIXES
         slides = [p for p in slides if p.suffix.casefold() in known or _is_ome_zarr(p)]
@@ -217,11 +217,6 @@ def _once(arguments: Sequence[str]) -> list[str]:
 
 def _is_ome_zarr(path: Path) -> bool:
     return path.is_dir() and any((path / name).is_file() for name in ("zarr.json", ".zgroup", ".zattrs"))
-
-
-def _is_store(path: Path) -> bool:
-    """Whether an OME-Zarr folder is a result of ours (finished or not), which is no slide to run on."""
-    return (path / "labels" / "tissue").is_dir() or any((path / mark).exists() for mark in _STORE_MARKS)
 
 
 def _read_manifest(path: Path) -> list[SlideJob]:

@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import io
 import os
-import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from uuid import uuid4
+
+from filelock import FileLock
 
 from tiling.errors import StoreError
+from tiling.files import replacing
 
 __all__ = ["SlideOutcome", "Status", "Summary", "exit_code"]
 
 _FIRST = ("slide_id", "path", "status", "tiles", "seconds", "tiles_per_s")
 _AREA = "area_mm2_"
 _LAST = ("error",)
-_STALE_S = 30.0  # the lock is held for milliseconds: an older one belongs to a killed process
+_PATIENCE_S = 60.0
 
 
 class Status(StrEnum):
@@ -129,32 +131,18 @@ def _read(path: Path) -> dict[str, dict[str, str]]:
 def _write(path: Path, rows: Mapping[str, Mapping[str, str]]) -> None:
     """Replace the file in one step: a reader sees the old or the new one, never a part."""
     areas = dict.fromkeys(key for row in rows.values() for key in row if key.startswith(_AREA))
-    temporary = path.with_name(f".{path.name}.{uuid4().hex}")
-    try:
-        with temporary.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, [*_FIRST, *areas, *_LAST], restval="", extrasaction="ignore")
-            writer.writeheader()
-            writer.writerows(rows[slide_id] for slide_id in sorted(rows))
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, [*_FIRST, *areas, *_LAST], restval="", extrasaction="ignore")
+    writer.writeheader()
+    writer.writerows(rows[slide_id] for slide_id in sorted(rows))
+    with replacing(path) as file:
+        file.write(text.getvalue().encode())
 
 
 @contextlib.contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    """Hold a lock file: exclusive creation also works on the network file systems of clusters."""
-    while True:
-        try:
-            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
-            break
-        except FileExistsError:
-            with contextlib.suppress(FileNotFoundError):
-                if time.time() - path.stat().st_mtime > _STALE_S:
-                    path.unlink()
-            time.sleep(0.02)
-    try:
+    """Keep other shards out for the milliseconds of one update; a killed process holds nothing."""
+    with FileLock(str(path), timeout=_PATIENCE_S):
         yield
-    finally:
-        path.unlink(missing_ok=True)
+        if os.name != "nt":  # an open file cannot be deleted there
+            path.unlink(missing_ok=True)

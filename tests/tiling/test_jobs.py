@@ -59,7 +59,7 @@ def test_a_dicom_folder_is_one_slide_however_it_is_named(tmp_path: Path) -> None
 
 def test_ome_zarr_slides_are_found_and_our_own_stores_are_not(tmp_path: Path) -> None:
     make(tmp_path, "in.zarr/zarr.json", "in.zarr/0/c/0", "old.zarr/.zattrs", "ours.zarr/zarr.json")
-    make(tmp_path, "ours.zarr/labels/tissue/zarr.json")
+    make(tmp_path, "ours.zarr/run.json")
     assert ids(find_jobs([tmp_path])) == ["in", "old"]
     assert ids(find_jobs([str(tmp_path / "*.zarr")])) == ["in", "old"]
 
