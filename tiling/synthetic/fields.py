@@ -1,7 +1,7 @@
-"""Randomness as a function of position: hashed lattices, so that any part of an endless plane can be made alone.
+"""Randomness as a function of position: hashed lattices, so any part of a plane can be made alone.
 
-Everything here is element-wise in the coordinates. The value at a place is therefore the same, bit for bit, whatever
-region is asked for; that is what keeps blocks free of seams.
+Everything here is element-wise in the coordinates. The value at a place is therefore the same, bit for bit,
+whatever region is asked for; that is what keeps blocks free of seams.
 """
 
 from __future__ import annotations
@@ -77,8 +77,9 @@ def noise(seed: int, channel: int, spacing: float, xs: NDArray[np.float64], ys: 
     lattice = uniforms(seed, channel, columns[None, :], lines[:, None]) - np.float32(0.5)
     lattice *= 2 * _UNIT_SPREAD
     ix, iy = ix - ix[0], iy - iy[0]
-    wide = sum((lattice[:, ix + k] * wx[k] for k in range(1, 4)), lattice[:, ix] * wx[0])
-    return sum((wide[iy + k] * wy[k][:, None] for k in range(1, 4)), wide[iy] * wy[0][:, None])
+    wide: Float = sum((lattice[:, ix + k] * wx[k] for k in range(1, 4)), lattice[:, ix] * wx[0])
+    tall: Float = sum((wide[iy + k] * wy[k][:, None] for k in range(1, 4)), wide[iy] * wy[0][:, None])
+    return tall
 
 
 def fractal(
@@ -129,4 +130,5 @@ def upsample(coarse: Float, step: int, left: int, top: int, width: int, height: 
 def smoothstep(values: Float, low: float, high: float) -> Float:
     """Rise smoothly from 0 at ``low`` to 1 at ``high`` (or fall, if ``high`` < ``low``); shape is kept."""
     t = np.clip((values - np.float32(low)) * np.float32(1.0 / (high - low)), 0, 1)
-    return t * t * (3 - 2 * t)
+    result: Float = t * t * (3 - 2 * t)
+    return result

@@ -150,7 +150,7 @@ class Layout:
 def _glands(
     seed: int, xs: NDArray[np.float64], ys: NDArray[np.float64], spacing: float
 ) -> tuple[Float, Float, Float, Float]:
-    """Split the plane into glands: a warped Voronoi diagram. Returns centre, edge, angle and lumen of :class:`Layout`."""
+    """Return centre, edge, angle and lumen of :class:`Layout`: a warped Voronoi diagram of the plane."""
     wx = xs[None, :] + 22 * noise(seed, 40, 45, xs, ys) + 5 * noise(seed, 41, 13, xs, ys)
     wy = ys[:, None] + 22 * noise(seed, 42, 45, xs, ys) + 5 * noise(seed, 43, 13, xs, ys)
     px, py = wx / spacing, wy / spacing

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-
 from scipy import ndimage
 
 from tiling.geometry import Box
@@ -19,6 +19,11 @@ __all__ = ["Scene", "paint", "paint_truth"]
 
 OPTICS_UM = 0.28
 """Standard deviation of the blur of the optics, µm."""
+
+T = TypeVar("T", np.float32, np.uint8)
+
+SOFT = 0.1
+"""More than half the width of any soft border between classes, in the unit of the class fields."""
 
 TUMOUR, STROMA, LYMPHOCYTES, NECROSIS = 1, 2, 3, 4
 
@@ -45,8 +50,8 @@ class Scene:
     stain: Stain
 
     def places(self, first: int, count: int, step: int = 1) -> NDArray[np.float64]:
-        """Return ``count`` coordinates in µm of the pixel centres ``first``, ``first + step``, …"""
-        return (first + step * np.arange(count) + 0.5) * self.mpp
+        """Return ``count`` coordinates in µm: the centres of every ``step``-th pixel from ``first`` on."""
+        return (np.float64(first) + step * np.arange(count, dtype=np.float64) + 0.5) * np.float64(self.mpp)
 
 
 class _Grid:
@@ -68,7 +73,7 @@ class _Grid:
         left, top = box.x - around - self.left, box.y - around - self.top
         return upsample(field, STEP, left, top, box.width + 2 * around, box.height + 2 * around)
 
-    def at_points(self, field: Float, x: NDArray[np.int64], y: NDArray[np.int64]) -> Float:
+    def at_points(self, field: NDArray[T], x: NDArray[np.int64], y: NDArray[np.int64]) -> NDArray[T]:
         """Read ``field`` at the coarse place nearest to each pixel (x, y)."""
         return field[..., (y - self.top + STEP // 2) // STEP, (x - self.left + STEP // 2) // STEP]
 
@@ -106,6 +111,9 @@ class _Painter:
         self.grid = _Grid(scene, box, self.margin + 2 * STEP)
         self.layout: Layout = lay_out(scene.seed, scene.region_um, scene.pieces, self.grid.xs, self.grid.ys)
         self.labels = self.layout.regions.labels()
+        self.fine, self.coarse, self.cloud = (
+            self.texture(table) for table in (self.cast.fine, self.cast.coarse, self.cast.cloud)
+        )
 
     def canvas(self) -> Float:
         """Return an empty plane for sprites, grown by ``pad`` on each side."""
@@ -251,85 +259,110 @@ class _Painter:
         vessel = self.layout.vessel
         ring = np.abs(self.read(vessel, points) - 1.2) < 1.6
         points = points.only(ring & (points.u[0] < 0.16))
-        slope_y, slope_x = np.gradient(vessel)
+        slope_y, slope_x = (np.asarray(slope, np.float32) for slope in np.gradient(vessel))
         angle = np.arctan2(self.read(slope_x, points), -self.read(slope_y, points))
         self.stamp(nuclei, self.cast.spindle, points, angle)
 
     # -- the picture ------------------------------------------------------------------------------------------
 
     def stains(self) -> tuple[Float, Float]:
-        """Return the amounts of haematoxylin and eosin of the block grown by nothing, each (height, width)."""
-        fine, coarse, cloud = (self.texture(t) for t in (self.cast.fine, self.cast.coarse, self.cast.cloud))
-        read, layout, found = self.grid.at_pixels, self.layout, self.layout.regions
-        present = set(np.unique(self.labels).tolist())
+        """Return the amounts of haematoxylin and eosin of the block, each (height, width)."""
+        found = self.layout.regions
         nuclei, cells = self.canvas(), self.canvas()
-        fibre = self.fibres()
         self.spindle_cells(nuclei)
         self.lymphocytes(nuclei, cells)
-        eosin = 0.13 + 0.62 * fibre + 0.03 * coarse + 0.04 * cloud * fibre
-        haematoxylin = 0.02 + 0.12 * fibre + 0.02 * coarse
-        vessel = read(layout.vessel)
-        if float(vessel.min()) < 6:
-            self.red_cells(red := self.canvas())
-            self.endothelium(nuclei)
-            inside = smoothstep(vessel, 0.8, -0.8)
-            wall = np.exp(-np.square((vessel - 2.2) / 1.6))
-            eosin += 0.3 * wall
-            haematoxylin += 0.08 * wall
-            eosin += (0.04 + 1.0 * self.inner(red) - eosin) * inside
-            haematoxylin *= 1 - 0.95 * inside
-        if TUMOUR in present:
+        fibre = self.fibres()
+        stains = self.stroma(fibre)
+        # A class is painted where its soft border can reach, so that a block's edge never cuts the border off.
+        if float(self.layout.vessel.min()) < 10:
+            self.vessels(stains, nuclei)
+        if float(found.tumour.max()) > -SOFT:
             self.tumour_cells(nuclei, cells)
-            cone = self.inner(cells)
-            edge, centre = read(layout.gland_edge), read(layout.gland_centre)
-            relative, lumen = centre / np.maximum(centre + edge, 1e-3), read(layout.lumen)
-            body = 0.50 + 0.07 * coarse + 0.04 * fine + 0.05 * cloud - 0.14 * (cone - 0.6)
-            nest = smoothstep(edge - np.maximum(read(layout.septum), 0), -0.8, 0.8)
-            nest *= smoothstep(found_tumour := read(found.tumour), -0.02, 0.02)
-            haematoxylin += (0.70 * body - haematoxylin) * nest
-            eosin += (0.95 * body + 0.03 - eosin) * nest
-            hollow = smoothstep((lumen - relative) * (centre + edge) + 0.8 * coarse, -1.0, 1.0)
-            hollow *= (lumen > 0.05) * (found_tumour > 0)
-            haematoxylin *= 1 - 0.93 * hollow
-            eosin *= 1 - 0.90 * hollow
-        if LYMPHOCYTES in present:
-            weight = smoothstep(read(found.lymphocytes), -0.03, 0.05)
-            cone = self.inner(cells)
-            gap = smoothstep(cone + 0.10 * coarse + 0.06 * cloud, 0.34, 0.76)
-            haematoxylin += (0.05 + 0.22 * gap + 0.02 * coarse - haematoxylin) * weight
-            eosin += (0.15 + 0.27 * gap + 0.15 * fibre * (1 - gap) + 0.03 * fine - eosin) * weight
-        if NECROSIS in present:
+            self.epithelium(stains, self.inner(cells))
+        if float(found.lymphocytes.max()) > -SOFT:
+            self.infiltrate(stains, self.inner(cells), fibre)
+        if float(found.necrosis.max()) > -SOFT:
             dust, ghosts = self.canvas(), self.canvas()
             self.dead_cells(dust, ghosts)
-            weight = smoothstep(read(found.necrosis), -0.03, 0.04)
-            ghost = self.inner(ghosts)
-            eosin += (0.50 + 0.08 * cloud + 0.09 * coarse + 0.06 * fine + 0.35 * ghost - eosin) * weight
-            haematoxylin += (0.10 + 0.05 * cloud + 0.03 * coarse + 0.8 * ghost - haematoxylin) * weight
+            self.necrosis(stains, self.inner(ghosts))
             np.maximum(nuclei, dust, out=nuclei)
+        haematoxylin, eosin = stains
         dark = self.inner(nuclei)
         cover = np.minimum(dark * 2.2, 1)
-        haematoxylin += (dark * (1 + 0.05 * fine) + 0.1 - haematoxylin) * cover
+        haematoxylin += (dark * (1 + 0.05 * self.fine) + 0.1 - haematoxylin) * cover
         eosin += (0.42 - eosin) * (0.8 * cover)
-        inward = read(found.tissue)
+        inward = self.grid.at_pixels(found.tissue)
         eosin *= 1 + 0.25 * np.exp(np.minimum(-inward, 0) / 5)
-        tissue = smoothstep(inward + 0.5 * coarse, 0.0, 2.0)
-        stains = np.maximum(haematoxylin, 0.01) * tissue, np.maximum(eosin, 0.02) * tissue
+        tissue = smoothstep(inward + 0.5 * self.coarse, 0.0, 2.0)
         # The optics: nothing is sharper than about half a micrometre.
-        blurred = [ndimage.gaussian_filter(s, OPTICS_UM / self.scene.mpp, truncate=3) for s in stains]
-        return blurred[0], blurred[1]
+        sigma = OPTICS_UM / self.scene.mpp
+        haematoxylin = ndimage.gaussian_filter(np.maximum(haematoxylin, 0.01) * tissue, sigma, truncate=3)
+        return haematoxylin, ndimage.gaussian_filter(np.maximum(eosin, 0.02) * tissue, sigma, truncate=3)
+
+    def stroma(self, fibre: Float) -> tuple[Float, Float]:
+        """Return the stains of collagen: pink, nearly white in the clefts."""
+        eosin = 0.13 + 0.62 * fibre + 0.03 * self.coarse + 0.04 * self.cloud * fibre
+        return 0.02 + 0.12 * fibre + 0.02 * self.coarse, eosin
+
+    def vessels(self, stains: tuple[Float, Float], nuclei: Float) -> None:
+        """Paint blood vessels into the stains: a wall, an empty lumen, red cells."""
+        haematoxylin, eosin = stains
+        vessel, red = self.grid.at_pixels(self.layout.vessel), self.canvas()
+        self.red_cells(red)
+        self.endothelium(nuclei)
+        inside = smoothstep(vessel, 0.8, -0.8)
+        wall = np.exp(-np.square((vessel - 2.2) / 1.6))
+        eosin += 0.3 * wall
+        haematoxylin += 0.08 * wall
+        eosin += (0.04 + 1.0 * self.inner(red) - eosin) * inside
+        haematoxylin *= 1 - 0.95 * inside
+
+    def epithelium(self, stains: tuple[Float, Float], cone: Float) -> None:
+        """Paint tumour into the stains: purple cytoplasm, strands of stroma left free between glands, lumina."""
+        haematoxylin, eosin = stains
+        read, layout = self.grid.at_pixels, self.layout
+        tumour, edge, centre = read(layout.regions.tumour), read(layout.gland_edge), read(layout.gland_centre)
+        relative, lumen = centre / np.maximum(centre + edge, 1e-3), read(layout.lumen)
+        body = 0.50 + 0.07 * self.coarse + 0.04 * self.fine + 0.05 * self.cloud - 0.14 * (cone - 0.6)
+        nest = smoothstep(edge - np.maximum(read(layout.septum), 0), -0.8, 0.8) * smoothstep(
+            tumour, -0.02, 0.02
+        )
+        haematoxylin += (0.70 * body - haematoxylin) * nest
+        eosin += (0.95 * body + 0.03 - eosin) * nest
+        hollow = smoothstep((lumen - relative) * (centre + edge) + 0.8 * self.coarse, -1.0, 1.0)
+        hollow *= (lumen > 0.05) & (tumour > 0)
+        haematoxylin *= 1 - 0.93 * hollow
+        eosin *= 1 - 0.90 * hollow
+
+    def infiltrate(self, stains: tuple[Float, Float], cone: Float, fibre: Float) -> None:
+        """Paint what lies between lymphocytes: thin cytoplasm, pale gaps."""
+        haematoxylin, eosin = stains
+        weight = smoothstep(self.grid.at_pixels(self.layout.regions.lymphocytes), -0.03, 0.05)
+        gap = smoothstep(cone + 0.10 * self.coarse + 0.06 * self.cloud, 0.34, 0.76)
+        haematoxylin += (0.05 + 0.22 * gap + 0.02 * self.coarse - haematoxylin) * weight
+        eosin += (0.15 + 0.27 * gap + 0.15 * fibre * (1 - gap) + 0.03 * self.fine - eosin) * weight
+
+    def necrosis(self, stains: tuple[Float, Float], ghost: Float) -> None:
+        """Paint amorphous debris: pale, cloudy, granular, with ghosts of cells."""
+        haematoxylin, eosin = stains
+        weight = smoothstep(self.grid.at_pixels(self.layout.regions.necrosis), -0.03, 0.04)
+        grain = 0.08 * self.cloud + 0.09 * self.coarse + 0.06 * self.fine
+        eosin += (0.50 + grain + 0.35 * ghost - eosin) * weight
+        haematoxylin += (0.10 + 0.05 * self.cloud + 0.03 * self.coarse + 0.8 * ghost - haematoxylin) * weight
 
     def picture(self) -> NDArray[np.uint8]:
         """Return the block as (height, width, 3) uint8."""
         scene, box = self.scene, self.box
-        if float(self.layout.regions.tissue.max()) <= 0:
+        if float(self.layout.regions.tissue.max()) < -5:
             haematoxylin = eosin = np.zeros((box.height, box.width), np.float32)
         else:
             haematoxylin, eosin = self.stains()
         image = scene.stain.light_through(haematoxylin, eosin)
         lamp = 1 + 0.006 * noise(scene.seed, 90, 700.0, self.grid.xs, self.grid.ys)
         image *= self.grid.at_pixels(lamp)[..., None]
-        image += (1.1 * self.texture(self.cast.fine))[..., None]
-        return np.clip(image + 0.5, 0, 255).astype(np.uint8)
+        image += (1.1 * self.fine)[..., None]
+        np.clip(image + 0.5, 0, 255, out=image)
+        return image.astype(np.uint8)
 
 
 def paint(scene: Scene, box: Box) -> NDArray[np.uint8]:

@@ -107,10 +107,11 @@ def write_patches(
 ) -> dict[str, int]:
     """Write a weakly labelled data set in the layout of BCSS-WSSS.
 
-    ``train/*.png`` hold a class-presence label in their name (``…+0[1101].png``: TUM, STR, no LYM, NEC; present means at
-    least 2 % of the patch); ``val`` and ``test`` hold ``img/*.png`` and, under the same name, ``mask/*.png``: palette PNGs
-    whose index is the class, and the index after the last class is background. ``schema.json`` names the classes. The three
-    sets come from different slides; the same arguments give the same files.
+    ``train/*.png`` hold a class-presence label in their name (``…+0[1101].png``: TUM, STR, no LYM, NEC; present
+    means at least 2 % of the patch); ``val`` and ``test`` hold ``img/*.png`` and, under the same name,
+    ``mask/*.png``: palette PNGs whose index is the class, and the index after the last class is background.
+    ``schema.json`` names the classes. The three sets come from different slides; the same arguments give the same
+    files.
 
     Parameters
     ----------
@@ -123,7 +124,8 @@ def write_patches(
     mpp : float
         µm per pixel.
     seed : int
-        Slides ``seed``, ``seed + 1``, … are cut for training; the other sets use seeds from 100,000 and 200,000 further on.
+        Slides ``seed``, ``seed + 1``, … are cut for training; the other sets use seeds 100,000 and 200,000 further
+        on.
     single : float
         Share of patches that should show one class only, 0 to 1.
 

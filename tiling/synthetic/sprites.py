@@ -148,7 +148,7 @@ def _debris(rng: np.random.Generator, mpp: float, variants: int) -> Kind:
         for _ in range(rng.integers(1, 6)):
             size = rng.uniform(0.5, 1.7)
             contour = _contours(rng, 1, 0.22)[0]
-            radius, u, v = _radius(
+            radius, _, _ = _radius(
                 mpp, 5.5, rng.uniform(0, np.pi), (size * rng.uniform(1, 1.6), size), contour
             )
             shift = rng.normal(0, 1.6, 2) / mpp
@@ -191,7 +191,7 @@ def _cells(mpp: float) -> Kind:
 
 def _texture(rng: np.random.Generator, side: int, sigma: tuple[float, float]) -> Float:
     field = ndimage.gaussian_filter(rng.standard_normal((side, side)), sigma, mode="wrap")
-    return ((field - field.mean()) / field.std()).astype(np.float32)
+    return np.asarray((field - field.mean()) / field.std(), np.float32)
 
 
 def _fibre(rng: np.random.Generator, mpp: float, side: int) -> Float:
@@ -201,7 +201,7 @@ def _fibre(rng: np.random.Generator, mpp: float, side: int) -> Float:
     threads += 0.70 * _texture(rng, side, (1.4 * across, 11 * along))
     threads += 0.30 * _texture(rng, side, (0.5 * across, 1.8 * along))
     threads += 0.55 * _texture(rng, side, (4.5 * across, 16 * along))
-    return threads.astype(np.float32)
+    return np.asarray(threads, np.float32)
 
 
 @lru_cache(maxsize=4)

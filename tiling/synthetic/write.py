@@ -1,11 +1,10 @@
-"""A synthetic slide on disk: a pyramidal tiled TIFF, written in strips so that no level is ever whole in memory."""
+"""A synthetic slide on disk: a pyramidal tiled TIFF, written in strips never whole in memory."""
 
 from __future__ import annotations
 
 import os
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,9 +25,14 @@ _Pixels = NDArray[np.uint8]
 
 def _box_mean(image: _Pixels) -> _Pixels:
     """Halve an image of even height and any width by averaging 2 × 2 pixels."""
-    even = image[:, : image.shape[1] // 2 * 2].astype(np.uint16)
-    lines = even[0::2] + even[1::2]
-    return ((lines[:, 0::2] + lines[:, 1::2] + 2) >> 2).astype(np.uint8)
+    height, width = image.shape[0] // 2, image.shape[1] // 2
+    half = np.empty((height, width, *image.shape[2:]), np.uint8)
+    # In pieces of the width: the wider sums of a whole strip would need several times its memory.
+    for x in range(0, width, 2048):
+        part = image[:, 2 * x : 2 * min(x + 2048, width)]
+        lines = np.add(part[0::2], part[1::2], dtype=np.uint16)
+        half[:, x : x + 2048] = (lines[:, 0::2] + lines[:, 1::2] + 2) >> 2
+    return half
 
 
 def _nearest(labels: _Pixels) -> _Pixels:
@@ -54,24 +58,50 @@ def _tiles(strip: _Pixels, tile: int) -> Iterator[_Pixels]:
             yield np.pad(part, missing, mode="edge") if any(after for _, after in missing) else part
 
 
-class _Level:
-    """One level that streams through: its tiles go to the file, its halved strips to the next level."""
+class _Spool:
+    """Lines of pixels that wait on disk: written once in order, read once in order.
 
-    def __init__(
-        self, strips: Callable[[], Iterator[_Pixels]], tile: int, halve: Callable[[_Pixels], _Pixels]
-    ) -> None:
-        self._strips, self._tile, self._halve = strips, tile, halve
+    Plain files, not memory maps: those would count as this process's memory until the system takes them back.
+    """
 
-    def tiles(self, below: _Pixels | None) -> Iterator[_Pixels]:
-        """Yield the tiles and fill ``below``, the next level's pixels, on the way."""
-        line = 0
-        for strip in self._strips():
-            yield from _tiles(strip, self._tile)
-            if below is not None:
-                half = self._halve(strip[: len(strip) // 2 * 2])
-                half = half[: len(below) - line]
-                below[line : line + len(half)] = half
-                line += len(half)
+    def __init__(self, path: Path, width: int, height: int, bands: tuple[int, ...]) -> None:
+        self._path, self._height, self._line = path, height, (width, *bands)
+        self._bytes = int(np.prod(self._line))
+        self._written = 0
+
+    def append(self, lines: _Pixels) -> None:
+        """Add lines; those beyond the height are dropped."""
+        lines = lines[: self._height - self._written]
+        with self._path.open("ab") as file:
+            file.write(np.ascontiguousarray(lines).tobytes())
+        self._written += len(lines)
+
+    def read(self, y: int, count: int) -> _Pixels:
+        """Return ``count`` lines from line ``y``."""
+        pixels = np.fromfile(self._path, np.uint8, count * self._bytes, offset=y * self._bytes)
+        return pixels.reshape(count, *self._line)
+
+    def remove(self) -> None:
+        """Delete the lines."""
+        self._path.unlink()
+
+
+def _stream(
+    read: Callable[[int, int], _Pixels],
+    height: int,
+    tile: int,
+    halve: Callable[[_Pixels], _Pixels],
+    below: _Spool | None,
+    on_strip: Callable[[int, int], None] | None,
+) -> Iterator[_Pixels]:
+    """Yield the tiles of one level and put the next level's pixels into ``below`` on the way."""
+    for y in range(0, height, _STRIP):
+        strip = read(y, min(_STRIP, height - y))
+        yield from _tiles(strip, tile)
+        if below is not None:
+            below.append(halve(strip[: len(strip) // 2 * 2]))
+        if on_strip is not None:
+            on_strip(y + len(strip), height)
 
 
 def _write_pyramid(
@@ -84,53 +114,36 @@ def _write_pyramid(
     on_strip: Callable[[int, int], None] | None,
     options: dict[str, Any],
 ) -> None:
-    """Write all levels of ``read(y, lines)``; the pixels of lower levels wait in temporary files beside the slide."""
+    """Write all levels of ``read(y, lines)``; lower levels wait in temporary files beside the slide."""
     height, width = shape[:2]
     sizes = _level_sizes(width, height, 2 * tile)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with ExitStack() as stack:
-        folder = Path(
-            stack.enter_context(tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent))
-        )
-        partial = folder / "slide.tif"
-        writer = stack.enter_context(tifffile.TiffWriter(partial, bigtiff=height * width > 1 << 30))
-
-        def strips(source: Callable[[int, int], _Pixels], lines: int, report: bool) -> Iterator[_Pixels]:
-            for y in range(0, lines, _STRIP):
-                count = min(_STRIP, lines - y)
-                yield source(y, count)
-                if report and on_strip is not None:
-                    on_strip(y + count, lines)
-
-        source, above = read, None
-        for number, (w, h) in enumerate(sizes):
-            below: Any = None
-            if number + 1 < len(sizes):
-                next_w, next_h = sizes[number + 1]
-                below = np.memmap(
-                    folder / f"{number + 1}.raw", np.uint8, "w+", shape=(next_h, next_w, *shape[2:])
+    with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
+        partial = Path(folder, "slide.tif")
+        with tifffile.TiffWriter(partial, bigtiff=height * width > 1 << 30) as writer:
+            above: _Spool | None = None
+            for number, (w, h) in enumerate(sizes):
+                below = None
+                if number + 1 < len(sizes):
+                    below = _Spool(Path(folder, f"level-{number + 1}"), *sizes[number + 1], shape[2:])
+                source = read if above is None else above.read
+                writer.write(
+                    _stream(source, h, tile, halve, below, None if number else on_strip),
+                    shape=(h, w, *shape[2:]),
+                    dtype=np.uint8,
+                    tile=(tile, tile),
+                    subfiletype=1 if number else 0,
+                    resolution=(1e4 / mpp * w / width, 1e4 / mpp * h / height),
+                    resolutionunit="CENTIMETER",
+                    metadata=None,
+                    software="napari-wsss synthetic tissue",
+                    # Otherwise up to 256 MB of tiles are collected before they are compressed.
+                    buffersize=1 << 24,
+                    **options,
                 )
-            level = _Level(lambda s=source, n=h, r=not number: strips(s, n, r), tile, halve)  # type: ignore[misc]
-            writer.write(
-                level.tiles(below),
-                shape=(h, w, *shape[2:]),
-                dtype=np.uint8,
-                tile=(tile, tile),
-                subfiletype=1 if number else 0,
-                resolution=(1e4 / mpp * w / width, 1e4 / mpp * h / height),
-                resolutionunit="CENTIMETER",
-                metadata=None,
-                software="napari-wsss synthetic tissue",
-                # Otherwise up to 256 MB of tiles are collected before they are compressed.
-                buffersize=1 << 24,
-                **options,
-            )
-            if above is not None:
-                above.unlink()
-            if below is not None:
-                above = folder / f"{number + 1}.raw"
-                source = lambda y, n, b=below: np.asarray(b[y : y + n])  # noqa: E731
-        writer.close()
+                if above is not None:
+                    above.remove()
+                above = below
         partial.replace(path)
 
 
@@ -147,7 +160,8 @@ def write_slide(
     """Write a slide as a pyramidal tiled TIFF that OpenSlide reads as ``generic-tiff``, with its mpp.
 
     Memory grows with the slide's width only (about 512 lines of pixels); the pixels of the lower levels are kept in
-    temporary files beside the slide, a third of its uncompressed size. The file appears under its name when it is complete.
+    temporary files beside the slide, a third of its uncompressed size at most. The file appears under its name when
+    it is complete.
 
     Parameters
     ----------
