@@ -1,0 +1,163 @@
+"""From stage 1 to pseudo masks: CAMs of all layers for a batch of patches, refined as the settings say."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from napari_wsss.models.cam import multilayer_gradcam
+from napari_wsss.models.pseudo_masks import pseudo_mask, white_background
+from training.presets import CamSettings
+
+__all__ = ["batch_masks", "layer_maps", "smooth_maps", "superpixel_majority"]
+
+
+def smooth_maps(maps: Tensor, side: int, residual: float) -> Tensor:
+    """Add the box mean of a map to it: tissue is made of regions, so neighbours vote.
+
+    Parameters
+    ----------
+    maps : (N, C, h, w) float
+    side : int
+        Side of the box in map pixels; even numbers are raised by one, 0 and 1 change nothing.
+    residual : float
+        Weight of the mean.
+
+    Returns
+    -------
+    (N, C, h, w) float
+    """
+    if side <= 1:
+        return maps
+    side += 1 - side % 2
+    mean = F.avg_pool2d(maps, side, stride=1, padding=side // 2, count_include_pad=False)
+    return maps + residual * mean
+
+
+def layer_maps(
+    network: nn.Module, images: Tensor, layers: Sequence[str], present: Tensor | None, settings: CamSettings
+) -> dict[str, Tensor]:
+    """Compute the CAMs of every layer at the size of the images.
+
+    Parameters
+    ----------
+    network : nn.Module
+        Stage 1, in eval mode.
+    images : (N, 3, H, W) float
+        RGB / 255.
+    layers : sequence of str
+    present : (N, C) bool or None
+        Classes whose maps are needed in each image; None for all. The others stay 0.
+    settings : CamSettings
+        Scales, flip and smoothing.
+
+    Returns
+    -------
+    dict of str to (N, C, H, W) float32
+        Raw maps (no ReLU), averaged over scales and mirrored patches.
+    """
+    size = images.shape[2:]
+    total: dict[str, Tensor] = {}
+    views = 0
+    for scale in settings.scales:
+        scaled = images
+        if scale != 1:
+            target = [max(1, round(s * scale)) for s in size]
+            scaled = F.interpolate(images, target, mode="bilinear", align_corners=False)
+        for mirrored in (False, True) if settings.flip else (False,):
+            view = scaled.flip(3) if mirrored else scaled
+            found: Mapping[str, Tensor] = multilayer_gradcam(network, view, layers, present)  # type: ignore[arg-type]
+            for layer, raw in found.items():
+                maps = raw.detach().float().flip(3) if mirrored else raw.detach().float()
+                maps = smooth_maps(maps, settings.smooth, settings.smooth_residual)
+                maps = F.interpolate(maps, size, mode="bilinear", align_corners=False)
+                total[layer] = total[layer] + maps if layer in total else maps
+            views += 1
+    return {layer: maps / views for layer, maps in total.items()} if views > 1 else total
+
+
+def superpixel_majority(mask: NDArray[np.uint8], image: NDArray[np.uint8], count: int) -> NDArray[np.uint8]:
+    """Give every SLIC superpixel the label that most of its pixels have.
+
+    Parameters
+    ----------
+    mask : (H, W) uint8
+    image : (H, W, 3) uint8
+    count : int
+        Wanted number of superpixels.
+
+    Returns
+    -------
+    (H, W) uint8
+    """
+    from skimage.segmentation import slic
+
+    segments = slic(image, n_segments=count, compactness=10.0, start_label=0, channel_axis=-1)
+    labels = int(mask.max()) + 1
+    votes = np.bincount(segments.ravel() * labels + mask.ravel(), minlength=(segments.max() + 1) * labels)
+    return np.asarray(votes.reshape(-1, labels).argmax(1).astype(np.uint8)[segments])
+
+
+def batch_masks(
+    network: nn.Module,
+    pixels: NDArray[np.uint8],
+    present: NDArray[np.bool_],
+    layers: Sequence[str],
+    settings: CamSettings,
+    background: bool,
+    device: Any = "cpu",
+) -> dict[str, NDArray[np.uint8]]:
+    """Make the pseudo masks of a batch of patches.
+
+    A patch that holds a single class needs no CAM: its mask is that class, whatever the maps say.
+
+    Parameters
+    ----------
+    network : nn.Module
+        Stage 1, in eval mode, on ``device``.
+    pixels : (N, H, W, 3) uint8
+    present : (N, C) bool
+        Patch labels.
+    layers : sequence of str
+    settings : CamSettings
+    background : bool
+        Apply the white-background rule of the reference.
+    device : torch.device or str
+
+    Returns
+    -------
+    dict of str to (N, H, W) uint8
+        Reference indexing: class *i* = *i*, C = background or ignore.
+    """
+    count, classes = present.shape
+    height, width = pixels.shape[1:3]
+    needs_cam = present.sum(1) > 1
+    maps: dict[str, NDArray[np.float32]] = {}
+    if needs_cam.any():
+        wanted = (
+            None if settings.mask_mode == "reference" else torch.from_numpy(present[needs_cam]).to(device)
+        )
+        images = torch.from_numpy(pixels[needs_cam]).permute(0, 3, 1, 2).to(device).float() / 255.0
+        found = layer_maps(network, images, layers, wanted, settings)
+        maps = {layer: value.cpu().numpy() for layer, value in found.items()}
+    flat = np.zeros((classes, height, width), np.float32)
+    masks = {layer: np.empty((count, height, width), np.uint8) for layer in layers}
+    for i in range(count):
+        position = int(needs_cam[:i].sum())
+        white = white_background(pixels[i], settings.ignore_white, 1) if settings.ignore_white else None
+        for layer in layers:
+            scores = maps[layer][position] if needs_cam[i] else flat
+            mode = settings.mask_mode if needs_cam[i] else "clean"
+            mask = pseudo_mask(scores, present[i], pixels[i], background, mode)
+            if settings.superpixels and needs_cam[i]:
+                mask = superpixel_majority(mask, pixels[i], settings.superpixels)
+            if white is not None:
+                mask = np.where(white, np.uint8(classes), mask)
+            masks[layer][i] = mask
+    return masks

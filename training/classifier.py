@@ -1,0 +1,144 @@
+"""Stage 1 in training: a patch classifier, its loss with progressive dropout attention, and its CAMs on val."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from napari_wsss.models import open_classes
+from training.loop import Trainee
+from training.losses import presence_loss
+from training.metrics import SegmentationScores, presence_accuracy
+from training.presets import OptimiserSettings, Stage1Settings
+from training.schedules import LearningRateSchedule
+
+__all__ = ["ClassifierTrainee", "cam_labels", "classifier_groups", "presence_of"]
+
+CAM_THRESHOLD = 0.25
+"""Probability above which stage 1's own CAMs show a class (the reference's test mode)."""
+
+
+def classifier_groups(
+    network: nn.Module, settings: OptimiserSettings, bias_factor: float = 2.0
+) -> list[dict[str, Any]]:
+    """Split the trainable parameters of a stage-1 network as the reference does.
+
+    Parameters
+    ----------
+    network : nn.Module
+        With ``head_parameters()``.
+    settings : OptimiserSettings
+    bias_factor : float
+        Learning-rate factor of vectors (biases, batch-norm affine), which get no weight decay.
+
+    Returns
+    -------
+    list of dict
+        Four groups, some maybe empty: weights (1 ×), vectors (``bias_factor`` ×), head weights (``head_lr`` ×), head
+        vectors (``head_lr`` · ``bias_factor`` ×).
+    """
+    head = {id(p) for p in network.head_parameters()}  # type: ignore[operator]
+    groups: list[list[nn.Parameter]] = [[], [], [], []]
+    for parameter in network.parameters():
+        if parameter.requires_grad:
+            groups[2 * (id(parameter) in head) + (parameter.ndim <= 1)].append(parameter)
+    factors = (1.0, bias_factor, settings.head_lr, settings.head_lr * bias_factor)
+    decays = (settings.weight_decay, 0.0, settings.weight_decay, 0.0)
+    return [
+        {"params": p, "lr": settings.lr * f, "weight_decay": d}
+        for p, f, d in zip(groups, factors, decays, strict=True)
+    ]
+
+
+def presence_of(masks: Tensor, num_classes: int) -> Tensor:
+    """Tell which classes a truth mask holds: (N, H, W) int -> (N, C) float. For scores only, never for prediction."""
+    classes = torch.arange(num_classes, device=masks.device).view(1, -1, 1)
+    return (masks.flatten(1).unsqueeze(1) == classes).any(2).float()
+
+
+def cam_labels(network: nn.Module, images: Tensor, threshold: float = CAM_THRESHOLD) -> tuple[Tensor, Tensor]:
+    """Segment with the closed-form CAM of the last layer.
+
+    Parameters
+    ----------
+    network : nn.Module
+        Stage 1.
+    images : (N, 3, H, W) float
+    threshold : float
+        Only classes with a higher probability may appear; the most probable one always may.
+
+    Returns
+    -------
+    labels : (N, H, W) int64
+    probabilities : (N, C) float32
+    """
+    model: Any = network
+    features = model.features(images)
+    weights: Tensor = model.classifier_weights
+    maps = torch.einsum("nkhw,ck->nchw", features.float(), weights.float())
+    probabilities = torch.sigmoid(model.classify(features).float())
+    allowed = open_classes(probabilities, threshold)[:, :, None, None]
+    maps = F.interpolate(maps, images.shape[2:], mode="bilinear", align_corners=False)
+    return maps.masked_fill(~allowed, -torch.inf).argmax(1), probabilities
+
+
+class ClassifierTrainee(Trainee):
+    """Stage 1 in training.
+
+    Parameters
+    ----------
+    network : nn.Module
+        Of :func:`napari_wsss.models.build_stage1`.
+    settings : Stage1Settings
+    schedule : LearningRateSchedule
+    seed : int
+    """
+
+    def __init__(
+        self, network: nn.Module, settings: Stage1Settings, schedule: LearningRateSchedule, seed: int
+    ) -> None:
+        super().__init__(network, settings.optimiser, schedule, seed)
+        self.stage = settings
+        classes: int = network.num_classes  # type: ignore[assignment]
+        self._confusion = SegmentationScores(classes)
+        self._seen: list[tuple[Tensor, Tensor]] = []
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """Return the reference's four groups; AdamW needs no faster vectors."""
+        return classifier_groups(self.network, self.settings, 2.0 if self.settings.name == "sgd" else 1.0)
+
+    def loss(self, batch: Any) -> Tensor:
+        """Multi-label loss, with PDA once its schedule starts."""
+        images, labels, _ = batch
+        gamma = None if self.stage.pda is None else self.stage.pda.gamma(self.current_epoch)
+        images = images.contiguous(memory_format=torch.channels_last)
+        return presence_loss(self.network(images, gamma, self.stage.pda_normalised), labels)
+
+    def on_validation_epoch_start(self) -> None:
+        """Forget the last validation."""
+        self._confusion.reset()
+        self._seen = []
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        """Compare the CAMs with the masks, and the probabilities with what the masks hold."""
+        images, masks = batch
+        labels, probabilities = cam_labels(self.network, images)
+        self._confusion.update(labels, masks)
+        present = presence_of(masks, self._confusion.num_classes)
+        scored = present.any(1)
+        self._seen.append((probabilities[scored].cpu(), present[scored].cpu()))
+
+    def on_validation_epoch_end(self) -> None:
+        """Sum up: CAM mIoU and FwIoU, share of windows whose classes are all right."""
+        scores = self._confusion.compute()
+        probabilities, present = (torch.cat(part) for part in zip(*self._seen, strict=True))
+        exact, _ = presence_accuracy(probabilities, present)
+        self.scores = {
+            "cam_miou": scores.miou,
+            "cam_fwiou": scores.fwiou,
+            "exact": exact,
+            "score": scores.miou,
+        }

@@ -1,0 +1,218 @@
+"""What the training commands share on the command line: options, messages, exit codes.
+
+Exit codes: 0 done, 1 the data or the run failed, 2 wrong usage, 130 interrupted. A user's mistake gives one message on
+stderr and never a traceback. Nothing here loads torch, so that ``--help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import math
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from tiling.errors import WsssError
+from training.presets import PRESETS
+
+__all__ = ["CommandParser", "add_common_options", "add_training_options", "run_command", "say"]
+
+
+class CommandParser(argparse.ArgumentParser):
+    """An argument parser that takes ``--batch_size`` for ``--batch-size`` (the reference uses both styles)."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(formatter_class=_Formatter, allow_abbrev=False, **options)
+
+    def parse_known_args(  # type: ignore[override]
+        self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
+    ) -> tuple[argparse.Namespace, list[str]]:
+        """Parse, with underscores in option names read as hyphens where only that name exists."""
+        words = list(sys.argv[1:] if args is None else args)
+        return super().parse_known_args([self._hyphened(w) for w in words], namespace)
+
+    def _hyphened(self, word: str) -> str:
+        name, equals, value = word.partition("=")
+        hyphened = name.replace("_", "-")
+        known = self._option_string_actions
+        return hyphened + equals + value if name not in known and hyphened in known else word
+
+
+class _Formatter(argparse.ArgumentDefaultsHelpFormatter):
+    """Show defaults, except where there is none or the preset decides."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        if action.default in (None, argparse.SUPPRESS) or "%(default)" in (action.help or ""):
+            return action.help
+        return super()._get_help_string(action)
+
+
+def add_common_options(parser: argparse.ArgumentParser) -> None:
+    """Add what every program takes: the data set, how many workers, which device, how much to say."""
+    data = parser.add_argument_group("data")
+    data.add_argument(
+        "--dataset", required=True, metavar="SCHEMA", help="bcss, luad, or a class schema file (JSON)"
+    )
+    data.add_argument(
+        "--dataroot", required=True, type=Path, metavar="DIR", help="folder with train/, val/, test/"
+    )
+    data.add_argument(
+        "--skip-bad",
+        action="store_true",
+        help="leave bad files out (they are still listed) instead of stopping",
+    )
+    machine = parser.add_argument_group("machine")
+    machine.add_argument(
+        "--workers", type=natural, default=0, metavar="N", help="processes that read patches"
+    )
+    machine.add_argument("--quiet", action="store_true", help="only warnings and errors")
+
+
+def add_training_options(parser: argparse.ArgumentParser) -> None:
+    """Add what both training stages take: run folder, preset, optimiser and device options."""
+    run = parser.add_argument_group("run")
+    run.add_argument(
+        "--out", required=True, type=Path, metavar="DIR", help="run folder: checkpoints, logs, bundle"
+    )
+    run.add_argument(
+        "--restart", action="store_true", help="start over instead of continuing the run in --out"
+    )
+    run.add_argument(
+        "--seed", type=natural, default=1, metavar="N", help="two runs with one seed are equal on a CPU"
+    )
+    run.add_argument(
+        "--preset", choices=sorted(PRESETS), default="recommended", help="where defaults come from"
+    )
+    run.add_argument("--name", help="name of the bundle")
+    run.add_argument(
+        "--mpp", type=positive, metavar="F", help="µm per pixel of the patches, stored in the bundle"
+    )
+    run.add_argument("--half", action="store_true", help="store the bundle's weights as 16-bit numbers")
+    fit = parser.add_argument_group("training (defaults: the preset's)")
+    fit.add_argument("--epochs", type=positive_int, metavar="N")
+    fit.add_argument("--batch-size", type=positive_int, metavar="N")
+    fit.add_argument("--lr", type=positive, metavar="F", help="base learning rate")
+    fit.add_argument("--optimiser", choices=("sgd", "adamw"))
+    fit.add_argument("--momentum", type=float, metavar="F")
+    fit.add_argument("--weight-decay", type=float, metavar="F")
+    fit.add_argument("--nesterov", action=argparse.BooleanOptionalAction, default=None)
+    fit.add_argument("--lr-scheduler", choices=("poly", "step", "cos", "constant"))
+    fit.add_argument(
+        "--lr-step", type=positive_int, metavar="N", help="epochs between two drops of --lr-scheduler step"
+    )
+    fit.add_argument("--warmup-epochs", type=float, metavar="F")
+    fit.add_argument("--gradient-clip", type=float, metavar="F", help="largest gradient norm; 0 is off")
+    fit.add_argument("--ema", type=float, metavar="F", help="decay of the averaged weights; 0 is off")
+    fit.add_argument(
+        "--crop", type=natural, metavar="PX", help="train on random crops of this side; 0 is off"
+    )
+    fit.add_argument(
+        "--width", type=positive, metavar="F", help="channel multiplier of a narrow or wide backbone"
+    )
+    fit.add_argument("--stain", type=float, metavar="F", help="strength of the stain jitter; 0 is off")
+    machine = parser.add_argument_group("device")
+    machine.add_argument("--device", default="auto", metavar="auto|cpu|cuda", help="where to compute")
+    machine.add_argument("--no-cuda", action="store_true", help="same as --device cpu")
+    machine.add_argument("--devices", default="1", metavar="N", help="number of GPUs, or a list such as 0,1")
+    machine.add_argument("--gpu-ids", dest="devices", metavar="LIST", help="same as --devices with a list")
+    machine.add_argument("--strategy", default="auto", help="Lightning strategy for several devices (ddp, …)")
+    machine.add_argument(
+        "--precision", choices=("fp32", "bf16", "fp16"), default="fp32", help="mixed precision"
+    )
+    machine.add_argument("--tensorboard", action="store_true", help="also write TensorBoard logs")
+
+
+def optimiser_changes(args: argparse.Namespace) -> dict[str, Any]:
+    """Return the fields of a stage's settings that the common training options replace."""
+    return {
+        "epochs": args.epochs,
+        "batch_size": args.batch_size,
+        "crop": args.crop,
+        "width": args.width,
+        "augment.stain": args.stain,
+        "optimiser.lr": args.lr,
+        "optimiser.name": args.optimiser,
+        "optimiser.momentum": args.momentum,
+        "optimiser.weight_decay": args.weight_decay,
+        "optimiser.nesterov": args.nesterov,
+        "optimiser.schedule": args.lr_scheduler,
+        "optimiser.lr_step": args.lr_step,
+        "optimiser.warmup_epochs": args.warmup_epochs,
+        "optimiser.gradient_clip": args.gradient_clip,
+        "optimiser.ema": args.ema,
+    }
+
+
+def run_command(main: Callable[[Sequence[str] | None], None], argv: Sequence[str] | None = None) -> NoReturn:
+    """Run a command and leave the process with its exit code."""
+    try:
+        main(argv)
+    except WsssError as error:
+        say(f"error: {error}")
+        sys.exit(1)
+    except OSError as error:
+        if error.filename is None:
+            raise
+        say(f"error: {error.filename}: {error.strerror}.")
+        sys.exit(1)
+    except KeyboardInterrupt:
+        say("interrupted; the same command continues.")
+        sys.exit(130)
+    sys.exit(0)
+
+
+def say(message: str) -> None:
+    """Write one message to stderr: results go to files, stdout stays free."""
+    sys.stderr.write(message + "\n")
+    sys.stderr.flush()
+
+
+def set_up_logging(quiet: bool) -> None:
+    """Send the log of the training package to stderr as plain lines, and keep libraries quiet."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    log = logging.getLogger("training")
+    log.handlers[:] = [handler]
+    log.setLevel(logging.WARNING if quiet else logging.INFO)
+    log.propagate = False
+
+
+def positive_int(text: str) -> int:
+    """Parse a whole number above 0."""
+    return _whole(text, 1)
+
+
+def natural(text: str) -> int:
+    """Parse a whole number, 0 included."""
+    return _whole(text, 0)
+
+
+def positive(text: str) -> float:
+    """Parse a number above 0."""
+    value = _real(text)
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
+    return value
+
+
+def share(text: str) -> float:
+    """Parse a number from 0 to 1."""
+    value = _real(text)
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to 1")
+    return value
+
+
+def _whole(text: str, least: int) -> int:
+    if not text.isdecimal() or int(text) < least:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number, {least} or more")
+    return int(text)
+
+
+def _real(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan

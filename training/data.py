@@ -1,0 +1,336 @@
+"""What is on disk: patch labels in file names, image and mask folders, and one check that lists every bad file.
+
+The layout is that of BCSS-WSSS and LUAD-HistoSeg as published::
+
+    train/*.png                      the label in the name, "…[1101].png" or "…[1 0 0 1].png"
+    val/{img,mask}, test/{img,mask}  masks are palette PNGs, class i = i, the index after the last class = ignore
+    train_PM/PM_<layer>/*.png        pseudo masks, same indexing
+
+Nothing here needs torch. Pixels are read by :mod:`training.datasets`.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections import Counter
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from tiling.errors import DataError
+
+__all__ = [
+    "IMAGE_SUFFIXES",
+    "Pair",
+    "Patch",
+    "Problem",
+    "check_pairs",
+    "check_patches",
+    "check_pseudo_masks",
+    "parse_label",
+    "pseudo_mask_path",
+    "report_or_raise",
+]
+
+_log = logging.getLogger("training")
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
+_BRACKETS = re.compile(r"\[([^\[\]]*)\]")
+_IMAGE_MODES = {"RGB", "RGBA", "L", "LA", "P", "1", "CMYK"}
+_MASK_MODES = {"P", "L"}
+_IGNORE = 255
+_THREADS = 4
+_T = TypeVar("_T")
+_R = TypeVar("_R")
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One bad file and what is wrong with it."""
+
+    path: Path
+    reason: str
+
+
+@dataclass(frozen=True)
+class Patch:
+    """One training patch.
+
+    Attributes
+    ----------
+    path : Path
+    label : tuple of bool
+        Which classes are somewhere in the patch, shape (C,); at least one is True.
+    size : tuple of int
+        Width and height in px.
+    """
+
+    path: Path
+    label: tuple[bool, ...]
+    size: tuple[int, int]
+
+    @property
+    def single(self) -> int | None:
+        """The class of a patch that holds only one, else None."""
+        return self.label.index(True) if sum(self.label) == 1 else None
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One image of val or test with its mask; ``size`` is width and height in px."""
+
+    image: Path
+    mask: Path
+    size: tuple[int, int]
+
+
+def parse_label(name: str, num_classes: int) -> tuple[bool, ...]:
+    """Read the patch label from a file name.
+
+    Parameters
+    ----------
+    name : str
+        File name with or without suffix. The last ``[…]`` counts: ``[1101]``, ``[1 1 0 1]`` or ``[1, 1, 0, 1]``.
+    num_classes : int
+
+    Returns
+    -------
+    tuple of bool, length ``num_classes``
+
+    Raises
+    ------
+    DataError
+        No brackets, a digit other than 0 and 1, a wrong number of digits, or no class at all. The message does not
+        name the file; the caller knows it.
+    """
+    groups = _BRACKETS.findall(name)
+    if not groups:
+        raise DataError("no label such as [1 0 0 1] in the file name")
+    text = groups[-1].strip()
+    digits = [d for d in re.split(r"[\s,]+", text) if d] if re.search(r"[\s,]", text) else list(text)
+    if any(d not in {"0", "1"} for d in digits):
+        raise DataError(f"label [{text}] has a digit other than 0 and 1")
+    if len(digits) != num_classes:
+        raise DataError(f"label [{text}] has {len(digits)} digits, the schema has {num_classes} classes")
+    if "1" not in digits:
+        raise DataError(f"label [{text}] names no class; leave such patches out")
+    return tuple(d == "1" for d in digits)
+
+
+def pseudo_mask_path(root: Path, layer: str, patch: Path) -> Path:
+    """Return where the pseudo mask of a patch lies, as the reference has it: ``train_PM/PM_<layer>/<name>.png``."""
+    return root / f"PM_{layer}" / f"{patch.stem}.png"
+
+
+def check_patches(folder: Path, num_classes: int) -> tuple[list[Patch], list[Problem]]:
+    """Check a folder of labelled training patches.
+
+    Parameters
+    ----------
+    folder : Path
+    num_classes : int
+
+    Returns
+    -------
+    patches : list of Patch
+        The good ones, by name.
+    problems : list of Problem
+        Unreadable or stray files, bad labels, patches of an odd size, two files with one name.
+    """
+    files, problems = _images(folder)
+    problems += _same_stem(files)
+    patches: list[Patch] = []
+    for path, header in zip(files, _parallel(_header, files), strict=True):
+        label: tuple[bool, ...] | None = None
+        try:
+            label = parse_label(path.name, num_classes)
+        except DataError as error:
+            problems.append(Problem(path, str(error)))
+        if isinstance(header, str):
+            problems.append(Problem(path, header))
+        elif header[1] not in _IMAGE_MODES:
+            problems.append(Problem(path, f"is a {header[1]} image; save it as 8-bit RGB"))
+        elif label is not None:
+            patches.append(Patch(path, label, header[0]))
+    if patches:
+        common = Counter(p.size for p in patches).most_common(1)[0][0]
+        odd = [p for p in patches if p.size != common]
+        problems += [Problem(p.path, f"is {_px(p.size)}, the others are {_px(common)}") for p in odd]
+        patches = [p for p in patches if p.size == common]
+    elif not problems:
+        problems.append(Problem(folder, "holds no training patches"))
+    return patches, problems
+
+
+def check_pairs(folder: Path, num_classes: int) -> tuple[list[Pair], list[Problem]]:
+    """Check a folder with ``img`` and ``mask`` (val or test).
+
+    Returns
+    -------
+    pairs : list of Pair
+        The good ones, by name.
+    problems : list of Problem
+        Unreadable or stray files, images without a mask and the reverse, RGB masks, masks of another size than their
+        image, labels that the schema does not have.
+    """
+    images, problems = _images(folder / "img")
+    masks, more = _images(folder / "mask", (".png",))
+    problems += more + _same_stem(images)
+    by_name = {m.stem: m for m in masks}
+    names = {i.stem for i in images}
+    problems += [
+        Problem(i, f"has no mask {folder / 'mask' / (i.stem + '.png')}")
+        for i in images
+        if i.stem not in by_name
+    ]
+    problems += [Problem(m, "is a mask without an image") for m in masks if m.stem not in names]
+    candidates = [(i, by_name[i.stem]) for i in images if i.stem in by_name]
+
+    def check(pair: tuple[Path, Path]) -> Pair | list[Problem]:
+        image, mask = pair
+        found: list[Problem] = []
+        header = _header(image)
+        if isinstance(header, str):
+            return [Problem(image, header), *_mask_problems(mask, None, num_classes, values=True)]
+        if header[1] not in _IMAGE_MODES:
+            found.append(Problem(image, f"is a {header[1]} image; save it as 8-bit RGB"))
+        found += _mask_problems(mask, header[0], num_classes, values=True)
+        return found or Pair(image, mask, header[0])
+
+    pairs: list[Pair] = []
+    for result in _parallel(check, candidates):
+        if isinstance(result, Pair):
+            pairs.append(result)
+        else:
+            problems += result
+    return pairs, problems
+
+
+def check_pseudo_masks(
+    root: Path, layers: Sequence[str], patches: Sequence[Patch], num_classes: int, values: bool = False
+) -> list[Problem]:
+    """Check that every patch has a pseudo mask of its size in every layer.
+
+    Parameters
+    ----------
+    root : Path
+        The ``train_PM`` folder.
+    layers : sequence of str
+    patches : sequence of Patch
+    num_classes : int
+    values : bool
+        Decode the masks and check their labels too (slower).
+
+    Returns
+    -------
+    list of Problem
+    """
+    jobs = [(pseudo_mask_path(root, layer, p.path), p.size) for layer in layers for p in patches]
+
+    def check(job: tuple[Path, tuple[int, int]]) -> list[Problem]:
+        path, size = job
+        if not path.is_file():
+            return [Problem(path, "pseudo mask is missing; run python -m training.pseudo_masks")]
+        return _mask_problems(path, size, num_classes, values)
+
+    return [problem for found in _parallel(check, jobs) for problem in found]
+
+
+def report_or_raise(problems: Sequence[Problem], what: str, skip_bad: bool) -> None:
+    """Raise one error that lists every problem; with ``skip_bad`` log the list and go on.
+
+    Raises
+    ------
+    DataError
+    """
+    if not problems:
+        return
+    lines = [f"  {p.path}: {p.reason}" for p in sorted(problems, key=lambda p: (str(p.path), p.reason))]
+    files = len({p.path for p in problems})
+    count = f"{what} has {files} bad {'file' if files == 1 else 'files'}"
+    if skip_bad:
+        _log.warning("\n".join([f"{count}; left out:", *lines]))
+        return
+    raise DataError("\n".join([f"{count}; mend or move them, or pass --skip-bad to leave them out:", *lines]))
+
+
+def _images(folder: Path, suffixes: Sequence[str] = IMAGE_SUFFIXES) -> tuple[list[Path], list[Problem]]:
+    """List the images of a folder, sorted by name; anything else in it is a stray file."""
+    if not folder.is_dir():
+        return [], [Problem(folder, "folder does not exist")]
+    files, problems = [], []
+    for path in sorted(folder.iterdir()):
+        if path.is_file() and path.suffix.lower() in suffixes and not path.name.startswith("."):
+            files.append(path)
+        else:
+            kind = "folder" if path.is_dir() else "file"
+            problems.append(Problem(path, f"stray {kind}; only {', '.join(suffixes)} images belong here"))
+    return files, problems
+
+
+def _same_stem(files: Sequence[Path]) -> list[Problem]:
+    """Masks are found by name without suffix, so a name may occur once."""
+    count = Counter(f.stem for f in files)
+    return [Problem(f, f"shares its name with another file ({f.stem}.*)") for f in files if count[f.stem] > 1]
+
+
+def _header(path: Path) -> tuple[tuple[int, int], str] | str:
+    """Return size and mode of an image, or what is wrong with the file."""
+    try:
+        with Image.open(path) as image:
+            size, mode = image.size, image.mode
+            if image.format == "PNG" and not _png_is_whole(path):
+                return "is cut off (a PNG without its end); copy it again"
+    except (UnidentifiedImageError, OSError, ValueError, SyntaxError) as error:
+        return f"is not a readable image ({type(error).__name__})"
+    return size, mode
+
+
+def _png_is_whole(path: Path) -> bool:
+    """Whether a PNG ends with its IEND chunk: finds truncated copies without decoding."""
+    with path.open("rb") as file:
+        file.seek(0, 2)
+        file.seek(max(0, file.tell() - 64))
+        return b"IEND" in file.read()
+
+
+def _mask_problems(path: Path, size: tuple[int, int] | None, num_classes: int, values: bool) -> list[Problem]:
+    """Check one mask file."""
+    header = _header(path)
+    if isinstance(header, str):
+        return [Problem(path, header)]
+    if header[1] not in _MASK_MODES:
+        return [
+            Problem(
+                path, f"is a {header[1]} mask; labels must be the indexes of a palette (P) or gray (L) PNG"
+            )
+        ]
+    if size is not None and header[0] != size:
+        return [Problem(path, f"is {_px(header[0])}, its image is {_px(size)}")]
+    if not values:
+        return []
+    try:
+        with Image.open(path) as image:
+            found = np.unique(np.asarray(image))
+    except (OSError, ValueError, SyntaxError) as error:
+        return [Problem(path, f"is not a readable image ({type(error).__name__})")]
+    wrong = [str(v) for v in found if v > num_classes and v != _IGNORE]
+    if wrong:
+        known = f"0 … {num_classes - 1} and {num_classes} for ignore"
+        return [Problem(path, f"holds label {', '.join(wrong)}; the schema knows {known}")]
+    return []
+
+
+def _px(size: tuple[int, int]) -> str:
+    return f"{size[0]} × {size[1]} px"
+
+
+def _parallel(function: Callable[[_T], _R], items: Sequence[_T]) -> list[_R]:
+    """Map in a few threads; order is kept. Decoding and disk waits release the GIL."""
+    with ThreadPoolExecutor(_THREADS) as pool:
+        return list(pool.map(function, items))

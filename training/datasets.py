@@ -1,0 +1,280 @@
+"""Torch data sets over the checked files, whose every sample depends only on (seed, epoch, index).
+
+That is what makes a resumed run equal an uninterrupted one, and the number of workers irrelevant.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import Dataset, Sampler
+
+from tiling.errors import DataError
+from training.augment import augment, crop, mosaic, voronoi_cells
+from training.data import Pair, Patch, pseudo_mask_path
+from training.presets import AugmentSettings
+
+__all__ = [
+    "EpochSampler",
+    "EvaluationSet",
+    "PatchSet",
+    "PseudoMaskSet",
+    "read_image",
+    "read_mask",
+    "to_input",
+]
+
+EpochIndex = tuple[int, int]
+
+
+def read_image(path: Path) -> NDArray[np.uint8]:
+    """Read an image as (H, W, 3) uint8 RGB; transparency is put on white.
+
+    Raises
+    ------
+    DataError
+        When the file cannot be decoded.
+    """
+    try:
+        with Image.open(path) as image:
+            if image.mode not in {"RGBA", "LA"} and "transparency" not in image.info:
+                return np.array(image.convert("RGB"))
+            rgba = image.convert("RGBA")
+        return np.array(Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB"))
+    except (OSError, ValueError, SyntaxError) as error:
+        raise DataError(
+            f"{path} is not a readable image ({error}); copy it again or leave it out."
+        ) from error
+
+
+def read_mask(path: Path, num_classes: int) -> NDArray[np.uint8]:
+    """Read a palette mask as (H, W) uint8; every label above ``num_classes`` becomes ``num_classes`` (ignore).
+
+    Raises
+    ------
+    DataError
+        When the file cannot be decoded or holds no indexes.
+    """
+    try:
+        with Image.open(path) as image:
+            if image.mode not in {"P", "L"}:
+                raise DataError(
+                    f"{path} is a {image.mode} mask; labels must be palette (P) or gray (L) indexes."
+                )
+            return np.array(np.minimum(np.asarray(image), num_classes), np.uint8)
+    except (OSError, ValueError, SyntaxError) as error:
+        raise DataError(f"{path} is not a readable mask ({error}); make it again.") from error
+
+
+def to_input(image: NDArray[np.uint8]) -> Tensor:
+    """Turn (H, W, 3) uint8 into the networks' input, (3, H, W) float32 RGB / 255."""
+    return torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1).float().div_(255.0)
+
+
+class EpochSampler(Sampler[EpochIndex]):
+    """Shuffled indexes that carry their epoch, so that workers know it too.
+
+    Parameters
+    ----------
+    length : int
+        Number of samples.
+    seed : int
+    shuffle : bool
+    """
+
+    def __init__(self, length: int, seed: int, shuffle: bool = True) -> None:
+        self.length = length
+        self.seed = seed
+        self.shuffle = shuffle
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the order of this epoch (Lightning calls it)."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __iter__(self) -> Iterator[EpochIndex]:
+        order = np.arange(self.length)
+        if self.shuffle:
+            np.random.default_rng((self.seed, self.epoch)).shuffle(order)
+        return ((self.epoch, int(i)) for i in order)
+
+
+class PatchSet(Dataset[tuple[Tensor, Tensor, int]]):
+    """Patches with their labels for stage 1: (3, H, W) float32 in 0 … 1, (C,) float32 and the index of the patch.
+
+    Parameters
+    ----------
+    patches : sequence of Patch
+    settings : AugmentSettings
+    seed : int
+    crop_side : int
+        Side of a random crop; 0 keeps the patch. The label stays that of the whole patch.
+    """
+
+    def __init__(
+        self, patches: Sequence[Patch], settings: AugmentSettings, seed: int = 0, crop_side: int = 0
+    ) -> None:
+        self.patches = patches
+        self.settings = settings
+        self.seed = seed
+        self.crop_side = crop_side
+
+    def __len__(self) -> int:
+        return len(self.patches)
+
+    def __getitem__(self, key: EpochIndex) -> tuple[Tensor, Tensor, int]:
+        epoch, index = key
+        rng = np.random.default_rng((self.seed, 1, epoch, index))
+        patch = self.patches[index]
+        image, _ = crop(read_image(patch.path), (), self.crop_side, rng)
+        image, _ = augment(image, (), self.settings, rng)
+        return to_input(image), torch.tensor(patch.label, dtype=torch.float32), index
+
+
+class PseudoMaskSet(Dataset[tuple[Tensor, Tensor, int]]):
+    """Patches with their pseudo masks for stage 2: (3, H, W) float32, (L, H, W) uint8 and the index of the patch.
+
+    Parameters
+    ----------
+    patches : sequence of Patch
+    masks : Path
+        The ``train_PM`` folder.
+    layers : sequence of str
+        Deepest first.
+    num_classes : int
+    settings : AugmentSettings
+    seed : int
+    crop_side : int
+    mosaic_share : float
+        Share of samples that are mixed from single-label patches, with an exact mask in every layer. The share is
+        drawn on top of the patches: each epoch still has ``len(patches)`` samples.
+    mosaic_cell : int
+        Typical side of a mosaic piece in px; 0 draws it anew for every sample.
+    """
+
+    def __init__(
+        self,
+        patches: Sequence[Patch],
+        masks: Path,
+        layers: Sequence[str],
+        num_classes: int,
+        settings: AugmentSettings,
+        seed: int = 0,
+        crop_side: int = 0,
+        mosaic_share: float = 0.0,
+        mosaic_cell: int = 0,
+    ) -> None:
+        self.patches = patches
+        self.masks = masks
+        self.layers = tuple(layers)
+        self.num_classes = num_classes
+        self.settings = settings
+        self.seed = seed
+        self.crop_side = crop_side
+        self.mosaic_cell = mosaic_cell
+        self._singles: list[list[Patch]] = [[] for _ in range(num_classes)]
+        for patch in patches:
+            if patch.single is not None:
+                self._singles[patch.single].append(patch)
+        self._mixable = [c for c, found in enumerate(self._singles) if found]
+        self.mosaic_share = mosaic_share if len(self._mixable) > 1 else 0.0
+
+    def __len__(self) -> int:
+        return len(self.patches)
+
+    def __getitem__(self, key: EpochIndex) -> tuple[Tensor, Tensor, int]:
+        epoch, index = key
+        rng = np.random.default_rng((self.seed, 2, epoch, index))
+        if rng.random() < self.mosaic_share:
+            image, mask = self._mosaic(rng)
+            masks = [mask] * len(self.layers)
+        else:
+            patch = self.patches[index]
+            image = read_image(patch.path)
+            masks = [
+                read_mask(pseudo_mask_path(self.masks, layer, patch.path), self.num_classes)
+                for layer in self.layers
+            ]
+        image, masks = crop(image, masks, self.crop_side, rng)
+        image, masks = augment(image, masks, self.settings, rng)
+        return to_input(image), torch.from_numpy(np.stack(masks)), index
+
+    def _mosaic(self, rng: np.random.Generator) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        """Mix two to four single-label patches of different classes."""
+        count = int(rng.integers(2, min(4, len(self._mixable)) + 1))
+        classes = rng.permutation(self._mixable)[:count]
+        chosen = [self._singles[c][int(rng.integers(len(self._singles[c])))] for c in classes]
+        # The pseudo mask of a single-label patch is its class, with white background left out.
+        layer = self.layers[0]
+        pairs = [
+            augment(
+                read_image(p.path),
+                (read_mask(pseudo_mask_path(self.masks, layer, p.path), self.num_classes),),
+                _GEOMETRY,
+                rng,
+            )
+            for p in chosen
+        ]
+        images = [image for image, _ in pairs]
+        height, width = images[0].shape[:2]
+        cell = self.mosaic_cell or float(np.exp(rng.uniform(np.log(24.0), np.log(max(height, 25.0)))))
+        pieces = max(count, round(height * width / cell**2))
+        cells = voronoi_cells((height, width), min(pieces, 64), count, rng)
+        return mosaic(images, [masks[0] for _, masks in pairs], cells)
+
+
+_GEOMETRY = AugmentSettings(vertical_flip=0.5, rotate=True)
+
+
+class EvaluationSet(Dataset[tuple[Tensor, Tensor]]):
+    """Val or test in windows of the training size: (3, T, T) float32 and (T, T) uint8, C = ignore.
+
+    Images larger than the patches are cut into windows side by side, because the networks, and above all the gate,
+    know one size; what hangs over the edge is white and ignored.
+
+    Parameters
+    ----------
+    pairs : sequence of Pair
+    num_classes : int
+    tile : int
+        Side T of a window.
+    """
+
+    def __init__(self, pairs: Sequence[Pair], num_classes: int, tile: int) -> None:
+        self.pairs = pairs
+        self.num_classes = num_classes
+        self.tile = tile
+        self.windows = [
+            (i, x, y)
+            for i, pair in enumerate(pairs)
+            for y in range(0, pair.size[1], tile)
+            for x in range(0, pair.size[0], tile)
+        ]
+        self._cached: tuple[int, NDArray[np.uint8], NDArray[np.uint8]] | None = None
+
+    def __len__(self) -> int:
+        return len(self.windows)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        number, x, y = self.windows[index]
+        if self._cached is None or self._cached[0] != number:
+            pair = self.pairs[number]
+            self._cached = (number, read_image(pair.image), read_mask(pair.mask, self.num_classes))
+        _, image, mask = self._cached
+        tile = self.tile
+        pixels = np.full((tile, tile, 3), 255, np.uint8)
+        labels = np.full((tile, tile), self.num_classes, np.uint8)
+        part = image[y : y + tile, x : x + tile]
+        pixels[: part.shape[0], : part.shape[1]] = part
+        part_mask = mask[y : y + tile, x : x + tile]
+        labels[: part_mask.shape[0], : part_mask.shape[1]] = part_mask
+        return to_input(pixels), torch.from_numpy(labels)

@@ -1,0 +1,324 @@
+"""All settings of the three programs as frozen data, and the three named presets.
+
+``reference`` is the released code number for number, slips included; ``paper`` follows the published rules;
+``recommended`` is what this project advises. A flag on the command line replaces one field of the preset. The settings
+are stored in checkpoints and bundles, so that a run can be repeated and a resumed run can be refused when they differ.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import Any, Literal
+
+from training.schedules import PdaSchedule, ScheduleName
+
+__all__ = [
+    "PRESETS",
+    "AugmentSettings",
+    "CamSettings",
+    "OptimiserSettings",
+    "Preset",
+    "Stage1Settings",
+    "Stage2Settings",
+    "override",
+    "to_dict",
+]
+
+PresetName = Literal["reference", "paper", "recommended"]
+
+
+_PAPER_PDA = PdaSchedule(start=3, decay=0.985, floor=0.65)
+
+
+@dataclass(frozen=True)
+class AugmentSettings:
+    """Random changes to a training patch.
+
+    Attributes
+    ----------
+    horizontal_flip, vertical_flip : float
+        Probability of each flip.
+    rotate : bool
+        Rotate by a random multiple of 90° (square patches only).
+    blur : float
+        Probability of a Gaussian blur with a radius from U(0, 1) px.
+    stain : float
+        Strength of the jitter in haematoxylin-eosin-DAB space; 0 is off.
+    """
+
+    horizontal_flip: float = 0.5
+    vertical_flip: float = 0.0
+    rotate: bool = False
+    blur: float = 0.0
+    stain: float = 0.0
+
+
+@dataclass(frozen=True)
+class OptimiserSettings:
+    """Optimiser, learning rates and what keeps training stable.
+
+    Attributes
+    ----------
+    name : {"sgd", "adamw"}
+    lr, head_lr : float
+        Base rate; the head (classifier, ASPP and decoder) gets ``head_lr`` times as much.
+    momentum, weight_decay : float
+    nesterov : bool
+    schedule : {"poly", "cos", "step", "constant"}
+    lr_step : int
+        Epochs between two drops of ``step``.
+    warmup_epochs : float
+    gradient_clip : float
+        Largest norm of the gradient; 0 is off.
+    ema : float
+        Decay of an exponential moving average of the weights, used for validation and the bundle; 0 is off.
+    """
+
+    name: Literal["sgd", "adamw"] = "sgd"
+    lr: float = 0.01
+    head_lr: float = 10.0
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    nesterov: bool = False
+    schedule: ScheduleName = "poly"
+    lr_step: int = 10
+    warmup_epochs: float = 0.0
+    gradient_clip: float = 0.0
+    ema: float = 0.0
+
+
+@dataclass(frozen=True)
+class Stage1Settings:
+    """Patch classifier.
+
+    Attributes
+    ----------
+    backbone : str
+        Architecture name of the model registry.
+    width : float
+        Channel multiplier of architectures that have one; 1 is the ImageNet-compatible network.
+    epochs, batch_size : int
+    crop : int
+        Train on random crops of this side; 0 keeps the whole patch.
+    optimiser : OptimiserSettings
+    augment : AugmentSettings
+    pda : PdaSchedule or None
+        Progressive dropout attention.
+    pda_normalised : bool
+        Divide the attention by its maximum and by the number of classes, so that training and inference logits agree.
+    select : {"last", "best"}
+        Which epoch becomes the bundle: the last (reference) or the best on val.
+    """
+
+    backbone: str = "resnet38"
+    width: float = 1.0
+    epochs: int = 20
+    batch_size: int = 20
+    crop: int = 0
+    optimiser: OptimiserSettings = OptimiserSettings()
+    augment: AugmentSettings = AugmentSettings(vertical_flip=0.5)
+    pda: PdaSchedule | None = _PAPER_PDA
+    pda_normalised: bool = False
+    select: Literal["last", "best"] = "last"
+
+
+@dataclass(frozen=True)
+class CamSettings:
+    """Pseudo masks.
+
+    Attributes
+    ----------
+    mask_mode : {"clean", "reference"}
+        How maps become labels; ``reference`` repeats the slips of the released code's min-max.
+    ignore_white : int
+        Pixels of gray value above this become ignore in every pseudo mask; 0 leaves it to the class schema.
+    smooth : int
+        Side of the box that smooths the CAMs, in CAM pixels (odd); 0 is off.
+    smooth_residual : float
+        Weight of the smoothed map beside the raw one.
+    scales : tuple of float
+        Relative input sizes whose maps are averaged.
+    flip : bool
+        Average with the maps of the mirrored patch.
+    superpixels : int
+        Number of SLIC superpixels for a majority vote; 0 is off.
+    """
+
+    mask_mode: Literal["clean", "reference"] = "clean"
+    ignore_white: int = 0
+    smooth: int = 0
+    smooth_residual: float = 1.5
+    scales: tuple[float, ...] = (1.0,)
+    flip: bool = False
+    superpixels: int = 0
+
+
+@dataclass(frozen=True)
+class Stage2Settings:
+    """Segmentation network.
+
+    Attributes
+    ----------
+    backbone : str
+        Backbone name of the model registry.
+    width : float
+        Channel multiplier of backbones that have one.
+    head_channels : int
+        Width of ASPP and decoder; 0: what suits the backbone.
+    output_stride : int
+        8 or 16.
+    epochs, batch_size : int
+    crop : int
+        Train on random crops of this side; 0 keeps the whole patch.
+    optimiser : OptimiserSettings
+    augment : AugmentSettings
+    loss : {"reference", "masked"}
+        The released loss with its extra logit, or masked cross-entropy.
+    loss_type : {"ce", "focal"}
+    layer_weights : tuple of float
+        Weights of the pseudo masks, deepest CAM layer first.
+    noise_weights : bool
+        Down-weight pixels the network finds hard (OEEM).
+    mosaic : float
+        Share of training samples made by mixing single-label patches, whose masks are exact.
+    mosaic_cell : int
+        Side of a mosaic piece in px at most; 0 lets the piece size vary.
+    drop_last : bool
+        Leave out an incomplete last batch.
+    freeze_bn : bool
+        Keep the batch-norm statistics and affine of the initial weights.
+    gated_selection : bool
+        Select the best epoch by the gated val score and calibrate the gate thresholds on val.
+    select : {"miou", "mean"}
+        Select by mIoU, or by the mean of mIoU and FwIoU (steadier when a class is rare on val).
+    gate_threshold : float
+        Threshold when it is not calibrated.
+    """
+
+    backbone: str = "resnet101"
+    width: float = 1.0
+    head_channels: int = 0
+    output_stride: int = 16
+    epochs: int = 20
+    batch_size: int = 20
+    crop: int = 0
+    optimiser: OptimiserSettings = OptimiserSettings()
+    augment: AugmentSettings = AugmentSettings(blur=0.5)
+    loss: Literal["reference", "masked"] = "masked"
+    loss_type: Literal["ce", "focal"] = "ce"
+    layer_weights: tuple[float, ...] = (0.6, 0.2, 0.2)
+    noise_weights: bool = False
+    mosaic: float = 0.0
+    mosaic_cell: int = 0
+    drop_last: bool = True
+    freeze_bn: bool = False
+    gated_selection: bool = True
+    select: Literal["miou", "mean"] = "miou"
+    gate_threshold: float = 0.1
+
+
+@dataclass(frozen=True)
+class Preset:
+    """The settings of a whole run."""
+
+    name: str
+    stage1: Stage1Settings = field(default_factory=Stage1Settings)
+    cam: CamSettings = field(default_factory=CamSettings)
+    stage2: Stage2Settings = field(default_factory=Stage2Settings)
+
+
+_REFERENCE = Preset(
+    "reference",
+    Stage1Settings(
+        # The released optimiser receives its weight decay in the place of the momentum.
+        optimiser=OptimiserSettings(momentum=5e-4),
+        pda=PdaSchedule(start=3, decay=0.98, floor=0.65, from_start=True, clamp=False),
+    ),
+    CamSettings(mask_mode="reference"),
+    Stage2Settings(loss="reference", epochs=30, drop_last=False, gated_selection=False),
+)
+
+_PAPER = Preset(
+    "paper",
+    Stage1Settings(pda=_PAPER_PDA),
+    CamSettings(),
+    Stage2Settings(loss="masked", epochs=20, gated_selection=False),
+)
+
+_RECOMMENDED = Preset(
+    "recommended",
+    Stage1Settings(
+        backbone="efficientnet-lite0",
+        epochs=12,
+        batch_size=16,
+        optimiser=OptimiserSettings(
+            name="adamw",
+            lr=6e-4,
+            head_lr=5.0,
+            weight_decay=1e-2,
+            schedule="cos",
+            warmup_epochs=0.5,
+            gradient_clip=5.0,
+        ),
+        augment=AugmentSettings(vertical_flip=0.5, rotate=True, stain=0.03),
+        pda=None,
+        select="best",
+    ),
+    CamSettings(),
+    Stage2Settings(
+        backbone="efficientnet-lite0",
+        epochs=12,
+        batch_size=16,
+        optimiser=OptimiserSettings(
+            name="adamw",
+            lr=6e-4,
+            head_lr=5.0,
+            weight_decay=1e-2,
+            schedule="cos",
+            warmup_epochs=0.5,
+            gradient_clip=5.0,
+        ),
+        augment=AugmentSettings(vertical_flip=0.5, rotate=True, blur=0.3, stain=0.03),
+        mosaic=0.4,
+        select="mean",
+    ),
+)
+
+PRESETS: dict[str, Preset] = {p.name: p for p in (_REFERENCE, _PAPER, _RECOMMENDED)}
+
+
+def to_dict(settings: Any) -> dict[str, Any]:
+    """Return settings in a JSON-ready form (tuples become lists)."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {k: plain(v) for k, v in value.items()}
+        return [plain(v) for v in value] if isinstance(value, tuple) else value
+
+    result: dict[str, Any] = plain(asdict(settings))
+    return result
+
+
+def override(settings: Any, changes: dict[str, Any]) -> Any:
+    """Return settings with some fields replaced; ``optimiser.lr`` reaches into a nested field.
+
+    Parameters
+    ----------
+    settings : dataclass instance
+    changes : dict
+        Field path to value; a value of None leaves the field as it is.
+
+    Raises
+    ------
+    KeyError
+        For a field that does not exist (a programming error, not a user's).
+    """
+    for path, value in changes.items():
+        if value is None:
+            continue
+        head, _, rest = path.partition(".")
+        if head not in {f.name for f in fields(settings)}:
+            raise KeyError(path)
+        inner = override(getattr(settings, head), {rest: value}) if rest else value
+        settings = replace(settings, **{head: inner})
+    return settings

@@ -1,0 +1,398 @@
+"""Stage 2: train the segmentation network on pseudo masks and write the bundle (``python -m training.stage2``)."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tiling.errors import DataError
+from tiling.files import read_json
+from training.console import (
+    CommandParser,
+    add_common_options,
+    add_training_options,
+    natural,
+    optimiser_changes,
+    positive_int,
+    run_command,
+    set_up_logging,
+    share,
+)
+from training.data import Pair, Patch, check_pairs, check_patches, check_pseudo_masks, report_or_raise
+from training.presets import PRESETS, Stage2Settings, override, to_dict
+from training.pseudo_masks import MASKS_JSON
+from training.run import RunFolder, data_digest
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from napari_wsss.models import Bundle
+    from tiling.classes import ClassSchema
+    from training.loop import LoopOptions
+    from training.segmenter import SegmenterTrainee
+
+__all__ = ["BundleTexts", "Stage2Data", "main", "read_stage2_data", "train_stage2"]
+
+_log = logging.getLogger("training")
+
+
+@dataclass(frozen=True)
+class Stage2Data:
+    """The checked data of stage 2; ``layers`` are deepest first."""
+
+    root: Path
+    masks: Path
+    schema: ClassSchema
+    layers: tuple[str, ...]
+    train: tuple[Patch, ...]
+    val: tuple[Pair, ...]
+    made_with: Mapping[str, Any]
+
+    @property
+    def side(self) -> int:
+        """Side of the patches in px (the shorter one)."""
+        return min(self.train[0].size)
+
+    @property
+    def digest(self) -> str:
+        """Changes when files are added, removed or replaced."""
+        files = [p.path for p in self.train] + [f for p in self.val for f in (p.image, p.mask)]
+        return data_digest(files, self.root)
+
+
+@dataclass(frozen=True)
+class BundleTexts:
+    """What people read about a bundle, and how it is stored."""
+
+    name: str | None = None
+    description: str = ""
+    licence: str = ""
+    training_data: str = ""
+    mpp: float | None = None
+    half: bool = False
+
+
+def read_stage2_data(
+    root: Path, masks: Path, schema: ClassSchema, layers: Sequence[str], skip_bad: bool = False
+) -> Stage2Data:
+    """Check ``train``, its pseudo masks in every layer and, when it exists, ``val``.
+
+    Raises
+    ------
+    DataError
+        One report of all bad files.
+    """
+    if not root.is_dir():
+        raise DataError(f"{root} is not a folder; --dataroot must hold train/ and may hold val/.")
+    train, problems = check_patches(root / "train", len(schema))
+    missing = check_pseudo_masks(masks, layers, train, len(schema))
+    problems += missing
+    if missing:
+        bad = {p.path.stem for p in missing}
+        train = [p for p in train if p.path.stem not in bad]
+    val: list[Pair] = []
+    if (root / "val").is_dir():
+        val, more = check_pairs(root / "val", len(schema))
+        problems += more
+    report_or_raise(problems, str(root), skip_bad)
+    if not train:
+        raise DataError(f"{root / 'train'} holds no good patch with pseudo masks.")
+    record = masks / MASKS_JSON
+    made_with = read_json(record) if record.is_file() else {"made_with": "unknown"}
+    return Stage2Data(root, masks, schema, tuple(layers), tuple(train), tuple(val), made_with)
+
+
+def train_stage2(
+    data: Stage2Data,
+    stage1: nn.Module,
+    stage1_facts: Mapping[str, Any],
+    settings: Stage2Settings,
+    folder: RunFolder,
+    options: LoopOptions,
+    texts: BundleTexts,
+    *,
+    weights: str | None = None,
+    restart: bool = False,
+) -> Bundle:
+    """Train (or continue) and write a bundle with both stages.
+
+    Parameters
+    ----------
+    data : Stage2Data
+    stage1 : nn.Module
+        Trained patch classifier.
+    stage1_facts : mapping
+        JSON-ready facts about it, for the provenance.
+    settings : Stage2Settings
+    folder : RunFolder
+    options : LoopOptions
+    texts : BundleTexts
+    weights : str, optional
+        Initial weights: ``imagenet``, ``none``, a file or a bundle.
+    restart : bool
+        Forget a run in the folder.
+
+    Raises
+    ------
+    DataError, TrainingError, BundleError
+    """
+    from torch.utils.data import DataLoader
+
+    from napari_wsss.models import Gate, load_bundle, save_bundle
+    from training.datasets import EpochSampler, EvaluationSet, PseudoMaskSet
+    from training.loop import fit, load_best, seed_everything
+    from training.schedules import LearningRateSchedule
+    from training.segmenter import SegmenterTrainee
+    from training.weights import initial_segmenter
+
+    identity = {
+        "program": "stage2",
+        "settings": to_dict(settings),
+        "schema": data.schema.to_dict(),
+        "seed": options.seed,
+        "precision": options.precision,
+        "weights": weights,
+        "data": data.digest,
+        "patches": len(data.train),
+        "layers": list(data.layers),
+        "masks": dict(data.made_with),
+        "stage1": dict(stage1_facts),
+    }
+    folder.open(identity, restart)
+    if folder.is_complete:
+        _log.info("%s is complete already", folder.bundle)
+        return load_bundle(folder.bundle)
+    if settings.drop_last and len(data.train) < settings.batch_size:
+        raise DataError(
+            f"{data.root / 'train'} holds {len(data.train)} patches, less than one batch of {settings.batch_size}; "
+            "lower --batch-size."
+        )
+    if len(settings.layer_weights) != len(data.layers):
+        raise DataError(
+            f"--layer-weights has {len(settings.layer_weights)} numbers for {len(data.layers)} layers "
+            f"({', '.join(data.layers)}); give one each, deepest first."
+        )
+    seed_everything(options.seed)
+    network = initial_segmenter(settings, len(data.schema), weights)
+    full, rest = divmod(len(data.train), settings.batch_size)
+    steps = full + (rest > 0 and not settings.drop_last)
+    schedule = LearningRateSchedule(
+        settings.optimiser.schedule,
+        settings.epochs,
+        steps,
+        settings.optimiser.lr_step,
+        settings.optimiser.warmup_epochs,
+    )
+    trainee = SegmenterTrainee(network, stage1, settings, schedule, options.seed)
+    trainee.batch_names = [p.path.name for p in data.train]
+    samples = PseudoMaskSet(
+        data.train,
+        data.masks,
+        data.layers,
+        len(data.schema),
+        settings.augment,
+        options.seed,
+        settings.crop,
+        settings.mosaic,
+        settings.mosaic_cell,
+    )
+    loader = DataLoader(
+        samples,
+        settings.batch_size,
+        sampler=EpochSampler(len(samples), options.seed),
+        num_workers=options.workers,
+        persistent_workers=options.workers > 0,
+        drop_last=settings.drop_last,
+    )
+    val = None
+    if data.val:
+        windows = EvaluationSet(data.val, len(data.schema), data.side)
+        val = DataLoader(windows, settings.batch_size, num_workers=options.workers)
+    _log.info(
+        "stage 2: deeplabv3plus on %s, %d patches, %d val images, %d epochs of %d steps",
+        settings.backbone,
+        len(data.train),
+        len(data.val),
+        settings.epochs,
+        steps,
+    )
+    history = fit(trainee, loader, val, folder, settings.epochs, options)
+    if history.best_epoch is not None:
+        load_best(trainee, folder)
+        chosen = history.best_epoch
+    else:
+        trainee.network.load_state_dict(trainee.weights())
+        chosen = settings.epochs
+    thresholds, metrics = _calibrate(trainee, val, settings)
+    bundle = save_bundle(
+        folder.bundle,
+        name=texts.name or folder.path.resolve().name,
+        schema=data.schema,
+        mpp=texts.mpp or 1.0,
+        tile=data.side,
+        stage1=stage1.cpu().eval(),
+        stage2=trainee.network.cpu().eval(),
+        description=texts.description,
+        licence=texts.licence,
+        training_data=texts.training_data or f"{len(data.train)} patches with patch labels",
+        gate=Gate(thresholds),
+        metrics=metrics,
+        provenance={"stage2": {**identity, "epoch": chosen}},
+        dtype="float16" if texts.half else "float32",
+        overwrite=True,
+    )
+    _log.info("wrote %s (epoch %d, gate %s)", folder.bundle, chosen, ", ".join(f"{t:g}" for t in thresholds))
+    return bundle
+
+
+def _calibrate(
+    trainee: SegmenterTrainee, val: Any, settings: Stage2Settings
+) -> tuple[tuple[float, ...], dict[str, Any]]:
+    """Choose gate thresholds on val and score the chosen network there, gate off and on."""
+    import torch
+
+    from napari_wsss.models import apply_gate
+    from training.metrics import SegmentationScores
+    from training.segmenter import GateCalibrator
+
+    if val is None:
+        return (settings.gate_threshold,), {}
+    network = trainee.network.cpu().eval()
+    calibrator = GateCalibrator(trainee.num_classes)
+    outputs = []
+    with torch.no_grad():
+        for images, masks in val:
+            logits, presence = network(images).float(), trainee.presence(images)
+            calibrator.add(logits, presence, masks)
+            outputs.append((logits.half(), presence, masks))
+    fixed = (settings.gate_threshold,)
+    thresholds = calibrator.calibrate(settings.gate_threshold) if settings.gated_selection else fixed
+    plain, gated = (SegmentationScores(trainee.num_classes) for _ in range(2))
+    for half, presence, masks in outputs:
+        logits = half.float()
+        plain.update(logits.argmax(1), masks)
+        gated.update(apply_gate(logits, presence, thresholds).argmax(1), masks)
+    return thresholds, {"val": {"gate_off": plain.compute().to_dict(), "gate_on": gated.compute().to_dict()}}
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = CommandParser(
+        prog="python -m training.stage2",
+        description="Train the segmentation network on pseudo masks; the result is a bundle for wsss-tile and napari.",
+        epilog="Next: wsss-tile run SLIDE --model OUT/bundle --out …",
+    )
+    add_common_options(parser)
+    add_training_options(parser)
+    inputs = parser.add_argument_group("stage 1 and its masks")
+    inputs.add_argument(
+        "--stage1", required=True, metavar="BUNDLE|FILE", help="trained stage 1, used by the gate"
+    )
+    inputs.add_argument("--stage1-backbone", default="resnet38", help="network of a .pth file")
+    inputs.add_argument("--masks", type=Path, metavar="DIR", help="pseudo masks (default: DATAROOT/train_PM)")
+    inputs.add_argument(
+        "--layers", metavar="A,B,…", help="their layers, deepest first (default: all of stage 1)"
+    )
+    inputs.add_argument("--layer-weights", metavar="A,B,…", help="weight of each layer's mask in the loss")
+    network = parser.add_argument_group("network and loss (defaults: the preset's)")
+    network.add_argument("--backbone", help="resnet101, efficientnet-lite0")
+    network.add_argument(
+        "--weights", metavar="imagenet|none|FILE", help="initial weights (default: imagenet)"
+    )
+    network.add_argument(
+        "--resume", dest="weights", metavar="FILE", help="same as --weights, as in the reference"
+    )
+    network.add_argument("--out-stride", type=int, choices=(8, 16))
+    network.add_argument("--head-channels", type=positive_int, metavar="N", help="width of ASPP and decoder")
+    network.add_argument(
+        "--loss", choices=("masked", "reference"), help="masked cross-entropy, or the released loss"
+    )
+    network.add_argument("--loss-type", choices=("ce", "focal"))
+    network.add_argument(
+        "--noise-weights", action=argparse.BooleanOptionalAction, help="trust easy pixels more (OEEM)"
+    )
+    network.add_argument(
+        "--mosaic", type=share, metavar="F", help="share of samples mixed from single-label patches"
+    )
+    network.add_argument(
+        "--mosaic-cell", type=natural, metavar="PX", help="side of a mosaic piece; 0 varies it"
+    )
+    network.add_argument("--freeze-bn", action=argparse.BooleanOptionalAction, help="keep batch norm still")
+    network.add_argument(
+        "--sync-bn", action=argparse.BooleanOptionalAction, default=False, help="over several GPUs"
+    )
+    network.add_argument(
+        "--gate", action=argparse.BooleanOptionalAction, help="select the epoch by the gated score"
+    )
+    network.add_argument(
+        "--gate-threshold", type=share, metavar="F", help="where the calibration on val starts"
+    )
+    network.add_argument(
+        "--eval-interval", type=positive_int, default=1, metavar="N", help="epochs per validation"
+    )
+    about = parser.add_argument_group("bundle")
+    about.add_argument("--description", default="", help="one sentence for model.json")
+    about.add_argument("--licence", default="", help="licence of the weights")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the command."""
+    parser = _parser()
+    args = parser.parse_args(argv)
+    set_up_logging(args.quiet)
+    try:
+        layer_weights = (
+            None if args.layer_weights is None else tuple(float(w) for w in args.layer_weights.split(","))
+        )
+    except ValueError:
+        parser.error(f"--layer-weights {args.layer_weights!r} is not a list of numbers such as 0.6,0.2,0.2")
+    settings: Stage2Settings = override(
+        PRESETS[args.preset].stage2,
+        {
+            **optimiser_changes(args),
+            "backbone": args.backbone,
+            "output_stride": args.out_stride,
+            "head_channels": args.head_channels,
+            "loss": args.loss,
+            "loss_type": args.loss_type,
+            "layer_weights": layer_weights,
+            "noise_weights": args.noise_weights,
+            "mosaic": args.mosaic,
+            "mosaic_cell": args.mosaic_cell,
+            "freeze_bn": args.freeze_bn,
+            "gated_selection": args.gate,
+            "gate_threshold": args.gate_threshold,
+        },
+    )
+
+    from napari_wsss.models import resolve_schema
+    from training.loop import options_of
+    from training.weights import trained_classifier
+
+    schema = resolve_schema(args.dataset)
+    stage1, facts = trained_classifier(args.stage1, args.stage1_backbone, len(schema))
+    deepest_first: list[str] = list(reversed(stage1.cam_layers))  # type: ignore[arg-type]
+    layers = args.layers.split(",") if args.layers else deepest_first
+    masks = args.masks or args.dataroot / "train_PM"
+    data = read_stage2_data(args.dataroot, masks, schema, layers, args.skip_bad)
+    texts = BundleTexts(args.name, args.description, args.licence, mpp=args.mpp, half=args.half)
+    train_stage2(
+        data,
+        stage1,
+        facts,
+        settings,
+        RunFolder(args.out),
+        options_of(args),
+        texts,
+        weights=args.weights,
+        restart=args.restart,
+    )
+
+
+if __name__ == "__main__":
+    run_command(main, sys.argv[1:])

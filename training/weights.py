@@ -1,0 +1,126 @@
+"""Networks with their initial weights: ImageNet, a published checkpoint, a bundle, or nothing."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from napari_wsss.models import build_stage1, build_stage2, load_bundle, load_imagenet_weights
+from tiling.errors import TrainingError
+from training.presets import Stage1Settings, Stage2Settings
+
+__all__ = ["initial_classifier", "initial_segmenter"]
+
+_log = logging.getLogger("training")
+_LIGHT = "efficientnet-lite0"
+
+
+def initial_classifier(settings: Stage1Settings, num_classes: int, weights: str | None) -> nn.Module:
+    """Build stage 1 with its initial weights.
+
+    Parameters
+    ----------
+    settings : Stage1Settings
+    num_classes : int
+    weights : str or None
+        ``imagenet``, ``none``, a ``.pth`` or ``.params`` file, or a bundle; None: ImageNet where they come with a
+        package, else random with a warning.
+
+    Raises
+    ------
+    TrainingError, BundleError
+    """
+    arguments: dict[str, Any] = {"width": settings.width} if settings.backbone == _LIGHT else {}
+    try:
+        network = build_stage1(settings.backbone, num_classes, **arguments)
+    except (TypeError, ValueError) as error:
+        raise TrainingError(f"--backbone {settings.backbone} cannot be built ({error}).") from error
+    _fill(network, weights, light=settings.backbone == _LIGHT and settings.width == 1.0, stage=1)
+    return network
+
+
+def initial_segmenter(settings: Stage2Settings, num_classes: int, weights: str | None) -> nn.Module:
+    """Build stage 2 with its initial weights; see :func:`initial_classifier`."""
+    arguments: dict[str, Any] = {"backbone": settings.backbone, "output_stride": settings.output_stride}
+    if settings.backbone == _LIGHT:
+        arguments["width"] = settings.width
+    if settings.head_channels:
+        arguments["head_channels"] = settings.head_channels
+    try:
+        network = build_stage2("deeplabv3plus", num_classes, **arguments)
+    except (TypeError, ValueError) as error:
+        raise TrainingError(f"--backbone {settings.backbone} cannot be built ({error}).") from error
+    _fill(network, weights, light=settings.backbone == _LIGHT and settings.width == 1.0, stage=2)
+    return network
+
+
+def _fill(network: nn.Module, weights: str | None, light: bool, stage: int) -> None:
+    """Put the wanted weights into a fresh network."""
+    if weights == "none":
+        return
+    if weights == "imagenet" or (weights is None and light):
+        load_imagenet_weights(network)
+        return
+    if weights is None:
+        _log.warning("stage %d starts from random weights; --weights FILE gives it better ones", stage)
+        return
+    path = Path(weights)
+    if path.is_dir() or path.name == "model.json":
+        bundle = load_bundle(path)
+        source = bundle.build_stage1() if stage == 1 else bundle.build_stage2()
+        if source is None:
+            raise TrainingError(f"{path} has no stage 2 to start from.")
+        try:
+            network.load_state_dict(source.state_dict())
+        except RuntimeError as error:
+            raise TrainingError(
+                f"{path} holds another network than --backbone asks for ({error})."
+            ) from error
+        return
+    from napari_wsss.models import legacy
+
+    if stage == 1:
+        legacy.load_stage1_weights(network, path)
+    else:
+        legacy.load_stage2_weights(network, path)
+
+
+def trained_classifier(
+    weights: str | Path, backbone: str, num_classes: int
+) -> tuple[nn.Module, dict[str, Any]]:
+    """Load a trained stage 1.
+
+    Parameters
+    ----------
+    weights : str or Path
+        A bundle (its stage 1), or a ``.pth`` file.
+    backbone : str
+        Architecture of a ``.pth`` file.
+    num_classes : int
+
+    Returns
+    -------
+    network : nn.Module
+        In eval mode.
+    made_with : dict
+        JSON-ready facts that identify it.
+
+    Raises
+    ------
+    BundleError, TrainingError
+    """
+    path = Path(weights)
+    if path.suffix in {".pth", ".tar", ".params"}:
+        from napari_wsss.models import legacy
+        from napari_wsss.models.bundle import sha256_of
+
+        network = build_stage1(backbone, num_classes)
+        legacy.load_stage1_weights(network, path)
+        return network.eval(), {"architecture": backbone, "sha256": sha256_of(path)}
+    bundle = load_bundle(weights)
+    if len(bundle.schema) != num_classes:
+        raise TrainingError(f"{weights} has {len(bundle.schema)} classes, --dataset has {num_classes}.")
+    return bundle.build_stage1(), {"architecture": bundle.stage1.architecture, "sha256": bundle.stage1.sha256}
