@@ -12,10 +12,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from napari_wsss.models.attention import progressive_dropout_attention
     from napari_wsss.models.bundle import Bundle, Gate, NetworkSpec, list_bundles, load_bundle, save_bundle
+    from napari_wsss.models.cam import class_activation, multilayer_gradcam, plain_cam, resize_maps
     from napari_wsss.models.deeplab import DeepLabV3Plus
     from napari_wsss.models.efficientnet_lite import EfficientNetLite0, LiteClassifier, load_imagenet_weights
     from napari_wsss.models.gate import apply_gate, open_classes
+    from napari_wsss.models.pseudo_masks import pseudo_mask, white_background
     from napari_wsss.models.registry import build_stage1, build_stage2
+    from napari_wsss.models.resnet38 import ResNet38
     from napari_wsss.models.schemas import resolve_schema
 
 __all__ = [
@@ -25,25 +28,35 @@ __all__ = [
     "Gate",
     "LiteClassifier",
     "NetworkSpec",
+    "ResNet38",
     "apply_gate",
     "build_stage1",
     "build_stage2",
+    "class_activation",
     "list_bundles",
     "load_bundle",
     "load_imagenet_weights",
+    "multilayer_gradcam",
     "open_classes",
+    "plain_cam",
     "progressive_dropout_attention",
+    "pseudo_mask",
+    "resize_maps",
     "resolve_schema",
     "save_bundle",
+    "white_background",
 ]
 
 _HOMES = {
     "attention": ("progressive_dropout_attention",),
     "bundle": ("Bundle", "Gate", "NetworkSpec", "list_bundles", "load_bundle", "save_bundle"),
+    "cam": ("class_activation", "multilayer_gradcam", "plain_cam", "resize_maps"),
     "deeplab": ("DeepLabV3Plus",),
     "efficientnet_lite": ("EfficientNetLite0", "LiteClassifier", "load_imagenet_weights"),
     "gate": ("apply_gate", "open_classes"),
+    "pseudo_masks": ("pseudo_mask", "white_background"),
     "registry": ("build_stage1", "build_stage2"),
+    "resnet38": ("ResNet38",),
     "schemas": ("resolve_schema",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}

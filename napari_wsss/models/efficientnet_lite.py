@@ -8,13 +8,15 @@ tensors load by name.
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -185,30 +187,41 @@ class EfficientNetLite0(nn.Module):
                 fan_out = module.kernel_size[0] * module.kernel_size[1] * module.out_channels // module.groups
                 nn.init.normal_(module.weight, 0.0, math.sqrt(2.0 / fan_out))
 
-    def forward_stages(self, x: Tensor) -> tuple[list[Tensor], Tensor]:
-        """Run the encoder and keep what every stage gives.
+    def forward_stages(
+        self, x: Tensor, keep: Collection[int], leaf: bool = False
+    ) -> tuple[dict[int, Tensor], Tensor]:
+        """Run the encoder and keep what some stages give.
 
         Parameters
         ----------
         x : (N, 3, H, W) float
             RGB / 255.
+        keep : collection of int
+            Numbers of the stages to keep, 2 to 8 as in the published table.
+        leaf : bool, optional
+            Start the graph at the first kept stage: what lies before runs without gradients.
 
         Returns
         -------
-        list of Tensor
-            Outputs of stages 2 to 8 of the published table; linear (no activation at a block's end).
+        dict of int to Tensor
+            Kept stages; linear (no activation at a block's end).
         Tensor
             Last features: after the head's ReLU6, or the last stage when there is no head.
         """
-        x = functional.relu6(self._bn0(self._conv_stem((x - _MEAN) / _STD)), inplace=True)
-        stages: list[Tensor] = []
+        kept: dict[int, Tensor] = {}
+        with torch.no_grad() if leaf else contextlib.nullcontext():
+            x = functional.relu6(self._bn0(self._conv_stem((x - _MEAN) / _STD)), inplace=True)
+        number = 2
         for index, block in enumerate(self._blocks):
-            x = block(x)
+            with torch.no_grad() if leaf and keep and not kept else contextlib.nullcontext():
+                x = block(x)
             if index in self._stage_ends:
-                stages.append(x)
+                if number in keep:
+                    kept[number] = x = x.detach().requires_grad_() if leaf and not kept else x
+                number += 1
         if self._has_head:
             x = functional.relu6(self._bn1(self._conv_head(x)), inplace=True)
-        return stages, x
+        return kept, x
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return the stride-4 map and the last features: what a DeepLabV3+ decoder takes.
@@ -222,8 +235,8 @@ class EfficientNetLite0(nn.Module):
         -------
         (N, low_channels, H / 4, W / 4), (N, channels, H / output_stride, W / output_stride)
         """
-        stages, last = self.forward_stages(x)
-        return stages[1], last
+        stages, last = self.forward_stages(x, (3,))
+        return stages[3], last
 
 
 class LiteClassifier(nn.Module):
@@ -270,26 +283,29 @@ class LiteClassifier(nn.Module):
 
     def features(self, x: Tensor) -> Tensor:
         """Return the last features, (N, 3, H, W) RGB / 255 -> (N, K, H / stride, W / stride)."""
-        _, last = self.encoder.forward_stages(x)
-        return last
+        return self.encoder.forward_stages(x, ())[1]
 
-    def activations(self, x: Tensor, layers: Sequence[str] = cam_layers) -> dict[str, Tensor]:
-        """Return the activations of some of :attr:`cam_layers` in one forward pass.
+    def activations(
+        self, x: Tensor, layers: Sequence[str] = cam_layers, leaf: bool = False
+    ) -> dict[str, Tensor]:
+        """Return the activations of some layers in one forward pass.
 
         Parameters
         ----------
         x : (N, 3, H, W) float
             RGB / 255.
         layers : sequence of str, optional
-            Names of :attr:`cam_layers`; the last one is always part of the result.
+            ``stage2`` … ``stage8``; ``head``, the last features, is always part of the result.
+        leaf : bool, optional
+            Start the graph at the first of ``layers``: what lies before runs without gradients.
 
         Returns
         -------
         dict of str to (N, K, h, w) tensors
         """
-        stages, last = self.encoder.forward_stages(x)
-        found = {"stage6": stages[4], "stage7": stages[5], "head": last}
-        return {name: value for name, value in found.items() if name in layers or name == self.cam_layers[-1]}
+        numbers = {number for number in range(2, 9) if f"stage{number}" in layers}
+        stages, last = self.encoder.forward_stages(x, numbers, leaf)
+        return {f"stage{number}": value for number, value in stages.items()} | {"head": last}
 
     def classify(
         self, features: Tensor, pda_gamma: float | None = None, pda_normalise: bool = False
@@ -318,6 +334,14 @@ class LiteClassifier(nn.Module):
         (N, C) logits
         """
         return self.classify(self.features(x), pda_gamma, pda_normalise)
+
+    def backbone_parameters(self) -> Iterator[nn.Parameter]:
+        """Trainable parameters before the classifier."""
+        return (p for p in self.encoder.parameters() if p.requires_grad)
+
+    def head_parameters(self) -> Iterator[nn.Parameter]:
+        """Trainable parameters of the classifier."""
+        return self.classifier.parameters()
 
 
 def imagenet_weights_file() -> Path:

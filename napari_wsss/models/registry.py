@@ -42,7 +42,7 @@ class Classifier(Protocol):
         """Last features, (N, 3, H, W) RGB / 255 -> (N, K, h, w)."""
         ...
 
-    def activations(self, x: Tensor, layers: Sequence[str] = ...) -> dict[str, Tensor]:
+    def activations(self, x: Tensor, layers: Sequence[str] = ..., leaf: bool = False) -> dict[str, Tensor]:
         """Activations of some CAM layers, the last one always among them, in one forward pass."""
         ...
 
