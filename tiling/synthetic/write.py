@@ -97,11 +97,12 @@ def _stream(
     """Yield the tiles of one level and put the next level's pixels into ``below`` on the way."""
     for y in range(0, height, _STRIP):
         strip = read(y, min(_STRIP, height - y))
-        yield from _tiles(strip, tile)
+        # All before the tiles: the writer stops asking after the last tile, and what came later would not be run.
         if below is not None:
             below.append(halve(strip[: len(strip) // 2 * 2]))
         if on_strip is not None:
             on_strip(y + len(strip), height)
+        yield from _tiles(strip, tile)
 
 
 def _write_pyramid(
