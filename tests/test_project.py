@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import re
 import shutil
@@ -10,6 +11,8 @@ import sys
 import tarfile
 import tomllib
 import zipfile
+from collections.abc import Iterable
+from importlib.metadata import packages_distributions
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +26,11 @@ import napari_wsss
 ROOT = Path(__file__).resolve().parents[1]
 PYPROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 PROJECT: dict[str, Any] = PYPROJECT["project"]
+PACKAGES = ("tiling", "napari_wsss", "training")
+LOOKED_FOR = {"timm"}
+"""Imported when a user has it, with a word of advice when not; no extra of ours."""
+NEEDS_EXPORT = {ROOT / "tiling" / "export" / "polygons.py"}
+"""Modules that are imported only by one that needs the extra `export`."""
 QT_BINDINGS = {"pyqt5", "pyqt6", "pyside2", "pyside6", "pyside6-essentials", "qtpy"}
 
 
@@ -50,6 +58,52 @@ def test_only_the_extra_all_chooses_a_qt_binding() -> None:
         requirements = _requirements(texts)
         assert not {canonicalize_name(r.name) for r in requirements} & (QT_BINDINGS - {"qtpy"}), extra
         assert not [r for r in requirements if r.name == "napari" and r.extras], extra
+
+
+def _third_party(modules: Iterable[Path], outermost_only: bool = False) -> set[str]:
+    """Top-level names that modules import and that are neither ours nor Python's."""
+    names: set[str] = set()
+    for path in modules:
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        for node in tree.body if outermost_only else ast.walk(tree):
+            if isinstance(node, ast.Import):
+                names |= {alias.name.partition(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                names.add(str(node.module).partition(".")[0])
+    return names - set(sys.stdlib_module_names) - {"tiling", "napari_wsss", "training"}
+
+
+def _distributions(*groups: str) -> set[str]:
+    texts = list(PROJECT["dependencies"])
+    for group in groups:
+        texts += PROJECT["optional-dependencies"][group]
+    return {canonicalize_name(r.name) for r in _requirements(texts)}
+
+
+def _undeclared(imported: set[str], declared: set[str]) -> set[str]:
+    providers = packages_distributions()
+    return {
+        name
+        for name in imported
+        if not {canonicalize_name(d) for d in providers.get(name, [name])} & declared
+    }
+
+
+def test_what_the_packages_import_is_declared() -> None:
+    """Not merely there because something else brought it."""
+    everything = _distributions(*(e for e in PROJECT["optional-dependencies"] if e != "all"))
+    imported = _third_party(p for package in PACKAGES for p in (ROOT / package).rglob("*.py"))
+    assert not _undeclared(imported, everything | LOOKED_FOR)
+
+
+def test_the_base_runs_without_extras() -> None:
+    """What a module imports at its top is there after a plain install; extras are imported when used."""
+    base = _distributions()
+    modules = [*(ROOT / "tiling").rglob("*.py"), *(ROOT / "napari_wsss").rglob("*.py")]
+    for path in modules:
+        if "plugin" in path.parts or path in NEEDS_EXPORT:
+            continue
+        assert not _undeclared(_third_party([path], outermost_only=True), base), path
 
 
 def test_torch_stays_open_and_is_pinned_where_we_test() -> None:
