@@ -126,9 +126,9 @@ def test_the_ink_on_the_real_slide_is_left_out(shared_dir: Path) -> None:
         thumbnail = slide.thumbnail(1400)
     mask = tissue_mask(thumbnail, 16.0)
     assert mask[222:, 915:1005].mean() < 0.02
-    assert mask[190:215, 940:985].mean() < 0.05
+    assert mask[197:212, 945:970].mean() < 0.1
     assert mask[120:170, 800:900].mean() > 0.75
     assert 0.24 < mask.mean() < 0.31
     # The scanner's tiles in the background and the grey spot are no tissue.
     assert not mask[:20].any()
-    assert not mask[150:, 300:650].any()
+    assert not mask[170:, 300:700].any()
