@@ -29,7 +29,7 @@ help:
 
 INPUTS := pyproject.toml constraints.txt
 PIP    := $(RUN) -m pip install -qq --constraint constraints.txt
-ALL    := .[napari,train,export,openvino,cluster]
+ALL    := .[napari,train,openvino,cluster]
 
 $(STAMPS)/venv:
 	@PYTHON="$(PYTHON)" scripts/make_venv.sh $(VENV)
@@ -82,6 +82,7 @@ format: $(STAMPS)/lint
 	$(RUN) -m ruff check --fix .
 	$(RUN) -m ruff format .
 
+docs: export NO_MKDOCS_2_WARNING := 1
 docs: $(STAMPS)/docs
 	$(RUN) -m mkdocs build --strict
 

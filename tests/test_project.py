@@ -29,8 +29,6 @@ PROJECT: dict[str, Any] = PYPROJECT["project"]
 PACKAGES = ("tiling", "napari_wsss", "training")
 LOOKED_FOR = {"timm"}
 """Imported when a user has it, with a word of advice when not; no extra of ours."""
-NEEDS_EXPORT = {ROOT / "tiling" / "export" / "polygons.py"}
-"""Modules that are imported only by one that needs the extra `export`."""
 QT_BINDINGS = {"pyqt5", "pyqt6", "pyside2", "pyside6", "pyside6-essentials", "qtpy"}
 
 
@@ -101,7 +99,7 @@ def test_the_base_runs_without_extras() -> None:
     base = _distributions()
     modules = [*(ROOT / "tiling").rglob("*.py"), *(ROOT / "napari_wsss").rglob("*.py")]
     for path in modules:
-        if "plugin" in path.parts or path in NEEDS_EXPORT:
+        if "plugin" in path.parts:
             continue
         assert not _undeclared(_third_party([path], outermost_only=True), base), path
 
