@@ -29,7 +29,7 @@ from tiling.receipt import content_digest, read_receipt, verify, versions, write
 from tiling.rows import RowAssembler, RowCommitter
 from tiling.slide import Slide
 from tiling.store import read_run
-from tiling.store_writer import StoreLayout, StoreWriter, create_store
+from tiling.store_writer import StoreLayout, StoreWriter, create_store, sweep
 
 __all__ = ["run"]
 
@@ -126,6 +126,8 @@ def _prepare(
             return _cached(out)
     if earlier is None or not journal.read():
         create_store(out, layout, description, plan.overview)
+    else:
+        sweep(out)
     return job
 
 

@@ -41,8 +41,6 @@ def content_digest(store: Path) -> str:
     """Return a SHA-256 over the names and bytes of all files of a store but its receipt and journal."""
     digest = hashlib.sha256()
     for path in _content_files(store):
-        if path.name.startswith(".") and path.name.endswith(".tmp"):
-            continue
         name = path.relative_to(store).as_posix().encode()
         with path.open("rb") as file:
             content = hashlib.file_digest(file, "sha256").digest()

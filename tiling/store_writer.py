@@ -20,7 +20,7 @@ from tiling.grid import TileGrid
 from tiling.pyramid import LinePyramid, halve_labels, halve_mean, level_shapes
 from tiling.store import FLAG_EMPTY, FLAG_PREDICTED, FLAG_READ_ERROR, RUN
 
-__all__ = ["StoreLayout", "StoreWriter", "clear_store", "create_store"]
+__all__ = ["StoreLayout", "StoreWriter", "clear_store", "create_store", "sweep"]
 
 _CHUNK_LINES = 128
 _CHUNK_COLUMNS = 1024
@@ -133,6 +133,12 @@ def clear_store(path: Path) -> None:
             child.unlink()
     (path / RUN).unlink(missing_ok=True)
     path.rmdir()
+
+
+def sweep(path: Path) -> None:
+    """Remove half-written temporary files that a kill left behind (zarr's and ours)."""
+    for leftover in [*path.rglob("*.partial"), *path.rglob(".*.tmp")]:
+        leftover.unlink(missing_ok=True)
 
 
 def _write_content(path: Path, layout: StoreLayout, overview: NDArray[np.uint8]) -> None:

@@ -34,6 +34,8 @@ class ArrayReader:
         Coverage of each level: 0 = never scanned (white), 255 = scanned.
     fail_at : Box, optional
         Level-0 box: a read that touches it raises :class:`SlideError`, like a corrupt tile.
+    fail_level : int, optional
+        Only reads of this level fail there; all levels by default.
     delay : float
         Seconds that every read sleeps, like a slow disk.
     path : str or Path
@@ -56,6 +58,7 @@ class ArrayReader:
         bounds: Box | None = None,
         alpha: Sequence[NDArray[np.uint8]] | None = None,
         fail_at: Box | None = None,
+        fail_level: int | None = None,
         delay: float = 0.0,
         path: str | Path = "array",
     ) -> None:
@@ -84,7 +87,7 @@ class ArrayReader:
         self.icc_profile: bytes | None = None
         self.warnings: tuple[str, ...] = ()
         self.reads: list[tuple[int, Box]] = []
-        self._fail_at, self._delay = fail_at, delay
+        self._fail_at, self._fail_level, self._delay = fail_at, fail_level, delay
 
     def read_level(self, level: int, x: int, y: int, width: int, height: int) -> NDArray[np.uint8]:
         """Return a part of one level, (height, width, 3) uint8, white where the level has no pixels."""
@@ -93,7 +96,7 @@ class ArrayReader:
         if self._delay:
             time.sleep(self._delay)
         array, scale = self._arrays[level], self.levels[level].downsample
-        if self._fail_at is not None:
+        if self._fail_at is not None and self._fail_level in (None, level):
             # Compared in level-0 pixels, rounded outwards.
             left, top = int(x * scale), int(y * scale)
             touched = Box(left, top, int((x + width) * scale) + 1 - left, int((y + height) * scale) + 1 - top)

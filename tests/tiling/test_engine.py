@@ -1,0 +1,378 @@
+"""The engine's promises on slides made of arrays."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from wsss_toys import ColourPredictor, colourful, tree_bytes
+
+from tiling.engine import run
+from tiling.errors import RegionError, ResolutionError, SlideError, StoreError, StoreMismatchError
+from tiling.events import BlockWritten, Event, Finished, Planned, Progress, TilesDone
+from tiling.geometry import Box
+from tiling.plan import RunOptions
+from tiling.predictor import Prediction
+from tiling.readers.array import ArrayReader
+from tiling.receipt import read_receipt, verify
+from tiling.slide import Slide
+from tiling.store import FLAG_EMPTY, FLAG_PREDICTED, FLAG_READ_ERROR, open_store
+
+EVERYWHERE = RunOptions(mpp=0.5, tissue=None, batch_size=4)
+
+
+def slide_of(image: NDArray[np.uint8] | list[NDArray[np.uint8]], **options: Any) -> Slide:
+    return Slide(ArrayReader(image, mpp=options.pop("mpp", 0.5), **options))
+
+
+def segment(
+    image: NDArray[np.uint8] | list[NDArray[np.uint8]],
+    out: Path,
+    options: RunOptions = EVERYWHERE,
+    tile: int = 32,
+    **reader: Any,
+) -> list[Event]:
+    with slide_of(image, **reader) as slide:
+        return list(run(slide, ColourPredictor(tile), out, options))
+
+
+def options(**changes: Any) -> RunOptions:
+    from dataclasses import replace
+
+    return replace(EVERYWHERE, **changes)
+
+
+@pytest.fixture(scope="module")
+def picture() -> NDArray[np.uint8]:
+    return colourful(210, 330)
+
+
+def test_labels_are_exact_for_a_one_pixel_network(tmp_path: Path, picture: NDArray[np.uint8]) -> None:
+    segment(picture, tmp_path / "a.zarr", options(overlap=0.25))
+    labels = open_store(tmp_path / "a.zarr").labels()[0][...]
+    np.testing.assert_array_equal(labels, picture.argmax(-1) + 1)
+
+
+@settings(max_examples=12)
+@given(
+    st.floats(0, 0.8),
+    st.integers(8, 48),
+    st.integers(1, 90),
+    st.integers(1, 70),
+    st.lists(st.integers(0, 255), min_size=3, max_size=3),
+    st.integers(1, 9),
+)
+def test_constant_in_constant_out(
+    tmp_path_factory: pytest.TempPathFactory,
+    overlap: float,
+    tile: int,
+    width: int,
+    height: int,
+    colour: list[int],
+    batch: int,
+) -> None:
+    out = tmp_path_factory.mktemp("constant") / "a.zarr"
+    image = np.broadcast_to(np.array(colour, np.uint8), (height, width, 3)).copy()
+    segment(image, out, options(overlap=overlap, batch_size=batch, probabilities=True), tile)
+    store = open_store(out)
+    assert (store.labels()[0][...] == np.argmax(colour) + 1).all()
+    share = (np.array(colour, float) + 1) / (sum(colour) + 3)
+    for value, levels in zip(share, store.class_images("probabilities").values(), strict=True):
+        got = levels[0][...].astype(int)
+        assert got.max() - got.min() <= 1
+        assert abs(got.mean() - value * 255) <= 1
+
+
+@pytest.mark.parametrize("overlap", [0.0, 0.25, 0.6])
+def test_batch_size_and_threads_do_not_change_a_byte(
+    tmp_path: Path, picture: NDArray[np.uint8], overlap: float
+) -> None:
+    trees = []
+    for batch, threads in ((1, 1), (3, 2), (64, 4)):
+        out = tmp_path / f"{batch}" / "a.zarr"
+        chosen = options(
+            overlap=overlap, batch_size=batch, read_threads=threads, cams=True, probabilities=True
+        )
+        segment(picture, out, chosen)
+        trees.append(tree_bytes(out))
+    assert trees[0] == trees[1] == trees[2]
+
+
+def test_moving_the_bounds_moves_the_labels(tmp_path: Path, picture: NDArray[np.uint8]) -> None:
+    segment(picture, tmp_path / "a.zarr")
+    big = np.full((400, 500, 3), 255, np.uint8)
+    big[37 : 37 + 210, 53 : 53 + 330] = picture
+    segment(big, tmp_path / "b.zarr", bounds=Box(53, 37, 330, 210))
+    a, b = open_store(tmp_path / "a.zarr"), open_store(tmp_path / "b.zarr")
+    np.testing.assert_array_equal(a.labels()[0][...], b.labels()[0][...])
+    assert b.origin == (53, 37)
+    assert np.subtract(b.translation, a.translation) == pytest.approx([37 * 0.5, 53 * 0.5])
+
+
+def test_tiled_equals_whole_for_a_small_receptive_field(tmp_path: Path, picture: NDArray[np.uint8]) -> None:
+    reach = 3
+
+    class Blurred(ColourPredictor):
+        """A 7 × 7 box filter in front of the colour rule: wrong only within three pixels of a tile's edge."""
+
+        def __call__(self, pixels: NDArray[np.uint8], cam_side: int | None = None) -> Prediction:
+            return super().__call__(self.blur(pixels))
+
+        @staticmethod
+        def blur(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+            from scipy import ndimage
+
+            return ndimage.uniform_filter(pixels, (1, 2 * reach + 1, 2 * reach + 1, 1), mode="reflect")
+
+    with slide_of(picture) as slide:
+        list(run(slide, Blurred(64), tmp_path / "a.zarr", options(overlap=0.5)))
+    got = open_store(tmp_path / "a.zarr").labels()[0][...]
+    expected = Blurred.blur(picture[None])[0].argmax(-1) + 1
+    inner = (slice(reach, -reach),) * 2  # the slide's own edge is padded with white
+    assert (got == expected)[inner].mean() > 0.995
+
+
+def test_region_equals_the_same_part_of_a_full_run(tmp_path: Path, picture: NDArray[np.uint8]) -> None:
+    region = Box(81, 33, 120, 90)
+    segment(picture, tmp_path / "full.zarr")
+    events = segment(picture, tmp_path / "part.zarr", options(region=region))
+    full = open_store(tmp_path / "full.zarr").labels()[0][...]
+    part = open_store(tmp_path / "part.zarr").labels()[0][...]
+    inside = np.zeros_like(full, np.bool_)
+    inside[region.y : region.bottom, region.x : region.right] = True
+    np.testing.assert_array_equal(part, np.where(inside, full, 0))
+    planned = events[0]
+    assert isinstance(planned, Planned)
+    assert planned.tiles < 35
+
+
+def test_region_outside_is_refused_and_nothing_is_written(tmp_path: Path, picture: NDArray[np.uint8]) -> None:
+    with pytest.raises(RegionError, match="outside the scanned area"):
+        segment(picture, tmp_path / "a.zarr", options(region=Box(9000, 0, 10, 10)))
+    assert not (tmp_path / "a.zarr").exists()
+
+
+def test_labels_stay_on_the_tissue_and_white_tiles_never_reach_the_network(tmp_path: Path) -> None:
+    image = np.full((600, 800, 3), 255, np.uint8)
+    image[150:400, 200:500] = (200, 80, 120)
+    seen: list[NDArray[np.uint8]] = []
+    with slide_of(image) as slide:
+        predictor = ColourPredictor(32, on_call=lambda pixels: seen.append(pixels.copy()))
+        list(run(slide, predictor, tmp_path / "a.zarr", RunOptions(mpp=0.5)))
+    labels = open_store(tmp_path / "a.zarr").labels()[0][...]
+    truth = (image != 255).any(-1)
+    overlap = (labels > 0) & truth
+    assert overlap.sum() / truth.sum() > 0.97
+    assert (labels[~truth] > 0).mean() < 0.03  # the mask may be a little generous
+    assert set(np.unique(labels[overlap])) == {1}
+    tiles = np.concatenate(seen)
+    assert len(tiles) < 220
+    assert (tiles == 255).all((1, 2, 3)).mean() < 0.25  # at the rim of the mask only
+
+
+def test_tile_table_tells_what_happened(tmp_path: Path) -> None:
+    image = np.full((96, 160, 3), 255, np.uint8)
+    image[:, :64] = (200, 80, 120)
+    segment(image, tmp_path / "a.zarr", options(overlap=0, region=Box(0, 0, 64, 96)))
+    table = open_store(tmp_path / "a.zarr").tiles()
+    flags = table["flags"].reshape(3, 5)
+    np.testing.assert_array_equal(
+        flags, np.where(np.arange(5) < 2, FLAG_PREDICTED, FLAG_EMPTY)[None].repeat(3, 0)
+    )
+    np.testing.assert_array_equal(table["x"].reshape(3, 5)[0], np.arange(5) * 32)
+    np.testing.assert_array_equal(table["y"].reshape(3, 5)[:, 0], np.arange(3) * 32)
+    predicted = table["flags"] == FLAG_PREDICTED
+    assert np.isfinite(table["presence"][predicted]).all()
+    assert np.isnan(table["presence"][~predicted]).all()
+    assert table["shares"][predicted].sum(1) == pytest.approx(1, abs=1e-5)
+
+
+def test_events_come_in_order_and_add_up(tmp_path: Path, picture: NDArray[np.uint8]) -> None:
+    events = segment(picture, tmp_path / "a.zarr")
+    planned, finished = events[0], events[-1]
+    assert isinstance(planned, Planned)
+    assert isinstance(finished, Finished)
+    assert sum(len(e.columns) for e in events if isinstance(e, TilesDone)) == planned.tiles == finished.tiles
+    blocks = [e for e in events if isinstance(e, BlockWritten)]
+    assert [b.row for b in blocks] == list(range(planned.rows))
+    labels = np.concatenate([b.labels for b in blocks])
+    np.testing.assert_array_equal(labels, open_store(tmp_path / "a.zarr").labels()[0][...])
+    np.testing.assert_array_equal(blocks[-1].counts, np.bincount(labels.ravel(), minlength=4))
+    last = [e for e in events if isinstance(e, Progress)][-1]
+    assert last.tiles_done == planned.tiles
+    assert last.seconds_left == 0
+    mm2 = finished.areas["red tissue"]
+    assert mm2 == pytest.approx((labels == 1).sum() * 0.25e-6, abs=1e-6)
+
+
+def test_non_integer_scale_covers_the_slide(tmp_path: Path, picture: NDArray[np.uint8]) -> None:
+    segment(picture, tmp_path / "a.zarr", mpp=0.347)
+    store = open_store(tmp_path / "a.zarr")
+    height, width = store.labels()[0].shape
+    assert height == int(np.ceil(210 * 0.347 / 0.5))
+    assert width == int(np.ceil(330 * 0.347 / 0.5))
+    assert (store.labels()[0][...] > 0).all()
+    y = ((np.arange(height) + 0.5) * 0.5 / 0.347).astype(int).clip(0, 209)
+    x = ((np.arange(width) + 0.5) * 0.5 / 0.347).astype(int).clip(0, 329)
+    expected = picture[y][:, x].argmax(-1) + 1
+    assert (store.labels()[0][...] == expected).mean() > 0.95
+
+
+def test_a_slide_without_mpp_is_refused_before_anything_is_written(
+    tmp_path: Path, picture: NDArray[np.uint8]
+) -> None:
+    with pytest.raises(ResolutionError, match="--mpp"):
+        segment(picture, tmp_path / "a.zarr", mpp=None)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("stop", [1, 4, 9, 20, 33, 47])
+def test_a_closed_run_resumes_to_the_same_bytes(
+    tmp_path: Path, picture: NDArray[np.uint8], stop: int
+) -> None:
+    chosen = options(overlap=0.25, probabilities=True, cams=True)
+    segment(picture, tmp_path / "whole" / "a.zarr", chosen)
+    out = tmp_path / "cut" / "a.zarr"
+    with slide_of(picture) as slide:
+        events = run(slide, ColourPredictor(), out, chosen)
+        rows = [e for e, _ in zip(events, range(stop), strict=False) if isinstance(e, BlockWritten)]
+        events.close()
+    assert read_receipt(out) is None
+    assert not verify(out).ok
+    again = segment(picture, out, chosen)
+    planned = again[0]
+    assert isinstance(planned, Planned)
+    assert planned.rows_done >= len(rows)
+    computed = {e.row for e in again if isinstance(e, TilesDone)}
+    assert computed == set(range(planned.rows_done, planned.rows))
+    assert tree_bytes(out) == tree_bytes(tmp_path / "whole" / "a.zarr")
+    first, second = read_receipt(out), read_receipt(tmp_path / "whole" / "a.zarr")
+    assert first is not None
+    assert second is not None
+    assert first["content_digest"] == second["content_digest"]
+    assert first["counters"] == second["counters"]
+
+
+def test_an_exception_in_the_network_leaves_a_resumable_store(
+    tmp_path: Path, picture: NDArray[np.uint8]
+) -> None:
+    class Breaks(ColourPredictor):
+        def __call__(self, pixels: NDArray[np.uint8], cam_side: int | None = None) -> Prediction:
+            if self.calls == 9:
+                raise MemoryError("the GPU is full")
+            return super().__call__(pixels, cam_side)
+
+    with slide_of(picture) as slide, pytest.raises(MemoryError):
+        list(run(slide, Breaks(), tmp_path / "a.zarr", EVERYWHERE))
+    planned = segment(picture, tmp_path / "a.zarr")[0]
+    assert isinstance(planned, Planned)
+    assert planned.rows_done > 0
+    assert verify(tmp_path / "a.zarr").ok
+
+
+def test_a_finished_store_is_kept_and_checked(tmp_path: Path, picture: NDArray[np.uint8]) -> None:
+    out = tmp_path / "a.zarr"
+    segment(picture, out)
+    before = tree_bytes(out)
+    (finished,) = segment(picture, out)
+    assert isinstance(finished, Finished)
+    assert finished.status == "cached"
+    assert tree_bytes(out) == before
+    chunk = next(p for p in (out / "labels" / "tissue" / "0" / "c").rglob("*") if p.is_file())
+    chunk.write_bytes(chunk.read_bytes()[:-1])
+    with pytest.raises(StoreError, match="differs from its receipt"):
+        segment(picture, out)
+    assert not verify(out).ok
+
+
+def test_another_configuration_is_refused_with_the_difference(
+    tmp_path: Path, picture: NDArray[np.uint8]
+) -> None:
+    out = tmp_path / "a.zarr"
+    segment(picture, out, options(overlap=0.25))
+    with pytest.raises(StoreMismatchError, match=r"parameters.overlap: 0.25 → 0.5.*--restart"):
+        segment(picture, out, options(overlap=0.5))
+    with slide_of(picture) as slide:
+        list(run(slide, ColourPredictor(), out, options(overlap=0.5), resume=False))
+    receipt = read_receipt(out)
+    assert receipt is not None
+    assert receipt["parameters"]["overlap"] == 0.5
+
+
+def test_another_slide_of_the_same_name_is_refused(tmp_path: Path, picture: NDArray[np.uint8]) -> None:
+    segment(picture, tmp_path / "a.zarr")
+    with pytest.raises(StoreMismatchError, match=r"slide.dimensions"):
+        segment(picture[:-5], tmp_path / "a.zarr")
+
+
+def test_an_unknown_folder_is_never_overwritten(tmp_path: Path, picture: NDArray[np.uint8]) -> None:
+    out = tmp_path / "a.zarr"
+    out.mkdir()
+    (out / "thesis.txt").write_text("years of work")
+    with slide_of(picture) as slide, pytest.raises(StoreError, match="not a result store of ours"):
+        list(run(slide, ColourPredictor(), out, EVERYWHERE, resume=False))
+    assert (out / "thesis.txt").read_text() == "years of work"
+
+
+def test_a_slide_without_tissue_is_empty_and_says_so(tmp_path: Path) -> None:
+    image = np.full((300, 400, 3), 255, np.uint8)
+    for _ in range(2):  # the second time the finished store is found
+        finished = segment(image, tmp_path / "a.zarr", RunOptions(mpp=0.5))[-1]
+        assert isinstance(finished, Finished)
+        assert finished.status == "empty"
+        assert finished.tiles == 0
+    assert verify(tmp_path / "a.zarr").ok
+    assert not open_store(tmp_path / "a.zarr").labels()[0][...].any()
+
+
+def test_an_unreadable_tile_fails_the_slide_or_is_left_blank_on_request(
+    tmp_path: Path, picture: NDArray[np.uint8], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tiling.plan.OVERVIEW_SIDE", 64)  # the overview comes from the intact coarse level
+    small = np.ascontiguousarray(picture[::2, ::2])
+    broken: dict[str, Any] = {"fail_at": Box(130, 100, 4, 4), "fail_level": 0}
+    with pytest.raises(SlideError):
+        segment([picture, small], tmp_path / "a.zarr", options(overlap=0), **broken)
+    segment([picture, small], tmp_path / "b.zarr", options(overlap=0, read_errors="fill"), **broken)
+    store = open_store(tmp_path / "b.zarr")
+    table = store.tiles()
+    assert (table["flags"] & FLAG_READ_ERROR).sum() == FLAG_READ_ERROR
+    labels = store.labels()[0][...]
+    expected = picture.argmax(-1) + 1
+    expected[96:128, 128:160] = 0
+    np.testing.assert_array_equal(labels, expected)
+    assert store.receipt is not None
+    assert any("could not be read" in warning for warning in store.receipt["warnings"])
+
+
+def test_a_run_leaves_no_thread_behind(tmp_path: Path, picture: NDArray[np.uint8]) -> None:
+    before = {t.name for t in threading.enumerate()}
+    with slide_of(picture) as slide:
+        events = run(slide, ColourPredictor(), tmp_path / "a.zarr", EVERYWHERE)
+        for _ in range(6):
+            next(events)
+        events.close()
+    left = {t.name for t in threading.enumerate() if t.name.startswith("wsss")} - before
+    assert not left
+    assert not (tmp_path / "a.zarr.lock").exists()
+
+
+def test_the_receipt_says_how_the_store_was_made(tmp_path: Path, picture: NDArray[np.uint8]) -> None:
+    segment(picture, tmp_path / "a.zarr")
+    receipt = json.loads((tmp_path / "a.zarr" / "receipt.json").read_text())
+    assert receipt["slide"]["dimensions"] == [330, 210]
+    assert receipt["resolution"]["mpp"] == 0.5
+    assert receipt["parameters"]["overlap"] == 0.25
+    assert receipt["versions"]["numpy"] == np.__version__
+    assert "not for diagnosis" in receipt["notice"]
+    assert not (tmp_path / "a.zarr" / "journal").exists()
+    shutil.rmtree(tmp_path / "a.zarr")
+    assert verify(tmp_path / "a.zarr").problem.endswith("is not a folder.")

@@ -1,0 +1,186 @@
+"""The store as others see it: valid OME-Zarr 0.5, named classes, aligned frames, one writer."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from wsss_toys import TOY_SCHEMA, ColourPredictor, colourful
+from yaozarrs import validate_zarr_store
+from yaozarrs._storage import StorageValidationError
+
+from tiling.engine import run
+from tiling.errors import StoreError, StoreLockedError
+from tiling.files import replacing
+from tiling.geometry import Box
+from tiling.journal import Journal, RowRecord
+from tiling.lock import StoreLock
+from tiling.ngff import label_translation
+from tiling.plan import RunOptions
+from tiling.readers.array import ArrayReader
+from tiling.receipt import read_receipt, verify
+from tiling.slide import Slide
+from tiling.store import is_store, open_store
+
+
+@pytest.fixture(scope="module")
+def store_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("store") / "slide-1.zarr"
+    image = np.tile(colourful(300, 400), (3, 3, 1))
+    options = RunOptions(mpp=0.5, tissue=None, cams=True, probabilities=True)
+    with Slide(ArrayReader(image, mpp=0.25, bounds=Box(40, 60, 1100, 800))) as slide:
+        list(run(slide, ColourPredictor(), out, options))
+    return out
+
+
+def test_store_is_valid_ome_zarr(store_path: Path) -> None:
+    validate_zarr_store(store_path)
+    validate_zarr_store(store_path / "labels" / "tissue")
+    validate_zarr_store(store_path / "cams" / "RED")
+    validate_zarr_store(store_path / "probabilities" / "RED")
+
+
+@pytest.mark.parametrize("damage", ["carrier level", "label image", "label levels"])
+def test_a_broken_store_is_seen_by_the_validator(store_path: Path, tmp_path: Path, damage: str) -> None:
+    copy = tmp_path / "broken.zarr"
+    shutil.copytree(store_path, copy)
+    if damage == "carrier level":
+        shutil.rmtree(copy / "0")
+    elif damage == "label image":
+        shutil.rmtree(copy / "labels" / "tissue")
+    else:
+        file = copy / "labels" / "tissue" / "zarr.json"
+        content = json.loads(file.read_text())
+        scales = content["attributes"]["ome"]["multiscales"][0]
+        scales["datasets"] = scales["datasets"][:1]
+        file.write_text(json.dumps(content))
+    with pytest.raises(StorageValidationError):
+        validate_zarr_store(copy)
+
+
+def test_labels_have_as_many_levels_as_the_carrier(store_path: Path) -> None:
+    store = open_store(store_path)
+    assert len(store.labels()) == len(store.overview) == 2
+    assert store.labels()[0].shape == (400, 550)
+
+
+def test_label_image_names_and_colours_its_classes(store_path: Path) -> None:
+    attributes = json.loads((store_path / "labels" / "tissue" / "zarr.json").read_text())["attributes"]["ome"]
+    colours = {c["label-value"]: c["rgba"] for c in attributes["image-label"]["colors"]}
+    assert colours[0][3] == 0
+    for value, tissue in enumerate(TOY_SCHEMA.classes, start=1):
+        assert colours[value] == [*tissue.rgb, 255]
+    properties = {p["label-value"]: p for p in attributes["image-label"]["properties"]}
+    areas = open_store(store_path).areas
+    for value, tissue in enumerate(TOY_SCHEMA.classes, start=1):
+        assert properties[value]["class"] == tissue.name
+        assert properties[value]["area_mm2"] == areas[tissue.name] > 0
+
+
+def test_all_images_of_a_store_cover_the_same_ground(store_path: Path) -> None:
+    """The outer corner of every level of every image lies at the corner of the slide's bounds."""
+    groups = ["", "labels/tissue", "cams/RED", "probabilities/RED"]
+    for name in groups:
+        ome = json.loads((store_path / name / "zarr.json").read_text())["attributes"]["ome"]
+        for dataset in ome["multiscales"][0]["datasets"]:
+            scale, shift = (t[t["type"]] for t in dataset["coordinateTransformations"])
+            corner = [s - c / 2 for s, c in zip(shift[-2:], scale[-2:], strict=True)]
+            assert corner == pytest.approx([60 * 0.25 - 0.125, 40 * 0.25 - 0.125]), name
+
+
+@given(
+    st.integers(-1000, 1000),
+    st.integers(-1000, 1000),
+    st.floats(0.05, 5),
+    st.floats(0.05, 5),
+    st.floats(0, 4000),
+)
+def test_frames_agree_on_any_point(x: int, y: int, slide_mpp: float, mpp: float, column: float) -> None:
+    """A point seen from the label image and from the slide has one place in µm."""
+    _, shift = label_translation((x, y), slide_mpp, mpp)
+    from_label = shift + (column - 0.5) * mpp  # the left edge of label column `column`, measured from centres
+    level0_edge = x + column * mpp / slide_mpp
+    from_slide = (level0_edge - 0.5) * slide_mpp
+    assert from_label == pytest.approx(from_slide, abs=1e-6)
+
+
+def test_overview_shows_the_scanned_area(store_path: Path) -> None:
+    overview = np.moveaxis(open_store(store_path).overview[0][...], 0, -1)
+    assert overview.shape == (800, 1100, 3)
+    image = np.tile(colourful(300, 400), (3, 3, 1))
+    np.testing.assert_array_equal(overview, image[60:860, 40:1140])
+
+
+def test_a_folder_that_is_no_store_is_named(tmp_path: Path) -> None:
+    assert not is_store(tmp_path)
+    with pytest.raises(StoreError, match="not a result store"):
+        open_store(tmp_path)
+
+
+@pytest.mark.parametrize("content", ["", "{", '{"format_version": 99}', "[]"])
+def test_a_damaged_receipt_is_one_clear_error(store_path: Path, tmp_path: Path, content: str) -> None:
+    (tmp_path / "receipt.json").write_text(content)
+    with pytest.raises(StoreError, match=r"receipt\.json"):
+        read_receipt(tmp_path)
+    assert not verify(tmp_path).ok
+
+
+def _hold(path: Path, ready: "multiprocessing.synchronize.Event", kill: bool) -> None:  # noqa: UP037
+    with StoreLock(path):
+        ready.set()
+        if kill:
+            os.kill(os.getpid(), 9)
+        ready.clear()
+        ready.wait(20)
+
+
+def test_second_writer_is_refused_and_told_who_owns_the_store(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    ready = context.Event()
+    process = context.Process(target=_hold, args=(tmp_path / "a.zarr", ready, False))
+    process.start()
+    assert ready.wait(30)
+    with pytest.raises(StoreLockedError, match=f"process {process.pid} on "), StoreLock(tmp_path / "a.zarr"):
+        pass
+    process.kill()
+    process.join()
+    # The owner is dead: its lock is free at once, although its files are still there.
+    with StoreLock(tmp_path / "a.zarr"):
+        assert (tmp_path / "a.zarr.owner").exists()
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_failed_replacement_keeps_the_old_file(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    path.write_text("old")
+    with pytest.raises(RuntimeError), replacing(path) as file:  # noqa: PT012
+        file.write(b"half of the n")
+        raise RuntimeError
+    assert path.read_text() == "old"
+    assert [p.name for p in tmp_path.iterdir()] == ["a.json"]
+
+
+def test_journal_forgives_a_torn_line_and_nothing_else(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "journal")
+    for row in range(3):
+        journal.commit(RowRecord(row, 5, (1, 2), 0.1), {"blend": np.full((2, 2), row, np.float32)})
+    lines = tmp_path / "journal" / "rows.jsonl"
+    whole = lines.read_bytes()
+    lines.write_bytes(whole + b'{"row": 3, "ti')
+    records, carry = journal.resume()
+    assert [r.row for r in records] == [0, 1, 2]
+    assert (carry["blend"] == 2).all()
+    journal.commit(RowRecord(3, 5, (1, 2), 0.1), {"blend": np.zeros((2, 2), np.float32)})
+    assert [r.row for r in journal.read()] == [0, 1, 2, 3]
+    damaged = whole.split(b"\n")
+    damaged[1] = damaged[1][:-4]
+    lines.write_bytes(b"\n".join(damaged))
+    with pytest.raises(StoreError, match="line 2"):
+        journal.read()
