@@ -71,7 +71,8 @@ def layer_maps(
             target = [max(1, round(s * scale)) for s in size]
             scaled = F.interpolate(images, target, mode="bilinear", align_corners=False)
         for mirrored in (False, True) if settings.flip else (False,):
-            view = scaled.flip(3) if mirrored else scaled
+            # Depthwise convolutions are many times faster on a CPU in this layout.
+            view = (scaled.flip(3) if mirrored else scaled).contiguous(memory_format=torch.channels_last)
             found: Mapping[str, Tensor] = multilayer_gradcam(network, view, layers, present)  # type: ignore[arg-type]
             for layer, raw in found.items():
                 maps = raw.detach().float().flip(3) if mirrored else raw.detach().float()

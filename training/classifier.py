@@ -76,7 +76,7 @@ def cam_labels(network: nn.Module, images: Tensor, threshold: float = CAM_THRESH
     probabilities : (N, C) float32
     """
     model: Any = network
-    features = model.features(images)
+    features = model.features(images.contiguous(memory_format=torch.channels_last))
     weights: Tensor = model.classifier_weights
     maps = torch.einsum("nkhw,ck->nchw", features.float(), weights.float())
     probabilities = torch.sigmoid(model.classify(features).float())

@@ -102,6 +102,8 @@ def make_pseudo_masks(
     DataError
         When the folder holds masks of something else.
     """
+    import torch
+
     names: tuple[str, ...] = tuple(layers or network.cam_layers)  # type: ignore[arg-type]
     identity = {
         "schema": schema.to_dict(),
@@ -113,7 +115,7 @@ def make_pseudo_masks(
     palette = reference_palette(schema)
     todo = [p for p in patches if not all(pseudo_mask_path(out, n, p.path).is_file() for n in names)]
     _log.info("pseudo masks: %d patches, %d to do, layers %s", len(patches), len(todo), ", ".join(names))
-    network = network.to(device).eval()
+    network = network.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
     start, done = time.monotonic(), 0
     with ThreadPoolExecutor(_WRITERS) as pool:
         pending: list[Future[None]] = []

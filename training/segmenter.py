@@ -46,6 +46,7 @@ class SegmenterTrainee(Trainee):
         classes: int = network.num_classes  # type: ignore[assignment]
         self.num_classes = classes
         # In a tuple, so that Lightning neither trains nor saves it.
+        stage1 = stage1.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._gatekeeper = (stage1.eval().requires_grad_(False),)
         self._presence: dict[int, Tensor] = {}
         self._plain = SegmentationScores(classes)
@@ -83,7 +84,7 @@ class SegmenterTrainee(Trainee):
     def presence(self, images: Tensor) -> Tensor:
         """Return stage 1's probabilities, (N, C) float32."""
         stage1 = self._gatekeeper[0].to(images.device)
-        return torch.sigmoid(stage1(images).float())
+        return torch.sigmoid(stage1(images.contiguous(memory_format=torch.channels_last)).float())
 
     def on_validation_epoch_start(self) -> None:
         """Forget the last validation."""

@@ -267,6 +267,7 @@ def _calibrate(
     outputs = []
     with torch.no_grad():
         for images, masks in val:
+            images = images.contiguous(memory_format=torch.channels_last)
             logits, presence = network(images).float(), trainee.presence(images)
             calibrator.add(logits, presence, masks)
             outputs.append((logits.half(), presence, masks))

@@ -60,11 +60,13 @@ def initial_segmenter(settings: Stage2Settings, num_classes: int, weights: str |
 def _fill(network: nn.Module, weights: str | None, light: bool, stage: int) -> None:
     """Put the wanted weights into a fresh network."""
     if weights == "none":
+        _quicken(network)
         return
     if weights == "imagenet" or (weights is None and light):
         load_imagenet_weights(network)
         return
     if weights is None:
+        _quicken(network)
         _log.warning("stage %d starts from random weights; --weights FILE gives it better ones", stage)
         return
     path = Path(weights)
@@ -86,6 +88,13 @@ def _fill(network: nn.Module, weights: str | None, light: bool, stage: int) -> N
         legacy.load_stage1_weights(network, path)
     else:
         legacy.load_stage2_weights(network, path)
+
+
+def _quicken(network: nn.Module) -> None:
+    """Let batch-norm statistics follow random weights: the pace of pretrained ones (0.01) would lag for epochs."""
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.momentum = 0.1
 
 
 def trained_classifier(
