@@ -26,6 +26,7 @@ __all__ = ["FORMATS", "Level", "LevelReader", "Slide", "open_slide"]
 
 FORMATS: tuple[str, ...] = (
     # Asked in this order. Each module has ``open_reader(path) -> LevelReader | None`` (None: not my format).
+    "tiling.readers.ome_zarr",
     "tiling.readers.openslide",
     "tiling.readers.tiff",
     "tiling.readers.image",
@@ -398,7 +399,9 @@ class _Axis:
         return math.floor(self.edge(part.start) - reach), math.ceil(self.edge(part.stop) + reach)
 
 
-def open_slide(path: str | Path, mpp: float | None = None, mpp_source: str = "--mpp") -> Slide:
+def open_slide(
+    path: str | Path, mpp: float | None = None, mpp_source: str = "--mpp", *, icc: bool = False
+) -> Slide:
     """Open a slide of any known format.
 
     Parameters
@@ -409,6 +412,9 @@ def open_slide(path: str | Path, mpp: float | None = None, mpp_source: str = "--
         µm per level-0 pixel; overrides what the file says.
     mpp_source : str
         How the user gave ``mpp``, for messages and the receipt.
+    icc : bool
+        Convert colours to sRGB by the profile in the file, if it has one. Off by default: models are trained on
+        colours as they are stored.
 
     Returns
     -------
@@ -433,13 +439,24 @@ def open_slide(path: str | Path, mpp: float | None = None, mpp_source: str = "--
             problems.append(error)
             continue
         if reader is not None:
-            return Slide(reader, mpp, mpp_source)
+            return _as_slide(reader, mpp, mpp_source, icc)
     if problems:
         raise problems[-1]
     raise SlideError(
         f"{path} is not a slide that OpenSlide, tifffile, Pillow or zarr can read; "
         "check that the file is complete, or convert it to a pyramidal TIFF."
     )
+
+
+def _as_slide(reader: LevelReader, mpp: float | None, mpp_source: str, icc: bool) -> Slide:
+    """Return the slide over a reader; close the reader when that fails."""
+    try:
+        if icc:
+            reader = importlib.import_module("tiling.readers.colour").in_srgb(reader)
+        return Slide(reader, mpp, mpp_source)
+    except SlideError:
+        reader.close()
+        raise
 
 
 def _quick_hash(files: tuple[Path, ...], piece: int = 1 << 16) -> str:

@@ -91,27 +91,29 @@ class OpenSlideReader:
         self.path, self._file = path, file
         self.warnings: tuple[str, ...] = ()
         self._lock = threading.Lock()
-        self._closed = False
-        self._handle = _open(file)
+        handle = _open(file)
+        self._handle: openslide.OpenSlide | None = handle
         self._cache = openslide.OpenSlideCache(CACHE_BYTES)
-        self._handle.set_cache(self._cache)
-        properties = self._handle.properties
+        handle.set_cache(self._cache)
+        properties = handle.properties
         self.vendor: str = properties.get(openslide.PROPERTY_NAME_VENDOR, "")
         # OpenSlide's own factors address its levels; ours say where their pixels lie.
-        self._native, self._factors, self.levels = _levels(self._handle)
-        self.bounds = _bounds(self._handle)
+        self._native, self._factors, self.levels = _levels(handle)
+        self.bounds = _bounds(handle)
         self.metadata = ResolutionMetadata(
             _number(properties.get(openslide.PROPERTY_NAME_MPP_X)),
             _number(properties.get(openslide.PROPERTY_NAME_MPP_Y)),
             "openslide.mpp-x",
         )
-        profile = self._handle.color_profile
+        profile = handle.color_profile
         self.icc_profile: bytes | None = None if profile is None else profile.tobytes()
         self.files = files if files is not None else (file, *_companions(file, self.vendor))
 
     def read_level(self, level: int, x: int, y: int, width: int, height: int) -> NDArray[np.uint8]:
         """Return a part of one level, (height, width, 3) uint8, white where nothing was scanned."""
         handle = self._handle
+        if handle is None:
+            raise SlideError(f"{self.path} was closed while it was being read.")
         try:
             return self._read(handle, level, x, y, width, height)
         except openslide.OpenSlideError:
@@ -129,9 +131,9 @@ class OpenSlideReader:
 
     def close(self) -> None:
         """Close the handle; a second call does nothing."""
+        # Freed with its last reference: closing it under another thread's read would crash the process.
         with self._lock:
-            self._closed = True
-            self._handle.close()
+            self._handle = None
 
     def _read(
         self, handle: openslide.OpenSlide, level: int, x: int, y: int, width: int, height: int
@@ -149,12 +151,9 @@ class OpenSlideReader:
     def _renew(self, broken: openslide.OpenSlide) -> None:
         """Replace a handle that refuses to go on, unless another thread already has."""
         with self._lock:
-            if self._closed:
-                raise SlideError(f"{self.path} was closed while it was being read.")
             if self._handle is broken:
                 fresh = _open(self._file)
                 fresh.set_cache(self._cache)
-                # Not closed here: other threads may still be inside it. It is freed with its last reference.
                 self._handle = fresh
 
 

@@ -161,29 +161,47 @@ class TiffReader(SegmentReader):
 
 
 class _File:
-    """Positioned reads that several threads may make at once."""
+    """Positioned reads that several threads may make at once; closed when the last of them is done."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._stream = path.open("rb", buffering=0)
         self._lock = threading.Lock()
+        self._readers = 0
+        self._closed = False
 
     def read(self, offset: int, size: int) -> bytes:
         """Return exactly ``size`` bytes."""
-        if self._stream.closed:
-            raise SlideError(f"{self._path} was closed while it was being read.")
-        if hasattr(os, "pread"):
-            data = os.pread(self._stream.fileno(), size, offset)
-        else:  # Windows
+        with self._lock:
+            if self._closed:
+                raise SlideError(f"{self._path} was closed while it was being read.")
+            self._readers += 1
+        try:
+            data = self._read(offset, size)
+        finally:
             with self._lock:
-                self._stream.seek(offset)
-                data = self._stream.read(size) or b""
+                self._readers -= 1
+                self._close_if_unused()
         if len(data) != size:
             raise SlideError(f"{self._path} ends too early; copy or export it again.")
         return data
 
     def close(self) -> None:
-        self._stream.close()
+        with self._lock:
+            self._closed = True
+            self._close_if_unused()
+
+    def _read(self, offset: int, size: int) -> bytes:
+        if hasattr(os, "pread"):
+            return os.pread(self._stream.fileno(), size, offset)
+        with self._lock:  # Windows
+            self._stream.seek(offset)
+            return self._stream.read(size) or b""
+
+    def _close_if_unused(self) -> None:
+        # A descriptor closed under a reader may already be another file's.
+        if self._closed and not self._readers:
+            self._stream.close()
 
 
 def _is_tiff(path: Path) -> bool:
@@ -214,22 +232,23 @@ def _main_series(path: Path, tiff: Any) -> Any:
 
 
 def _sources(tiff: Any, series: Any) -> list[Any]:
-    """Return the levels of a picture, finest first: those tifffile knows, else all that the file calls reduced."""
-    if len(series.levels) > 1 or len(series.pages) != 1:
-        return list(series.levels)
-    page = series.keyframe
-    kind = (page.photometric, page.samplesperpixel, page.dtype, page.planarconfig)
-    others = [
+    """Return the levels of a picture, finest first: those tifffile knows, and all that the file calls reduced."""
+    known = list(series.levels)
+    # Vendors' files hold reduced pictures of something else (label, overview), and OME's are complete.
+    if tiff.is_ome or tiff.is_svs or len(series.pages) != 1:
+        return known
+    kind = _kind(series)
+    known += [
         s
         for s in tiff.series
-        if s is not series
-        and len(s.pages) == 1
-        and s.keyframe.is_reduced
-        and not s.keyframe.is_mask
-        and (s.keyframe.photometric, s.keyframe.samplesperpixel, s.keyframe.dtype, s.keyframe.planarconfig)
-        == kind
+        if s is not series and s.keyframe.is_reduced and _kind(s) == kind and len(s.pages) == 1
     ]
-    return [series, *sorted(others, key=lambda s: -s.keyframe.imagewidth)]
+    return sorted(known, key=lambda s: -s.keyframe.imagewidth)
+
+
+def _kind(series: Any) -> tuple[Any, ...]:
+    page = series.keyframe
+    return page.photometric, page.samplesperpixel, page.dtype, page.planarconfig, page.is_mask
 
 
 def _facts(path: Path, tiff: Any) -> _Facts:
