@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from napari_wsss.models.deeplab import DeepLabV3Plus
     from napari_wsss.models.efficientnet_lite import EfficientNetLite0, LiteClassifier, load_imagenet_weights
     from napari_wsss.models.gate import apply_gate, open_classes
+    from napari_wsss.models.legacy import import_checkpoints
     from napari_wsss.models.pseudo_masks import pseudo_mask, white_background
     from napari_wsss.models.registry import build_stage1, build_stage2
     from napari_wsss.models.resnet38 import ResNet38
@@ -33,6 +34,7 @@ __all__ = [
     "build_stage1",
     "build_stage2",
     "class_activation",
+    "import_checkpoints",
     "list_bundles",
     "load_bundle",
     "load_imagenet_weights",
@@ -54,6 +56,7 @@ _HOMES = {
     "deeplab": ("DeepLabV3Plus",),
     "efficientnet_lite": ("EfficientNetLite0", "LiteClassifier", "load_imagenet_weights"),
     "gate": ("apply_gate", "open_classes"),
+    "legacy": ("import_checkpoints",),
     "pseudo_masks": ("pseudo_mask", "white_background"),
     "registry": ("build_stage1", "build_stage2"),
     "resnet38": ("ResNet38",),

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import pickle
-from collections.abc import Mapping
+import zipfile
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
@@ -37,6 +40,19 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
         ) from error
 
 
+def _numpy_scalars_allowed() -> contextlib.AbstractContextManager[Any]:
+    """Let checkpoints hold plain numpy numbers (such as a best score): they carry no code.
+
+    Files name numpy's private module by its name at the time of writing.
+    """
+    if tuple(int(part) for part in torch.__version__.split(".")[:2]) < (2, 6):
+        return contextlib.nullcontext()  # cannot allow a class under another name; such files are refused
+    allowed: list[Any] = [np.dtype, *(type(np.dtype(kind)) for kind in ("f8", "f4", "i8", "?"))]
+    scalar = np.float64(0).__reduce__()[0]
+    allowed += [(scalar, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")]
+    return torch.serialization.safe_globals(allowed)
+
+
 def read_torch_file(path: Path) -> dict[str, Any]:
     """Read a ``.pth`` or ``.pth.tar`` file onto the CPU without running anything it may contain.
 
@@ -51,7 +67,9 @@ def read_torch_file(path: Path) -> dict[str, Any]:
         When the file is missing, damaged, holds something else, or would need to run code to be read.
     """
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        # mmap: a checkpoint's optimiser state is as large as its weights and never looked at.
+        with _numpy_scalars_allowed():
+            content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except FileNotFoundError as error:
         raise BundleError(f"{path}: the weights file is missing.") from error
     except pickle.UnpicklingError as error:
@@ -66,7 +84,7 @@ def read_torch_file(path: Path) -> dict[str, Any]:
     return content
 
 
-def fill(network: nn.Module, state: Mapping[str, Tensor], path: Path) -> None:
+def fill(network: nn.Module, state: Mapping[str, Tensor], path: Path, optional: Collection[str] = ()) -> None:
     """Load ``state`` into ``network``; floating tensors of any precision become the network's own.
 
     Parameters
@@ -77,6 +95,8 @@ def fill(network: nn.Module, state: Mapping[str, Tensor], path: Path) -> None:
         Exactly the network's keys; ``num_batches_tracked`` counters may be absent.
     path : Path
         Where the tensors come from, for the message.
+    optional : collection of str, optional
+        Keys that may be absent; the network keeps its own tensors there.
 
     Raises
     ------
@@ -85,7 +105,9 @@ def fill(network: nn.Module, state: Mapping[str, Tensor], path: Path) -> None:
     """
     own = network.state_dict()
     # The counters play no part in inference; files older than PyTorch 0.4.1 do not have them.
-    missing = [k for k in own if k not in state and not k.endswith("num_batches_tracked")]
+    missing = [
+        k for k in own if k not in state and k not in optional and not k.endswith("num_batches_tracked")
+    ]
     extra = [k for k in state if k not in own]
     shapes = [k for k in own if k in state and own[k].shape != state[k].shape]
     problems = []
