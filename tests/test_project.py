@@ -27,7 +27,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PYPROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 PROJECT: dict[str, Any] = PYPROJECT["project"]
 PACKAGES = ("tiling", "napari_wsss", "training")
-LOOKED_FOR = {"timm"}
+LOOKED_FOR = {"pytest", "timm"}
 """Imported when a user has it, with a word of advice when not; no extra of ours."""
 QT_BINDINGS = {"pyqt5", "pyqt6", "pyside2", "pyside6", "pyside6-essentials", "qtpy"}
 
