@@ -125,12 +125,13 @@ class Trainee(L.LightningModule):
         return {"optimizer": optimiser, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def on_train_epoch_start(self) -> None:
-        """Make dropout a function of seed, epoch and device."""
-        torch.manual_seed((self.seed * 1_000_003 + self.current_epoch) * 1009 + self.global_rank)
+        """Start the mean loss of the epoch."""
         self._loss_sum, self._loss_count = 0.0, 0
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         """Compute the loss; stop with the names of the patches when it is not a number."""
+        # Dropout becomes a function of seed, step and device, whatever the loader or a resume has drawn before.
+        torch.manual_seed((self.seed * 1_000_003 + self.global_step) * 1009 + self.global_rank)
         loss = self.loss(batch)
         value = float(loss.detach())
         if not math.isfinite(value):

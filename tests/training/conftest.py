@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -65,6 +66,12 @@ def write_root(root: Path, train: int = 24, val: int = 4, seed: int = 0) -> Path
         save_mask(root / "val" / "mask" / f"v{i}.png", mask)
     (root / "schema.json").write_text(json.dumps(SCHEMA.to_dict()), encoding="utf-8")
     return root
+
+
+@pytest.fixture(scope="session")
+def make_root() -> Callable[[Path], Path]:
+    """The function that writes a data root, for fixtures of a wider scope."""
+    return write_root
 
 
 @pytest.fixture

@@ -1,0 +1,253 @@
+"""The three programs on a tiny data root: end to end, repeatable, resumable, and clear when something is wrong."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from napari_wsss.models import load_bundle
+from tiling.errors import DataError, TrainingError
+from training import pseudo_masks, stage1, stage2
+from training.classifier import ClassifierTrainee
+from training.console import run_command
+from training.segmenter import SegmenterTrainee
+
+EPOCHS = 3
+COMMON = [
+    "--width",
+    "0.1",
+    "--batch-size",
+    "8",
+    "--weights",
+    "none",
+    "--epochs",
+    str(EPOCHS),
+    "--device",
+    "cpu",
+    "--quiet",
+]
+
+
+def data(root: Path) -> list[str]:
+    return ["--dataset", str(root / "schema.json"), "--dataroot", str(root)]
+
+
+def run_stage1(root: Path, out: Path, *more: str) -> None:
+    stage1.main([*data(root), "--out", str(out), *COMMON, *more])
+
+
+def run_masks(root: Path, bundle: Path, *more: str) -> None:
+    pseudo_masks.main([*data(root), "--weights", str(bundle), "--device", "cpu", "--quiet", *more])
+
+
+def run_stage2(root: Path, bundle: Path, out: Path, *more: str) -> None:
+    options = ["--stage1", str(bundle), "--head-channels", "8", "--out", str(out)]
+    stage2.main([*data(root), *options, *COMMON, *more])
+
+
+def weights(out: Path) -> dict[str, bytes]:
+    return {p.name: p.read_bytes() for p in (out / "bundle").glob("*.safetensors")}
+
+
+def rows(out: Path) -> list[dict[str, str]]:
+    with (out / "log.csv").open(newline="") as file:
+        return [{k: v for k, v in row.items() if k != "seconds"} for row in csv.DictReader(file)]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory, make_root: Any) -> Path:
+    """A data root with stage 1, pseudo masks and stage 2 trained once for all tests of this module."""
+    base: Path = tmp_path_factory.mktemp("trained")
+    root = make_root(base / "data")
+    run_stage1(root, base / "s1", "--mpp", "0.5", "--name", "tiny")
+    run_masks(root, base / "s1" / "bundle")
+    run_stage2(root, base / "s1" / "bundle", base / "s2", "--mpp", "0.5", "--half", "--mosaic", "0.3")
+    return base
+
+
+def test_stage1_writes_a_bundle_with_stage1_only(trained: Path) -> None:
+    bundle = load_bundle(trained / "s1" / "bundle")
+    assert (bundle.name, bundle.mpp, bundle.tile, bundle.stage2) == ("tiny", 0.5, 32, None)
+    assert bundle.provenance["stage1"]["settings"]["epochs"] == EPOCHS
+    log = rows(trained / "s1")
+    assert [row["epoch"] for row in log] == ["1", "2", "3"]
+    assert 0 <= float(log[-1]["cam_miou"]) <= 1
+
+
+def test_masks_are_palette_files_of_the_reference(trained: Path) -> None:
+    names = {p.name for p in (trained / "data" / "train").iterdir()}
+    for layer in ("stage6", "stage7", "head"):
+        folder = trained / "data" / "train_PM" / f"PM_{layer}"
+        assert {p.name for p in folder.iterdir()} == names
+        for path in folder.iterdir():
+            with Image.open(path) as image:
+                assert (image.mode, image.size) == ("P", (32, 32))
+                assert image.getpalette()[:12] == [255, 0, 0, 0, 255, 0, 0, 0, 255, 255, 255, 255]
+                found = set(np.unique(np.asarray(image)))
+            present = {i for i, d in enumerate(path.name.split("[")[1].split("]")[0].split()) if d == "1"}
+            assert found <= present
+            if len(present) == 1:
+                assert found == present
+
+
+def test_stage2_writes_a_bundle_with_both(trained: Path) -> None:
+    bundle = load_bundle(trained / "s2" / "bundle")
+    assert bundle.stage2 is not None
+    assert bundle.stage2.dtype == "float16"
+    assert len(bundle.gate.thresholds) == 3
+    assert set(bundle.metrics["val"]) == {"gate_off", "gate_on"}
+    assert (
+        bundle.provenance["stage2"]["stage1"]["sha256"]
+        == load_bundle(trained / "s1" / "bundle").stage1.sha256
+    )
+    network = bundle.build_stage2()
+    assert network is not None
+    assert network(torch.rand(1, 3, 32, 32)).shape == (1, 3, 32, 32)
+
+
+@pytest.mark.parametrize("program", ["stage1", "stage2"])
+def test_same_seed_same_weights(trained: Path, tmp_path: Path, program: str) -> None:
+    root, first = trained / "data", trained / program.replace("stage", "s")
+    if program == "stage1":
+        run_stage1(root, tmp_path / "again", "--mpp", "0.5")
+        run_stage1(root, tmp_path / "other", "--seed", "2")
+    else:
+        bundle = trained / "s1" / "bundle"
+        run_stage2(root, bundle, tmp_path / "again", "--half", "--mosaic", "0.3")
+        run_stage2(root, bundle, tmp_path / "other", "--half", "--mosaic", "0.3", "--seed", "2")
+    assert weights(first) == weights(tmp_path / "again")
+    assert rows(first) == rows(tmp_path / "again")
+    assert weights(first) != weights(tmp_path / "other")
+
+
+class Killed(Exception):
+    pass
+
+
+@pytest.mark.parametrize("options", [[], ["--ema", "0.9", "--gradient-clip", "1", "--optimiser", "sgd"]])
+@pytest.mark.parametrize("program", ["stage1", "stage2"])
+def test_interrupted_run_continues_to_the_same_result(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, program: str, options: list[str]
+) -> None:
+    trainee = ClassifierTrainee if program == "stage1" else SegmenterTrainee
+
+    def run(out: Path) -> None:
+        if program == "stage1":
+            run_stage1(trained / "data", out, *options)
+        else:
+            run_stage2(trained / "data", trained / "s1" / "bundle", out, "--mosaic", "0.3", *options)
+
+    run(tmp_path / "whole")
+    original, steps = trainee.loss, []
+
+    def dies(self: Any, batch: Any) -> Any:
+        steps.append(self.current_epoch)
+        if steps.count(1) == 2:
+            raise Killed
+        return original(self, batch)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(trainee, "loss", dies)
+        with pytest.raises(Killed):
+            run(tmp_path / "killed")
+    assert not (tmp_path / "killed" / "bundle").exists()
+    assert len(rows(tmp_path / "killed")) == 1
+    run(tmp_path / "killed")
+    assert rows(tmp_path / "killed") == rows(tmp_path / "whole")
+    assert weights(tmp_path / "killed") == weights(tmp_path / "whole")
+
+
+def test_complete_run_is_not_repeated_and_not_mixed(trained: Path) -> None:
+    before = (trained / "s1" / "bundle" / "model.json").stat().st_mtime_ns
+    run_stage1(trained / "data", trained / "s1")
+    assert (trained / "s1" / "bundle" / "model.json").stat().st_mtime_ns == before
+    with pytest.raises(DataError, match=r"optimiser\.lr: 0\.0006 → 0\.5.*--restart"):
+        run_stage1(trained / "data", trained / "s1", "--lr", "0.5")
+
+
+def test_foreign_folder_is_left_alone(tiny_root: Path, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "thesis.txt").write_text("x")
+    with pytest.raises(DataError, match="not empty and holds no run"):
+        run_stage1(tiny_root, tmp_path / "out")
+
+
+def test_masks_continue_where_they_stopped_and_never_mix(trained: Path, tmp_path: Path) -> None:
+    out = tmp_path / "PM"
+    bundle = trained / "s1" / "bundle"
+    run_masks(trained / "data", bundle, "--out", str(out))
+    whole = {p: p.read_bytes() for p in out.rglob("*.png")}
+    removed = sorted(whole)[::3]
+    for path in removed:
+        path.unlink()
+    stamps = {p: p.stat().st_mtime_ns for p in out.rglob("*.png")}
+    run_masks(trained / "data", bundle, "--out", str(out))
+    assert {p: p.read_bytes() for p in out.rglob("*.png")} == whole
+    # A patch is redone in all its layers; patches whose masks are all there are not touched.
+    untouched = {p for p in stamps if not any(r.name == p.name for r in removed)}
+    assert untouched
+    assert all(p.stat().st_mtime_ns == stamps[p] for p in untouched)
+    with pytest.raises(DataError, match="other weights or settings"):
+        run_masks(trained / "data", bundle, "--out", str(out), "--flip")
+    (out / "masks.json").unlink()
+    with pytest.raises(DataError, match="another program"):
+        run_masks(trained / "data", bundle, "--out", str(out))
+
+
+def test_a_loss_that_is_no_number_names_the_patches(
+    tiny_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = ClassifierTrainee.loss
+    monkeypatch.setattr(ClassifierTrainee, "loss", lambda self, batch: original(self, batch) * float("nan"))
+    with pytest.raises(
+        TrainingError, match=r"became nan in epoch 1, batch 1 \(patches: p\d+.*\); lower --lr"
+    ):
+        run_stage1(tiny_root, tmp_path / "out")
+
+
+def exit_code(main: Any, argv: list[str]) -> int:
+    with pytest.raises(SystemExit) as caught:
+        run_command(main, argv)
+    return int(caught.value.code or 0)
+
+
+def test_exit_codes(tiny_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = [*data(tiny_root), "--out", str(tmp_path / "out"), *COMMON]
+    assert exit_code(stage1.main, [*options, "--epochs", "0"]) == 2
+    assert exit_code(stage1.main, ["--out", "x"]) == 2
+    capsys.readouterr()
+    (tiny_root / "train" / "stray.txt").write_text("x")
+    assert exit_code(stage1.main, options) == 1
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith("error: ")
+    assert "stray.txt: stray file" in captured.err
+    assert not (tmp_path / "out").exists()
+    assert exit_code(stage1.main, [*options, "--skip-bad", "--epochs", "1"]) == 0
+    assert exit_code(stage1.main, [*data(tiny_root / "nowhere")[2:], "--dataset", "bcss", "--out", "x"]) == 1
+    assert exit_code(stage1.main, ["--dataset", "nosuch", "--dataroot", str(tiny_root), "--out", "x"]) == 1
+    assert "nosuch" in capsys.readouterr().err
+
+
+def test_missing_pseudo_masks_are_found_before_training(trained: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="72 bad files") as caught:
+        run_stage2(
+            trained / "data", trained / "s1" / "bundle", tmp_path / "out", "--masks", str(tmp_path / "none")
+        )
+    assert "run python -m training.pseudo_masks" in str(caught.value)
+    assert not (tmp_path / "out").exists()
+
+
+def test_names_of_the_reference_are_understood(tiny_root: Path, tmp_path: Path) -> None:
+    run_stage1(
+        tiny_root, tmp_path / "out", "--batch_size", "4", "--max_epoches=1", "--wt_dec", "0.01", "--no-cuda"
+    )
+    settings = json.loads((tmp_path / "out" / "run.json").read_text())["settings"]
+    assert (settings["batch_size"], settings["epochs"], settings["optimiser"]["weight_decay"]) == (4, 1, 0.01)
