@@ -141,16 +141,20 @@ def exact_downsample(base: tuple[int, int], level: tuple[int, int]) -> float | N
     Returns
     -------
     float or None
-        The integer that explains both sizes up to rounding, else the mean ratio; None when the axes disagree
-        by more than rounding explains, so that the level is no scaled copy of level 0.
+        The integer that explains both sizes up to rounding (a power of two if one does), else the ratio of the longer side, which rounding
+        moved least; None when the axes disagree by more than that, so that the level is no scaled copy of level 0.
     """
     ratios = [b / n for b, n in zip(base, level, strict=True)]
     mean = sum(ratios) / 2
     low = max(b / (n + 1) for b, n in zip(base, level, strict=True))
     high = min(b / (n - 1) if n > 1 else math.inf for b, n in zip(base, level, strict=True))
-    nearest = max(1, round(mean))
-    if low < nearest < high:
-        return float(nearest)
+    # Small levels fit several integers; scanners halve.
+    for nearest in (2 ** max(0, round(math.log2(mean))), max(1, round(mean))):
+        if low < nearest < high:
+            return float(nearest)
+    if low < high:
+        longer = ratios[0] if level[0] >= level[1] else ratios[1]
+        return longer if low < longer < high else (low + high) / 2
     # Vendors that stitch overlapping camera fields size their levels a few pixels off.
     slack = max(2 / n for n in level)
     if abs(ratios[0] - ratios[1]) > mean * (ANISOTROPY_TOLERANCE + slack):

@@ -438,6 +438,8 @@ def open_slide(
         except SlideError as error:
             problems.append(error)
             continue
+        except OSError as error:
+            raise SlideError(f"{path} cannot be read: {error.strerror or error}; check the file.") from error
         if reader is not None:
             return _as_slide(reader, mpp, mpp_source, icc)
     if problems:

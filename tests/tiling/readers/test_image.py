@@ -1,0 +1,81 @@
+"""PNG and JPEG: EXIF, transparency, grey, size cap, damage."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageOps
+
+from tiling.errors import SlideError
+from tiling.slide import open_slide
+
+
+def noise(height: int, width: int, channels: int = 3) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+    return np.random.default_rng(0).integers(0, 256, (height, width, channels), dtype=np.uint8)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_exif_orientation(tmp_path: Path, orientation: int) -> None:
+    path = tmp_path / "a.jpg"
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.fromarray(noise(40, 64)).save(path, exif=exif, quality=95)
+    upright = np.asarray(ImageOps.exif_transpose(Image.open(path)))
+    with open_slide(path) as slide:
+        np.testing.assert_array_equal(slide.read(0, 0, *slide.dimensions), upright)
+
+
+def test_transparency_is_white_and_grey_is_told(tmp_path: Path) -> None:
+    pixels = noise(20, 30, 4)
+    pixels[:, :10, 3], pixels[:, 10:, 3] = 0, 255
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    with open_slide(tmp_path / "a.png") as slide:
+        got = slide.read(0, 0, 30, 20)
+    assert (got[:, :10] == 255).all()
+    np.testing.assert_array_equal(got[:, 10:], pixels[:, 10:, :3])
+    Image.fromarray(pixels[..., 0]).save(tmp_path / "b.png")
+    with open_slide(tmp_path / "b.png") as slide:
+        assert any("grey" in warning for warning in slide.warnings)
+        np.testing.assert_array_equal(slide.read(0, 0, 30, 20)[..., 1], pixels[..., 0])
+
+
+def test_sixteen_bits_are_refused(tmp_path: Path) -> None:
+    Image.fromarray(np.zeros((9, 9), np.uint16)).save(tmp_path / "deep.png")
+    with pytest.raises(SlideError, match=r"deep\.png.*16-bit"):
+        open_slide(tmp_path / "deep.png")
+
+
+def test_a_picture_too_large_to_hold_names_the_cap_and_the_way_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Image.fromarray(noise(50, 50)).save(tmp_path / "large.png")
+    monkeypatch.setattr("tiling.readers.image.MAX_PIXELS", 2000)
+    with pytest.raises(SlideError, match=r"large\.png.*megapixels.*vips tiffsave"):
+        open_slide(tmp_path / "large.png")
+    # Pillow's own cap, which it raises while it opens the file.
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
+    with pytest.raises(SlideError, match=r"large\.png.*vips tiffsave"):
+        open_slide(tmp_path / "large.png")
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg"])
+def test_a_cut_picture_is_one_error(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"cut.{suffix}"
+    Image.fromarray(noise(200, 200)).save(path)
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) // 2])
+    with pytest.raises(SlideError, match=r"cut\."):
+        open_slide(path)
+
+
+def test_a_png_may_state_its_resolution(tmp_path: Path) -> None:
+    Image.fromarray(noise(20, 20)).save(tmp_path / "a.png", dpi=(50_800, 50_800))
+    with open_slide(tmp_path / "a.png") as slide:
+        assert slide.mpp == pytest.approx(0.5, rel=1e-3)
+        assert slide.resolution is not None
+        assert slide.resolution.source == "PNG dpi"
+    Image.fromarray(noise(20, 20)).save(tmp_path / "b.jpg", dpi=(300, 300))
+    with open_slide(tmp_path / "b.jpg") as slide:
+        assert slide.mpp is None

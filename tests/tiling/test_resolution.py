@@ -1,0 +1,125 @@
+"""The resolution rule: which source wins, what is refused, and what a level's size says about its downsample."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from tiling.errors import ResolutionError
+from tiling.resolution import (
+    ANISOTROPY_TOLERANCE,
+    MAX_MPP,
+    MIN_MPP,
+    Resolution,
+    ResolutionMetadata,
+    exact_downsample,
+    resolve_mpp,
+)
+
+plausible = st.floats(MIN_MPP, MAX_MPP)
+implausible = st.one_of(
+    st.floats(max_value=MIN_MPP, exclude_max=True),
+    st.floats(min_value=MAX_MPP, exclude_min=True),
+    st.just(math.nan),
+)
+
+
+@given(override=plausible, manifest=st.none() | plausible, stored=st.none() | st.floats())
+def test_the_override_wins(override: float, manifest: float | None, stored: float | None) -> None:
+    metadata = ResolutionMetadata(stored, stored, "openslide.mpp-x")
+    got = resolve_mpp("a.svs", override=override, manifest=manifest, metadata=metadata)
+    assert got == Resolution(override, "--mpp")
+
+
+@given(manifest=plausible, stored=st.none() | st.floats())
+def test_the_manifest_wins_over_the_file(manifest: float, stored: float | None) -> None:
+    got = resolve_mpp("a.svs", manifest=manifest, metadata=ResolutionMetadata(stored, stored))
+    assert got == Resolution(manifest, "manifest")
+
+
+@given(stored=plausible)
+@example(0.499)
+@example(MIN_MPP)
+@example(MAX_MPP)
+def test_the_files_own_value_is_taken_as_it_is(stored: float) -> None:
+    metadata = ResolutionMetadata(stored, stored, "OME PhysicalSizeX")
+    assert resolve_mpp("a.svs", metadata=metadata) == Resolution(stored, "OME PhysicalSizeX")
+
+
+@given(bad=implausible, good=plausible)
+def test_a_bad_value_is_refused_and_never_replaced_by_a_worse_source(bad: float, good: float) -> None:
+    metadata = ResolutionMetadata(good, good)
+    for arguments in ({"override": bad, "manifest": good}, {"manifest": bad}):
+        with pytest.raises(ResolutionError, match=r"a\.svs.*--mpp"):
+            resolve_mpp("a.svs", metadata=metadata, **arguments)
+    with pytest.raises(ResolutionError, match=r"a\.svs.*TIFF XResolution.*--mpp"):
+        resolve_mpp("a.svs", metadata=ResolutionMetadata(bad, bad, "TIFF XResolution"))
+
+
+@pytest.mark.parametrize("dpi", [72, 96, 150, 300, 600, 1200])
+def test_print_resolutions_are_no_resolution(dpi: int) -> None:
+    with pytest.raises(ResolutionError):
+        resolve_mpp("a.tif", metadata=ResolutionMetadata(25_400 / dpi, 25_400 / dpi))
+
+
+@pytest.mark.parametrize("x", [0.0273809, 273.0])
+def test_a_slip_of_a_unit_is_refused(x: float) -> None:
+    """HEST issue 106: 0.2738 µm that a reader turned into 0.0274."""
+    with pytest.raises(ResolutionError):
+        resolve_mpp("a.tif", metadata=ResolutionMetadata(x, x))
+
+
+def test_no_value_is_no_guess() -> None:
+    for metadata in (
+        None,
+        ResolutionMetadata(),
+        ResolutionMetadata(0.5, None),
+        ResolutionMetadata(None, 0.5),
+    ):
+        with pytest.raises(ResolutionError, match=r"a\.svs.*--mpp.*manifest"):
+            resolve_mpp("a.svs", metadata=metadata)
+
+
+@given(x=st.floats(0.1, 2), ratio=st.floats(0.5, 2))
+def test_pixels_must_be_square(x: float, ratio: float) -> None:
+    metadata = ResolutionMetadata(x, x * ratio, "openslide.mpp-x")
+    if abs(1 - ratio) <= ANISOTROPY_TOLERANCE * max(1, ratio) * 0.999:
+        assert min(x, x * ratio) <= resolve_mpp("a", metadata=metadata).mpp <= max(x, x * ratio)
+    elif abs(1 - ratio) > ANISOTROPY_TOLERANCE * max(1, ratio) * 1.001:
+        with pytest.raises(ResolutionError, match="square"):
+            resolve_mpp("a", metadata=metadata)
+
+
+@given(
+    width=st.integers(2000, 200_000),
+    height=st.integers(2000, 200_000),
+    factor=st.sampled_from([2, 3, 4, 5, 8, 16, 32, 64]),
+    up=st.booleans(),
+)
+@example(2000, 2000, 64, False)
+def test_rounded_sizes_give_the_factor_back(width: int, height: int, factor: int, up: bool) -> None:
+    size = (-(-width // factor), -(-height // factor)) if up else (width // factor, height // factor)
+    assert exact_downsample((width, height), size) == factor
+
+
+@pytest.mark.parametrize(
+    ("base", "level", "expected"),
+    [
+        ((46000, 32914), (11500, 8228), 4.0),  # CMU-1.svs: OpenSlide says 4.000121
+        ((300, 250), (75, 62), 4.0),
+        ((300, 250), (300, 250), 1.0),
+        ((10000, 8000), (4000, 3200), 2.5),
+        ((1330, 1000), (359, 271), (1330 / 360 + 1000 / 270) / 2),
+        ((4000, 8), (1081, 2), 4000 / 1081),
+    ],
+)
+def test_known_pyramids(base: tuple[int, int], level: tuple[int, int], expected: float) -> None:
+    assert exact_downsample(base, level) == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize("label", [(400, 400), (1000, 3000), (2000, 100)])
+def test_a_label_or_overview_is_no_level(label: tuple[int, int]) -> None:
+    assert exact_downsample((40000, 20000), label) is None
