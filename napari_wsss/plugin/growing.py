@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_wsss.plugin.layers import coarsest_level
+from napari_wsss.plugin.layers import coarsest_level, levels_on_disk
 from napari_wsss.plugin.pyramid import COARSEST_MAX
 from tiling.geometry import Box
 
@@ -115,8 +115,7 @@ class GrowingPyramid:
     def __init__(self, arrays: Sequence[Any], coarsest_max: int = COARSEST_MAX) -> None:
         self._growing = [
             GrowingLevel(array, 2**k, arrays[0].shape[0])
-            for k, array in enumerate(arrays)
-            if max(array.shape) > coarsest_max
+            for k, array in enumerate(levels_on_disk(arrays, coarsest_max))
         ]
         self.coarsest, self._step = coarsest_level(arrays, coarsest_max)
         self.levels: list[Any] = [*self._growing, self.coarsest]

@@ -74,7 +74,10 @@ def slide_layer(slide: Slide) -> LayerData:
         },
         **slide_frame(slide.mpp).layer_arguments(),
     }
-    return _as_layer_data(slide_pyramid(slide), arguments, "image")
+    levels = slide_pyramid(slide)
+    if len(levels) == 1:  # napari's multiscale layers want two
+        return levels[0], {**arguments, "multiscale": False}, "image"
+    return levels, arguments, "image"
 
 
 def store_layers(store: Store, name: str = "tissue", *, backdrop: bool = True) -> list[LayerData]:
@@ -128,7 +131,7 @@ def labels_layer(store: Store, levels: list[Any], name: str = "tissue") -> Layer
         },
         **raster_frame(store.slide_mpp, store.origin, store.scale).layer_arguments(),
     }
-    return _as_layer_data(levels, arguments, "labels")
+    return levels, arguments, "labels"
 
 
 def label_pyramid(levels: Sequence[Any], coarsest_max: int = COARSEST_MAX) -> list[Any]:
@@ -150,8 +153,16 @@ def label_pyramid(levels: Sequence[Any], coarsest_max: int = COARSEST_MAX) -> li
         Finest first; the last is an ``ndarray`` of at most ``coarsest_max`` pixels a side whose values all come from
         the levels given (every k-th pixel, never a mixture).
     """
-    large = [level for level in levels if max(level.shape) > coarsest_max]
-    return [*large, coarsest_level(levels, coarsest_max)[0]]
+    return [*levels_on_disk(levels, coarsest_max), coarsest_level(levels, coarsest_max)[0]]
+
+
+def levels_on_disk(levels: Sequence[Any], coarsest_max: int = COARSEST_MAX) -> list[Any]:
+    """Return the levels that napari reads from disk: the finest, and all too large for memory.
+
+    The finest is always among them, so that a result layer is multiscale whatever its size: a layer cannot change
+    its kind when the same slide is run again with another model.
+    """
+    return [levels[0], *(level for level in levels[1:] if max(level.shape) > coarsest_max)]
 
 
 def coarsest_level(levels: Sequence[Any], coarsest_max: int = COARSEST_MAX) -> tuple[NDArray[Any], int]:
@@ -164,10 +175,10 @@ def coarsest_level(levels: Sequence[Any], coarsest_max: int = COARSEST_MAX) -> t
     coarsest_max : int
         Longest side in pixels.
     """
-    for index, level in enumerate(levels):
+    for index, level in enumerate(levels[1:], start=1):
         if max(level.shape) <= coarsest_max:
             return np.array(level), 2**index
-    step = -(-max(levels[-1].shape) // coarsest_max)
+    step = max(2, -(-max(levels[-1].shape) // coarsest_max))
     return every_kth(levels[-1], step), step * 2 ** (len(levels) - 1)
 
 
@@ -187,10 +198,3 @@ def overview_image(store: Store, coarsest_max: int = COARSEST_MAX) -> NDArray[np
     levels = store.overview
     level = next((level for level in levels if max(level.shape[1:]) <= coarsest_max), levels[-1])
     return np.ascontiguousarray(np.moveaxis(np.asarray(level), 0, -1))
-
-
-def _as_layer_data(levels: list[Any], arguments: dict[str, Any], kind: str) -> LayerData:
-    """Drop the pyramid where there is only one level: napari's multiscale layers want two."""
-    if len(levels) == 1:
-        return levels[0], {**arguments, "multiscale": False}, kind
-    return levels, arguments, kind

@@ -18,7 +18,7 @@ from tiling.errors import SlideError
 from tiling.geometry import Box
 from tiling.slide import Slide
 
-__all__ = ["COARSEST_MAX", "SlideLevel", "SlidePyramid", "ZoomLevel", "slide_pyramid"]
+__all__ = ["COARSEST_MAX", "OpenSlide", "SlideLevel", "ZoomLevel", "slide_pyramid"]
 
 COARSEST_MAX = 2048
 """Longest side in pixels of the level that is held in memory."""
@@ -113,32 +113,26 @@ class SlideLevel(_LazyLevel):
 
     Parameters
     ----------
-    source : Slide
-        The slide.
+    source : OpenSlide
+        The slide; it stays open as long as this level is used.
     level : int
         Level number, 0 is the finest.
-    cache : TileCache
-        Where decoded tiles are kept.
-    owner : int
-        Key of the slide in the cache.
     """
 
-    def __init__(self, source: Slide, level: int, cache: TileCache, owner: int) -> None:
+    def __init__(self, source: OpenSlide, level: int) -> None:
         # napari places a level by the ratio of the shapes. The level's own size may be some pixels off (cut by the
         # scanner, or camera fields that overlap); this size makes the ratio the true downsample.
-        downsample = source.levels[level].downsample
-        width, height = source.dimensions
+        downsample = source.slide.levels[level].downsample
+        width, height = source.slide.dimensions
         super().__init__(max(1, round(height / downsample)), max(1, round(width / downsample)))
         self._source = source
         self._level = level
-        self._cache = cache
-        self._owner = owner
         self._warned = False
 
     def _read(self, box: Box) -> NDArray[np.uint8]:
         if box.width * box.height > MAX_PIXELS:
             raise SlideError(
-                f"{self._source.path}: {box.width} × {box.height} pixels at once are more than fit in memory; "
+                f"{self._source.slide.path}: {box.width} × {box.height} pixels at once are more than fit in memory; "
                 "slice a smaller part or use a coarser level."
             )
         out = np.empty((box.height, box.width, 3), np.uint8)
@@ -154,16 +148,16 @@ class SlideLevel(_LazyLevel):
 
     def _tile(self, row: int, column: int) -> NDArray[np.uint8]:
         key = (self._level, row, column)
-        tile = self._cache.get(self._owner, key)
+        tile = self._source.cache.get(self._source.owner, key)
         if tile is None:
             x, y = column * TILE, row * TILE
             width, height = min(TILE, self.shape[1] - x), min(TILE, self.shape[0] - y)
             try:
-                tile = self._source.read_level(self._level, x, y, width, height)
+                tile = self._source.slide.read_level(self._level, x, y, width, height)
             except SlideError as error:
                 self._warn_once(error)
                 tile = np.broadcast_to(UNREADABLE, (height, width, 3))
-            self._cache.put(self._owner, key, tile)
+            self._source.cache.put(self._source.owner, key, tile)
         return tile
 
     def _warn_once(self, error: SlideError) -> None:
@@ -217,15 +211,26 @@ def _resize(
     return np.asarray(image.resize((width, height), Image.Resampling.BOX, box=box))
 
 
-class SlidePyramid(list[Any]):
-    """The levels of one slide for napari: lazy levels, finest first, and an in-memory overview last.
+class OpenSlide:
+    """A slide as long as some level of it is used: then it is closed and its tiles are forgotten.
 
-    A list that owns the slide's share of the tile cache and gives it back when it is collected.
+    Parameters
+    ----------
+    slide : Slide
+    cache : TileCache
+        Where its decoded tiles are kept.
     """
 
-    def __init__(self, levels: Sequence[Any], cache: TileCache, owner: int) -> None:
-        super().__init__(levels)
-        weakref.finalize(self, cache.drop_owner, owner)
+    def __init__(self, slide: Slide, cache: TileCache) -> None:
+        self.slide = slide
+        self.cache = cache
+        self.owner = next(_owners)
+        weakref.finalize(self, _release, slide, cache, self.owner)
+
+
+def _release(slide: Slide, cache: TileCache, owner: int) -> None:
+    slide.close()
+    cache.drop_owner(owner)
 
 
 def overview_of(slide: Slide, lazy: Sequence[SlideLevel], coarsest_max: int) -> NDArray[np.uint8]:
@@ -270,7 +275,7 @@ def overview_of(slide: Slide, lazy: Sequence[SlideLevel], coarsest_max: int) -> 
 
 def slide_pyramid(
     slide: Slide, cache: TileCache = SHARED_CACHE, coarsest_max: int = COARSEST_MAX
-) -> SlidePyramid:
+) -> list[Any]:
     """Return the levels of a slide in the form that napari's multiscale layers want.
 
     napari reads the coarsest level completely and at once when the layer is added, and keeps it. So that level is
@@ -279,7 +284,7 @@ def slide_pyramid(
     Parameters
     ----------
     slide : Slide
-        The slide; kept alive by the levels.
+        The slide; the levels close it when the last of them is collected.
     cache : TileCache
         Where decoded tiles are kept.
     coarsest_max : int
@@ -287,11 +292,11 @@ def slide_pyramid(
 
     Returns
     -------
-    SlidePyramid
+    list of arrays
         Arrays of shape (h, w, 3) uint8, finest first; the last is an ``ndarray``.
     """
-    owner = next(_owners)
-    lazy = [SlideLevel(slide, k, cache, owner) for k in range(len(slide.levels))]
+    source = OpenSlide(slide, cache)
+    lazy = [SlideLevel(source, k) for k in range(len(slide.levels))]
     large = [level for level in lazy if max(level.shape[:2]) > coarsest_max] or lazy[:1]
     overview = overview_of(slide, lazy, coarsest_max)
     levels: list[Any] = []
@@ -304,4 +309,4 @@ def slide_pyramid(
             factor *= 4
     if levels[-1].shape == overview.shape:
         levels.pop()
-    return SlidePyramid([*levels, overview], cache, owner)
+    return [*levels, overview]

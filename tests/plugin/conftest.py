@@ -6,11 +6,21 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Generator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+
+from tiling.predictor import Prediction
+
+if TYPE_CHECKING:
+    from napari_wsss.models.bundle import Bundle
+    from napari_wsss.plugin.request import RunRequest
+    from tiling.events import Event
 
 # Before napari or numpy's BLAS is loaded: tests must not touch the user's settings, and threads of a linear algebra
 # library starve the event loop of a small machine.
@@ -97,3 +107,94 @@ def store_of(tmp_path: Path) -> Callable[..., Path]:
         return path
 
     return make
+
+
+class ToyPredictor:
+    """Classes by brightness, without a network: bands of 64 grey values."""
+
+    tile = 64
+    mpp = 1.0
+
+    def __init__(self, delay: float = 0.0) -> None:
+        from tiling.synthetic import SYNTHETIC_SCHEMA
+
+        self.schema = SYNTHETIC_SCHEMA
+        self.identity: dict[str, object] = {"toy": 1}
+        self.delay = delay
+
+    def __call__(self, pixels: np.ndarray, cam_side: int | None = None) -> Prediction:
+        time.sleep(self.delay)
+        index = (pixels.mean(-1) // 64).astype(int)
+        probabilities = np.eye(4, dtype=np.float32)[index].transpose(0, 3, 1, 2)
+        presence = probabilities.mean((2, 3))
+        cams = None
+        if cam_side is not None:
+            step = self.tile // cam_side
+            cams = np.ascontiguousarray(probabilities[:, :, ::step, ::step])
+        return Prediction(np.ascontiguousarray(probabilities), presence, cams, presence.max(1), presence)
+
+
+@pytest.fixture
+def toy_bundle(tmp_path: Path) -> Bundle:
+    """A bundle's card; its networks are never built."""
+    from napari_wsss.models.bundle import Bundle, NetworkSpec
+    from tiling.synthetic import SYNTHETIC_SCHEMA
+
+    network = NetworkSpec("efficientnet-lite0", {}, "stage1.safetensors", "0" * 64)
+    return Bundle(
+        path=tmp_path / "toy",
+        name="toy",
+        description="Brightness, for tests",
+        licence="BSD-3-Clause",
+        training_data="none",
+        schema=SYNTHETIC_SCHEMA,
+        mpp=1.0,
+        tile=64,
+        stage1=network,
+        metrics={"mIoU": 0.5},
+    )
+
+
+def toy_events(request: RunRequest, predictor: ToyPredictor | None = None) -> Generator[Event]:
+    """The real engine on a toy model."""
+    from tiling.engine import run
+    from tiling.plan import RunOptions
+    from tiling.slide import open_slide
+    from tiling.tissue import TissueParameters
+
+    options = RunOptions(
+        mpp=1.0,
+        overlap=request.preferences.overlap,
+        tissue=TissueParameters() if request.preferences.skip_background else None,
+        region=request.region,
+        batch_size=4,
+        cams=request.preferences.keep_cams,
+    )
+    with open_slide(request.slide, mpp=request.mpp) as slide:
+        yield from run(slide, predictor or ToyPredictor(), request.out, options, resume=request.resume)
+
+
+@pytest.fixture
+def banded_slide(tmp_path: Path) -> Path:
+    """A slide at 0.5 µm, 1600 × 1200 px, whose brightness grows in four bands from left to right."""
+    return write_banded(tmp_path / "slides" / "banded.tif")
+
+
+def write_banded(path: Path, mpp: float | None = 0.5) -> Path:
+    import tifffile
+
+    path.parent.mkdir(exist_ok=True)
+    pixels = np.zeros((1200, 1600, 3), np.uint8)
+    for band in range(4):
+        pixels[:, band * 400 : (band + 1) * 400] = 32 + 64 * band
+    options: dict[str, Any] = {}
+    if mpp:
+        options = {"resolution": (1e4 / mpp, 1e4 / mpp), "resolutionunit": "CENTIMETER"}
+    tifffile.imwrite(path, pixels, tile=(256, 256), photometric="rgb", **options)
+    return path
+
+
+@pytest.fixture
+def toy() -> SimpleNamespace:
+    """The toy model's parts, for tests that need variations of them."""
+    return SimpleNamespace(events=toy_events, Predictor=ToyPredictor, write_banded=write_banded)

@@ -48,7 +48,7 @@ def test_a_store_is_placed_as_it_says_itself(store_of: StoreOf) -> None:
     for axis in (0, 1):
         corner = labels["translate"][axis] - labels["scale"][axis] / 2
         assert overview["translate"][axis] - overview["scale"][axis] / 2 == pytest.approx(corner)
-        extent = data.shape[axis] * labels["scale"][axis]
+        extent = data[0].shape[axis] * labels["scale"][axis]
         pixels = (130 // 4, 90 // 4)[axis]
         assert pixels * overview["scale"][axis] == pytest.approx(extent)
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from napari_wsss.plugin import pyramid
-from napari_wsss.plugin.pyramid import UNREADABLE, SlideLevel, ZoomLevel, slide_pyramid
+from napari_wsss.plugin.pyramid import UNREADABLE, OpenSlide, SlideLevel, ZoomLevel, slide_pyramid
 from napari_wsss.plugin.tile_cache import TileCache
 from tiling.errors import SlideError
 from tiling.geometry import Box
@@ -43,7 +43,7 @@ def test_a_level_slices_like_the_array(rows: object, columns: object, channels: 
     pixels = noise(61, 47)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pyramid, "TILE", 16)
-        level = SlideLevel(Slide(ArrayReader(pixels)), 0, TileCache(5000), 0)
+        level = SlideLevel(OpenSlide(Slide(ArrayReader(pixels)), TileCache(5000)), 0)
         try:
             expected = pixels[rows, columns, channels]  # type: ignore[index]
         except IndexError:
@@ -55,7 +55,7 @@ def test_a_level_slices_like_the_array(rows: object, columns: object, channels: 
 
 def test_a_level_looks_like_an_array(small_tiles: None) -> None:
     pixels = noise(40, 30)
-    level = SlideLevel(Slide(ArrayReader(pixels)), 0, TileCache(10_000), 0)
+    level = SlideLevel(OpenSlide(Slide(ArrayReader(pixels)), TileCache(10_000)), 0)
     assert (level.shape, level.ndim, level.dtype, level.size) == (pixels.shape, 3, np.uint8, pixels.size)
     assert level.chunks == (16, 16, 3)
     np.testing.assert_array_equal(np.asarray(level), pixels)
@@ -66,7 +66,7 @@ def test_a_level_looks_like_an_array(small_tiles: None) -> None:
 
 def test_tiles_are_read_once(small_tiles: None) -> None:
     reader = ArrayReader(noise(64, 64))
-    level = SlideLevel(Slide(reader), 0, TileCache(100_000), 0)
+    level = SlideLevel(OpenSlide(Slide(reader), TileCache(100_000)), 0)
     level[0:40, 0:40]
     first = len(reader.reads)
     level[5:39, 8:40]
@@ -76,7 +76,7 @@ def test_tiles_are_read_once(small_tiles: None) -> None:
 
 def test_too_much_at_once_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pyramid, "MAX_PIXELS", 1000)
-    level = SlideLevel(Slide(ArrayReader(noise(64, 64), path="big.svs")), 0, TileCache(100), 0)
+    level = SlideLevel(OpenSlide(Slide(ArrayReader(noise(64, 64), path="big.svs")), TileCache(100)), 0)
     with pytest.raises(SlideError, match=r"big\.svs.*coarser level"):
         level[:, :]
 
@@ -84,7 +84,7 @@ def test_too_much_at_once_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_unreadable_tiles_are_shown_as_such_and_said_once(small_tiles: None) -> None:
     pixels = noise(64, 64)
     slide = Slide(ArrayReader(pixels, fail_at=Box(20, 20, 2, 2)))
-    level = SlideLevel(slide, 0, TileCache(100_000), 0)
+    level = SlideLevel(OpenSlide(slide, TileCache(100_000)), 0)
     with pytest.warns(UserWarning, match="mauve"):
         shown = level[:, :]
     level[0:64, 0:64]  # a second warning would be an error
@@ -150,7 +150,7 @@ def test_the_ratio_of_the_shapes_is_the_downsample(downsample: float) -> None:
     # The level is cut short by three pixels, as stitching scanners do.
     size = int(1000 / downsample) - 3
     slide = Slide(ArrayReader([noise(1000, 1000), noise(size, size)], downsamples=[1, downsample]))
-    level = SlideLevel(slide, 1, TileCache(10**6), 0)
+    level = SlideLevel(OpenSlide(slide, TileCache(10**6)), 1)
     assert 1000 / level.shape[0] == pytest.approx(downsample, abs=0.5 * downsample / level.shape[0] * 1.1)
     assert (level[-2:, -2:] == 255).all()
 
@@ -165,9 +165,17 @@ def test_a_corrupt_slide_still_gets_an_overview(small_tiles: None) -> None:
 
 def test_a_closed_slide_gives_its_tiles_back() -> None:
     cache = TileCache(10**6)
-    levels = slide_pyramid(Slide(ArrayReader(noise(300, 300))), cache, coarsest_max=50)
-    levels[0][:, :]
-    assert cache.used_bytes > 0
+    closed = []
+    slide = Slide(ArrayReader(noise(300, 300)))
+    slide.close = lambda: closed.append(True)  # type: ignore[method-assign]
+    levels = slide_pyramid(slide, cache, coarsest_max=50)
+    fine = levels[0]
+    fine[:, :]
     del levels
     gc.collect()
+    assert cache.used_bytes > 0
+    assert not closed
+    del fine
+    gc.collect()
     assert cache.used_bytes == 0
+    assert closed

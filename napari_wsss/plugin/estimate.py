@@ -1,0 +1,154 @@
+"""What a run would cost, before it is started: tiles, memory and time."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_wsss.plugin.request import RunRequest
+from napari_wsss.plugin.run_state import duration
+from tiling.classes import ClassSchema
+from tiling.memory import estimate_memory
+from tiling.plan import RunOptions, make_plan
+from tiling.predictor import Predictor
+from tiling.slide import Slide, open_slide
+from tiling.tissue import TissueParameters
+
+__all__ = ["Estimate", "Estimator", "estimate_text"]
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """The cost of a run.
+
+    Attributes
+    ----------
+    tiles : int
+        Tiles to predict.
+    memory_bytes : int
+        The engine's memory formula.
+    tiles_per_second : float or None
+        Measured on this machine with this model; None when it has not run yet.
+    """
+
+    tiles: int
+    memory_bytes: int
+    tiles_per_second: float | None = None
+
+    @property
+    def seconds(self) -> float | None:
+        """Expected duration."""
+        return self.tiles / self.tiles_per_second if self.tiles_per_second else None
+
+
+def estimate_text(estimate: Estimate | None) -> str:
+    """Return the line above the Run button."""
+    if estimate is None:
+        return ""
+    if estimate.tiles == 0:
+        return "No tissue in this region."
+    text = f"{estimate.tiles:,} tiles · {estimate.memory_bytes / 2**20:.0f} MB"
+    return text if estimate.seconds is None else f"{text} · about {duration(estimate.seconds)}"
+
+
+@dataclass(frozen=True)
+class _TileOnly:
+    """As much of a predictor as planning needs: no network is loaded to count tiles."""
+
+    tile: int
+    schema: ClassSchema
+
+
+class Estimator:
+    """Counts tiles with the engine's own planner; remembers the slow part, the thumbnail of each slide.
+
+    Attributes
+    ----------
+    rates : dict
+        Measured tiles/s by model hash and device.
+    """
+
+    def __init__(self) -> None:
+        self.rates: dict[tuple[str, str], float] = {}
+        self._thumbnails: dict[tuple[Path, int], NDArray[np.uint8]] = {}
+
+    def estimate(self, request: RunRequest, measure: bool = False) -> Generator[Estimate]:
+        """Yield the estimate, and once more with the time when it had to be measured.
+
+        Parameters
+        ----------
+        request : RunRequest
+        measure : bool
+            Whether to load the networks and time one small batch when this model was never run.
+
+        Raises
+        ------
+        WsssError
+            What would stop the run as well: no µm per pixel, a region beside the slide, a bad bundle.
+        """
+        preferences, bundle = request.preferences, request.bundle
+        options = RunOptions(
+            mpp=bundle.mpp,
+            overlap=preferences.overlap,
+            tissue=TissueParameters() if preferences.skip_background else None,
+            region=request.region,
+            batch_size=preferences.batch_size,
+            cams=preferences.keep_cams,
+        )
+        with open_slide(request.slide, mpp=request.mpp) as slide:
+            planned = cast("Slide", _RememberedThumbnail(slide, self._thumbnails))
+            plan = make_plan(planned, cast("Predictor", _TileOnly(bundle.tile, bundle.schema)), options)
+        factor = round(plan.grid.tile / plan.cam_grid.tile) if plan.cam_grid else None
+        memory = estimate_memory(
+            plan.grid, len(bundle.schema), options.batch_size, options.read_threads, cam_factor=factor
+        )
+        key = rate_key(request)
+        estimate = Estimate(plan.tiles, memory.total, self.rates.get(key))
+        yield estimate
+        if measure and plan.tiles and key not in self.rates:
+            self.rates[key] = measure_rate(request)
+            yield Estimate(plan.tiles, memory.total, self.rates[key])
+
+
+def rate_key(request: RunRequest) -> tuple[str, str]:
+    """Return what a measured rate belongs to."""
+    return "+".join(sorted(request.bundle.hashes.values())), request.preferences.device
+
+
+def measure_rate(request: RunRequest, tiles: int = 4) -> float:
+    """Load the networks and return tiles/s of the second of two small batches (the first one warms up)."""
+    from napari_wsss.pipeline import Settings, make_predictor
+    from napari_wsss.plugin.job import limit_compute_threads
+
+    limit_compute_threads()
+    predictor = make_predictor(request.bundle, Settings(device=request.preferences.device))
+    side = request.bundle.tile
+    pixels = np.random.default_rng(0).integers(120, 255, (tiles, side, side, 3), dtype=np.uint8)
+    predictor(pixels)
+    start = time.perf_counter()
+    predictor(pixels)
+    return tiles / max(1e-6, time.perf_counter() - start)
+
+
+class _RememberedThumbnail:
+    """A slide whose thumbnail is read once, however often a run on it is planned."""
+
+    def __init__(self, slide: Slide, known: dict[tuple[Path, int], NDArray[np.uint8]]) -> None:
+        self._slide = slide
+        self._known = known
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._slide, name)
+
+    def thumbnail(self, max_side: int) -> NDArray[np.uint8]:
+        key = (self._slide.path, max_side)
+        if key not in self._known:
+            self._known.clear()  # one slide at a time is enough
+            self._known[key] = self._slide.thumbnail(max_side)
+        return self._known[key]

@@ -1,0 +1,140 @@
+"""The result layer of a run: made once, filled while the run goes on, kept when it is run again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from napari_wsss.plugin.colors import label_colormap
+from napari_wsss.plugin.frame import raster_frame
+from napari_wsss.plugin.growing import GrowingPyramid
+from napari_wsss.plugin.layers import METADATA_KEY, labels_layer
+from tiling.classes import ClassSchema
+from tiling.events import BlockWritten
+from tiling.store import Store
+
+__all__ = ["LiveResult", "find_result_layer", "follow"]
+
+
+class LiveResult:
+    """Shows a store in a viewer while it is being written.
+
+    Changes of the layer are made on :meth:`refresh` only, so that a caller's timer decides how often napari redraws:
+    once for all blocks that came in between, never once per tile.
+
+    Parameters
+    ----------
+    viewer : napari.Viewer
+    store : Store
+        The store, just created or about to be resumed.
+    slide : napari.layers.Image, optional
+        The layer on which the result lies: it takes over its rotation and shift.
+    """
+
+    def __init__(self, viewer: Any, store: Store, slide: Any | None = None) -> None:
+        self._viewer = viewer
+        self._store = store
+        self._slide = slide
+        self._pyramid = GrowingPyramid(store.labels())
+        self._dirty = False
+        self.layer: Any = None
+        self.show()
+
+    @property
+    def path(self) -> Path:
+        """The store."""
+        return self._store.path
+
+    @property
+    def schema(self) -> ClassSchema:
+        """The store's classes."""
+        return self._store.schema
+
+    @property
+    def is_shown(self) -> bool:
+        """Whether the layer is in the viewer (a user may have deleted it)."""
+        return self.layer is not None and self.layer in self._viewer.layers
+
+    def show(self) -> Any:
+        """Put the result into the viewer: into the layer that shows this store already, or a new one."""
+        data, arguments, _ = labels_layer(self._store, self._pyramid.levels)
+        if self._slide is not None:
+            arguments.update(follow(self._slide, self._store))
+        layer = find_result_layer(self._viewer, self._store.path)
+        if layer is None:
+            layer = self._viewer.add_labels(data, **arguments)
+        else:
+            # What the user set (opacity, contour, hidden classes, order, name) stays.
+            hidden = layer.metadata[METADATA_KEY].get("hidden", ())
+            layer.data = data
+            layer.colormap = label_colormap(self.schema, hidden)
+            layer.features = arguments["features"]
+            layer.metadata[METADATA_KEY] = {**arguments["metadata"][METADATA_KEY], "hidden": hidden}
+            for name in ("units", "scale", "translate", "rotate", "shear", "affine"):
+                if name in arguments:
+                    setattr(layer, name, arguments[name])
+        self.layer = layer
+        return layer
+
+    def add(self, event: BlockWritten) -> None:
+        """Take a finished block; it is seen after the next :meth:`refresh`."""
+        self._pyramid.add(event.box, event.labels)
+        self._dirty = True
+
+    def refresh(self) -> bool:
+        """Redraw if anything has changed; tell whether it had."""
+        if not self._dirty:
+            return False
+        self._dirty = False
+        if self.is_shown:
+            self.layer.refresh(extent=False, highlight=False)
+        return True
+
+    def finish(self) -> None:
+        """Show the finished store: every level as it is on disk."""
+        self._pyramid.finish(self._store.labels())
+        self._dirty = True
+        self.refresh()
+
+
+def find_result_layer(viewer: Any, store: Path) -> Any | None:
+    """Return the layer that shows the classes of a store, or None."""
+    for layer in viewer.layers:
+        known = layer.metadata.get(METADATA_KEY, {})
+        if known.get("kind") == "store" and Path(known["path"]).absolute() == store.absolute():
+            return layer
+    return None
+
+
+def follow(slide: Any, store: Store) -> dict[str, Any]:
+    """Return the layer arguments that put a store on a slide layer, wherever the user has moved or turned that.
+
+    Parameters
+    ----------
+    slide : napari.layers.Image
+        Layer whose data coordinates are level-0 pixels.
+    store : Store
+    """
+    step = store.scale
+    # In the slide's data coordinates (units of level-0 pixels) the raster is only scaled and shifted …
+    offset = np.array(raster_frame(None, store.origin, step).translate)
+    # … so scaling the slide's own scale and sending the offset through its transform keeps rotation and shear.
+    zero = _through(slide, (0.0, 0.0))
+    shifted = _through(slide, tuple(offset))
+    return {
+        "scale": np.asarray(slide.scale)[-2:] * step,
+        "translate": np.asarray(slide.translate)[-2:] + shifted - zero,
+        "rotate": slide.rotate,
+        "shear": slide.shear,
+        "affine": slide.affine,
+        "units": slide.units[-2:],
+    }
+
+
+def _through(layer: Any, point: tuple[float, float]) -> Any:
+    """Send a data point through a layer's scale, rotation and shear (not its extra affine)."""
+    affine = np.asarray(layer.affine.affine_matrix)[-3:, -3:]
+    world = np.asarray(layer.data_to_world(point), float)[-2:]
+    return (np.linalg.inv(affine) @ [*world, 1.0])[:2]

@@ -1,0 +1,137 @@
+"""Which part of a slide is meant: the whole, what the canvas shows, or what was drawn. Results are level-0 pixels."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from tiling.errors import RegionError
+from tiling.geometry import Box
+
+__all__ = ["bounding_box", "drawn_box", "view_box", "visible_corners"]
+
+Point = tuple[float, float]
+
+
+def bounding_box(points: Iterable[ArrayLike], width: int, height: int) -> Box:
+    """Return the smallest box of whole level-0 pixels around points, cut to the slide.
+
+    Parameters
+    ----------
+    points : iterable of (y, x)
+        Data coordinates of the slide layer, where pixel *i* covers ``[i - 0.5, i + 0.5)``.
+    width, height : int
+        Size of the slide in level-0 pixels.
+
+    Returns
+    -------
+    Box
+        Empty when the points lie beside the slide.
+    """
+    # Half a pixel turns napari's centres into corners.
+    corners = np.array([np.asarray(p, float)[-2:] for p in points]) + 0.5
+    low = np.clip(np.floor(corners.min(0) + 1e-6), 0, (height, width)).astype(int)
+    high = np.clip(np.ceil(corners.max(0) - 1e-6), 0, (height, width)).astype(int)
+    return Box(int(low[1]), int(low[0]), int(high[1] - low[1]), int(high[0] - low[0]))
+
+
+def visible_corners(center: Point, zoom: float, canvas: Point) -> list[Point]:
+    """Return the world (y, x) of the four corners of the canvas.
+
+    Parameters
+    ----------
+    center : (y, x)
+        World position in the middle of the canvas.
+    zoom : float
+        Screen pixels per world unit.
+    canvas : (height, width)
+        Screen pixels.
+    """
+    half_y, half_x = canvas[0] / 2 / zoom, canvas[1] / 2 / zoom
+    return [
+        (center[0] + sy * half_y, center[1] + sx * half_x) for sy, sx in itertools.product((-1, 1), (-1, 1))
+    ]
+
+
+def view_box(viewer: Any, layer: Any) -> Box:
+    """Return what the canvas shows of a slide layer, whatever the units of the other layers.
+
+    Parameters
+    ----------
+    viewer : napari.Viewer
+    layer : napari.layers.Image
+        A slide; it may be rotated or moved.
+
+    Raises
+    ------
+    RegionError
+        When the view shows nothing of the slide.
+    """
+    camera = viewer.scene.camera
+    corners = visible_corners(tuple(camera.center[-2:]), float(camera.zoom), tuple(viewer.canvas.size))
+    to_data = world_to_data(viewer, layer)
+    height, width = layer_size(layer)
+    box = bounding_box([to_data(corner) for corner in corners], width, height)
+    if box.is_empty:
+        raise RegionError(f"The view shows nothing of {layer.name}; move the slide into view.")
+    return box
+
+
+def drawn_box(viewer: Any, slide: Any, shapes: Any) -> Box:
+    """Return the box around everything drawn in a shapes layer, in level-0 pixels of a slide layer.
+
+    Raises
+    ------
+    RegionError
+        When nothing is drawn, or nothing of it lies on the slide.
+    """
+    if len(shapes.data) == 0:
+        raise RegionError(f"Nothing is drawn in {shapes.name}; draw a rectangle or a polygon on the slide.")
+    factor = unit_factors(shapes.units, viewer_units(viewer, shapes))
+    to_data = world_to_data(viewer, slide)
+    points = [
+        to_data(np.asarray(shapes.data_to_world(vertex))[-2:] * factor)
+        for shape in shapes.data
+        for vertex in shape
+    ]
+    height, width = layer_size(slide)
+    box = bounding_box(points, width, height)
+    if box.is_empty:
+        raise RegionError(f"The shapes of {shapes.name} lie beside {slide.name}; draw them on the slide.")
+    return box
+
+
+def world_to_data(viewer: Any, layer: Any) -> Callable[[ArrayLike], NDArray[np.float64]]:
+    """Return the function from world (y, x), in the viewer's units, to a layer's data (y, x).
+
+    ``layer.world_to_data`` takes the numbers for the layer's own units; with a layer in nanometres in the same
+    viewer it would be wrong by 1000.
+    """
+    factor = unit_factors(viewer_units(viewer, layer), layer.units)
+
+    def convert(point: ArrayLike) -> NDArray[np.float64]:
+        return np.asarray(layer.world_to_data(tuple(np.asarray(point, float) * factor)), float)[-2:]
+
+    return convert
+
+
+def viewer_units(viewer: Any, layer: Any) -> Any:
+    """Return the units of the viewer's world; the layer's own when the layers disagree in kind."""
+    units = viewer.layers.extent.units
+    return units if units else layer.units
+
+
+def unit_factors(source: Sequence[Any], target: Sequence[Any]) -> NDArray[np.float64]:
+    """Return what to multiply (y, x) in ``source`` units by to get ``target`` units."""
+    pairs = zip(source[-2:], target[-2:], strict=True)
+    return np.array([float((1 * a).to(b).magnitude) for a, b in pairs])
+
+
+def layer_size(layer: Any) -> tuple[int, int]:
+    """Return height and width of a layer's finest level."""
+    data = layer.data[0] if layer.multiscale else layer.data
+    return int(data.shape[0]), int(data.shape[1])

@@ -1,0 +1,190 @@
+"""What a panel has to say about a run, as a pure function of its events."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from tiling.classes import ClassSchema
+from tiling.events import BlockWritten, Event, Finished, Planned, Progress, TilesDone
+
+__all__ = ["LegendRow", "Phase", "RunState", "advance", "duration", "legend", "progress_text"]
+
+Phase = Literal["idle", "starting", "running", "cancelling", "cancelled", "done", "cached", "empty", "failed"]
+
+
+@dataclass(frozen=True)
+class RunState:
+    """Where a run stands.
+
+    Attributes
+    ----------
+    phase : Phase
+        ``cancelled`` and ``failed`` leave a result that can be resumed.
+    store : Path or None
+        The result, known once the run was planned.
+    tiles_done, tiles : int
+    seconds : float
+        Since the start of this run.
+    tiles_per_second : float
+    seconds_left : float or None
+    mpp : float
+        µm per label pixel.
+    counts : tuple of int
+        Pixels per store label over all committed lines.
+    areas : dict or None
+        Class name → mm², from the receipt, once the run is finished.
+    message : str
+        What went wrong, in full.
+    """
+
+    phase: Phase = "idle"
+    store: Path | None = None
+    tiles_done: int = 0
+    tiles: int = 0
+    seconds: float = 0.0
+    tiles_per_second: float = 0.0
+    seconds_left: float | None = None
+    mpp: float = 0.0
+    counts: tuple[int, ...] = ()
+    areas: dict[str, float] | None = None
+    message: str = ""
+
+    @property
+    def is_active(self) -> bool:
+        """Whether a job holds the store."""
+        return self.phase in ("starting", "running", "cancelling")
+
+    @property
+    def can_resume(self) -> bool:
+        """Whether an unfinished result of this run is there to go on with."""
+        return self.phase in ("cancelled", "failed") and self.store is not None
+
+
+def advance(state: RunState, event: Event) -> RunState:
+    """Return the state after an event."""
+    match event:
+        case Planned():
+            phase: Phase = "cancelling" if state.phase == "cancelling" else "running"
+            return replace(
+                state,
+                phase=phase,
+                store=event.store,
+                tiles=event.tiles,
+                tiles_done=event.tiles_done,
+                mpp=event.mpp,
+            )
+        case TilesDone():
+            return replace(state, tiles_done=event.done, tiles=event.total)
+        case BlockWritten():
+            return replace(state, counts=tuple(int(n) for n in event.counts))
+        case Progress():
+            return replace(
+                state,
+                tiles_done=event.tiles_done,
+                tiles=event.tiles,
+                seconds=event.seconds,
+                tiles_per_second=event.tiles_per_second,
+                seconds_left=event.seconds_left,
+            )
+        case Finished():
+            return replace(
+                state,
+                phase=event.status,
+                store=event.store,
+                seconds=event.seconds,
+                seconds_left=0.0,
+                tiles_done=event.tiles,
+                tiles=event.tiles,
+                areas=dict(event.areas),
+            )
+
+
+@dataclass(frozen=True)
+class LegendRow:
+    """One class in the legend.
+
+    Attributes
+    ----------
+    label : int
+        Store label.
+    name, color : str
+    share : float
+        Part of the labelled area, 0 … 1.
+    mm2 : float
+        Area.
+    """
+
+    label: int
+    name: str
+    color: str
+    share: float
+    mm2: float
+
+    @property
+    def percent_text(self) -> str:
+        """Share in per cent, with as many digits as it takes to tell it from nothing."""
+        percent = 100 * self.share
+        if percent == 0:
+            return "0 %"
+        return "< 0.1 %" if percent < 0.1 else f"{percent:.1f} %"
+
+    @property
+    def area_text(self) -> str:
+        """Area in mm² with three significant digits: 12.3, 0.0456, 123."""
+        if self.mm2 == 0:
+            return "0 mm²"
+        digits = max(0, 2 - math.floor(math.log10(self.mm2)))
+        return f"{self.mm2:.{min(digits, 6)}f} mm²"
+
+
+def legend(schema: ClassSchema, state: RunState) -> list[LegendRow]:
+    """Return the classes with their areas: the receipt's once it is written, those so far before."""
+    if state.areas is not None:
+        areas = [state.areas.get(tissue.name, 0.0) for tissue in schema.classes]
+    elif state.counts:
+        areas = [count * (state.mpp / 1000) ** 2 for count in state.counts[1:]]
+    else:
+        areas = [0.0] * len(schema)
+    total = sum(areas)
+    return [
+        LegendRow(label, tissue.name, tissue.color, area / total if total else 0.0, area)
+        for label, (tissue, area) in enumerate(zip(schema.classes, areas, strict=True), start=1)
+    ]
+
+
+def progress_text(state: RunState) -> str:
+    """Return the line under the progress bar."""
+    match state.phase:
+        case "idle":
+            return ""
+        case "starting":
+            return "Loading the model and looking for tissue…"
+        case "empty":
+            return "Finished: no tissue was found."
+        case "cached":
+            return "This result was complete already; it was checked and is shown."
+    tiles = f"{state.tiles_done:,} / {state.tiles:,} tiles"
+    rate = f"{state.tiles_per_second:.1f} tiles/s"
+    match state.phase:
+        case "done":
+            return f"Finished: {state.tiles:,} tiles in {duration(state.seconds)}."
+        case "cancelling":
+            return f"{tiles} · Cancelling…"
+        case "cancelled":
+            return f"{tiles} · cancelled; what is done is kept. Resume goes on from here."
+        case "failed":
+            return f"{tiles} · stopped by an error." if state.tiles else "Stopped by an error."
+    if state.seconds_left is None:
+        return f"{tiles} · elapsed {duration(state.seconds)}"
+    left = duration(state.seconds_left)
+    return f"{tiles} · {rate} · {left} left · elapsed {duration(state.seconds)}"
+
+
+def duration(seconds: float) -> str:
+    """Return ``m:ss``, or ``h:mm:ss`` from an hour on."""
+    whole = round(seconds)
+    hours, minutes, rest = whole // 3600, whole // 60 % 60, whole % 60
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

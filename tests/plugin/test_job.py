@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Generator
+
+import pytest
+
+from napari_wsss.plugin.job import Job, start_in_thread
+from tiling.events import Event, TilesDone
+
+
+def event(n: int) -> TilesDone:
+    return TilesDone(0, (n,), n, 100)
+
+
+def test_events_come_in_order_and_the_job_finishes() -> None:
+    def source() -> Generator[Event]:
+        yield from map(event, range(5))
+
+    job = Job(source)
+    start_in_thread(job)
+    assert job.wait(5)
+    assert [e.done for e in job.poll()] == [0, 1, 2, 3, 4]
+    assert job.poll() == []
+    assert job.outcome == "finished"
+
+
+def test_cancelling_closes_the_generator_in_its_own_thread() -> None:
+    closed_in: list[int] = []
+    started_in: list[int] = []
+
+    def source() -> Generator[Event]:
+        started_in.append(threading.get_ident())
+        try:
+            for n in range(10_000):
+                yield event(n)
+                time.sleep(0.001)
+        finally:
+            closed_in.append(threading.get_ident())
+
+    job = Job(source)
+    start_in_thread(job)
+    while not job.poll():
+        time.sleep(0.001)
+    job.cancel()
+    assert job.is_cancelling or job.has_ended
+    assert job.wait(2)
+    assert job.outcome == "cancelled"
+    assert closed_in == started_in != [threading.get_ident()]
+    assert not job.is_cancelling
+
+
+@pytest.mark.parametrize("error", [RuntimeError("out of memory"), ValueError("bad"), KeyboardInterrupt()])
+def test_no_error_is_lost(error: BaseException) -> None:
+    def source() -> Generator[Event]:
+        yield event(1)
+        raise error
+
+    job = Job(source)
+    job.run()
+    assert job.outcome == "failed"
+    assert job.error is error
+    assert len(job.poll()) == 1
+
+
+def test_an_error_before_the_first_event() -> None:
+    def source() -> Generator[Event]:
+        raise ValueError("no such bundle")
+
+    job = Job(source)
+    job.run()
+    assert (job.outcome, str(job.error)) == ("failed", "no such bundle")

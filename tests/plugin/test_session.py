@@ -1,0 +1,335 @@
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable, Generator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from napari_wsss.models.bundle import Bundle
+from napari_wsss.plugin.preferences import Preferences
+from napari_wsss.plugin.request import RunRequest
+from napari_wsss.plugin.session import SegmentSession
+from tiling.errors import StoreLockedError
+from tiling.events import Event
+from tiling.store import open_store
+
+
+@pytest.fixture
+def viewer() -> Any:
+    from napari.components import ViewerModel
+
+    return ViewerModel()
+
+
+@pytest.fixture
+def make_session(
+    viewer: Any, toy_bundle: Bundle, monkeypatch: pytest.MonkeyPatch, toy: Any
+) -> Callable[..., SegmentSession]:
+    monkeypatch.setattr("napari_wsss.plugin.session.load_preferences", Preferences)
+    monkeypatch.setattr("napari_wsss.plugin.session.save_preferences", lambda preferences: None)
+
+    def make(delay: float = 0.0, **options: Any) -> SegmentSession:
+        events = partial(toy.events, predictor=toy.Predictor(delay))
+        session = SegmentSession(viewer, **{"events": events, **options})
+        session.bundle, session.bundle_problem = toy_bundle, ""
+        session.set_preferences(skip_background=False)
+        return session
+
+    return make
+
+
+def test_a_run_from_start_to_legend(
+    make_session: Callable[..., SegmentSession], viewer: Any, banded_slide: Path
+) -> None:
+    session = make_session()
+    session.open_slide(banded_slide)
+    assert session.run()
+    assert session.wait(30).phase == "done"
+    slide, result = viewer.layers
+    store = open_store(banded_slide.parent / "wsss-results" / "banded.zarr")
+    assert store.is_complete
+    np.testing.assert_array_equal(np.asarray(result.data[0]), store.labels()[0][:])
+    assert {row.name: row.mm2 for row in session.legend()} == pytest.approx(store.areas)
+    assert [row.percent_text for row in session.legend()] == ["25.0 %"] * 4
+    # Corners on corners: world extents are those of pixel centres.
+    half = (np.asarray(result.scale) - np.asarray(slide.scale)) / 2
+    np.testing.assert_allclose(result.extent.world - slide.extent.world, [half, -half])
+    assert [str(unit) for unit in result.units] == ["micrometer"] * 2
+
+
+def test_the_layer_grows_while_the_run_goes_on(
+    make_session: Callable[..., SegmentSession],
+    viewer: Any,
+    banded_slide: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("napari_wsss.plugin.session.REFRESH_SECONDS", 0.0)
+    session = make_session(delay=0.02)
+    session.open_slide(banded_slide)
+    session.run()
+    shares = []
+    while session.state.is_active:
+        if session.poll() and len(viewer.layers) == 2:
+            shares.append(float((np.asarray(viewer.layers[1].data[0]) > 0).mean()))
+        time.sleep(0.005)
+    assert shares == sorted(shares)
+    assert len({share for share in shares if 0 < share < 1}) >= 2
+    assert shares[-1] == 1
+
+
+def test_cancel_then_resume_gives_the_same_as_one_run(
+    make_session: Callable[..., SegmentSession], viewer: Any, banded_slide: Path
+) -> None:
+    session = make_session(delay=0.03)
+    session.open_slide(banded_slide)
+    session.run()
+    while session.state.tiles_done < 60:
+        session.poll()
+        time.sleep(0.01)
+    started = time.monotonic()
+    session.cancel()
+    assert session.state.phase == "cancelling"
+    state = session.wait(10)
+    assert time.monotonic() - started < 2
+    assert state.phase == "cancelled"
+    assert state.can_resume
+    assert not open_store(state.store).is_complete
+    done = state.tiles_done
+    layer = viewer.layers[1]
+    layer.opacity = 0.9
+    session.show_class(2, visible=False)
+    assert session.resume()
+    session.poll()
+    assert session.wait(30).phase == "done"
+    assert 0 < done < session.state.tiles
+    assert viewer.layers[1] is layer
+    assert layer.opacity == 0.9
+    assert session.hidden_labels() == {2}
+    resumed = open_store(session.state.store).labels()[0][:]
+    shutil.rmtree(session.state.store)
+    assert session.run(restart=True)
+    assert session.wait(30).phase == "done"
+    np.testing.assert_array_equal(open_store(session.state.store).labels()[0][:], resumed)
+    assert len(viewer.layers) == 2
+
+
+def test_a_finished_result_is_checked_and_shown(
+    make_session: Callable[..., SegmentSession], viewer: Any, banded_slide: Path
+) -> None:
+    session = make_session()
+    session.open_slide(banded_slide)
+    session.run()
+    session.wait(30)
+    del viewer.layers[1]
+    session.run()
+    assert session.wait(30).phase == "cached"
+    assert len(viewer.layers) == 2
+    assert (np.asarray(viewer.layers[1].data[0]) > 0).all()
+
+
+def test_other_options_ask_before_they_replace(
+    make_session: Callable[..., SegmentSession], banded_slide: Path
+) -> None:
+    session = make_session()
+    session.open_slide(banded_slide)
+    session.run()
+    session.wait(30)
+    session.set_preferences(overlap=0.5)
+    session.run()
+    state = session.wait(30)
+    assert state.phase == "failed"
+    assert "Replace" in state.message
+    assert session.can_replace
+    session.run(restart=True)
+    assert session.wait(30).phase == "done"
+    assert not session.can_replace
+
+
+def test_the_layer_is_deleted_in_the_middle(
+    make_session: Callable[..., SegmentSession], viewer: Any, banded_slide: Path
+) -> None:
+    session = make_session(delay=0.02)
+    session.open_slide(banded_slide)
+    session.run()
+    while len(viewer.layers) < 2 or session.state.tiles_done < 40:
+        session.poll()
+        time.sleep(0.01)
+    del viewer.layers[1]
+    assert session.wait(30).phase == "done"
+    assert len(viewer.layers) == 1
+    assert session.live is not None
+    assert not session.live.is_shown
+    session.show_class(1, visible=False)  # nothing to hide, no error
+    session.live.show()
+    assert (np.asarray(viewer.layers[1].data[0]) > 0).all()
+
+
+def test_the_slide_is_deleted_in_the_middle(
+    make_session: Callable[..., SegmentSession], viewer: Any, banded_slide: Path
+) -> None:
+    session = make_session(delay=0.02)
+    session.open_slide(banded_slide)
+    session.run()
+    while session.state.tiles_done < 40:
+        session.poll()
+        time.sleep(0.01)
+    del viewer.layers[0]
+    assert session.wait(30).phase == "done"
+    assert session.run() is False
+    assert "No slide is chosen" in session.state.message
+
+
+def test_the_store_is_deleted_in_the_middle(
+    make_session: Callable[..., SegmentSession], banded_slide: Path
+) -> None:
+    session = make_session(delay=0.05)
+    session.open_slide(banded_slide)
+    session.run()
+    while session.state.tiles_done < 40:
+        session.poll()
+        time.sleep(0.01)
+    shutil.rmtree(session.state.store, ignore_errors=True)
+    state = session.wait(30)
+    assert state.phase == "failed"
+    assert "banded.zarr" in state.message
+
+
+def test_closing_stops_the_run(make_session: Callable[..., SegmentSession], banded_slide: Path) -> None:
+    session = make_session(delay=0.05)
+    session.open_slide(banded_slide)
+    session.run()
+    while session.state.tiles_done < 8:
+        session.poll()
+        time.sleep(0.01)
+    session.close()
+    again = make_session()
+    again.open_slide(banded_slide)
+    again.run()
+    assert again.wait(30).phase == "done"  # the lock was freed
+
+
+@pytest.mark.parametrize(
+    ("error", "advice"),
+    [
+        (StoreLockedError("a.zarr is written by process 7."), "wait until the other run"),
+        (RuntimeError("CUDA out of memory"), "smaller batch size"),
+        (ZeroDivisionError("division by zero"), "please report it"),
+    ],
+)
+def test_errors_are_explained_in_full(
+    make_session: Callable[..., SegmentSession], banded_slide: Path, error: Exception, advice: str
+) -> None:
+    def events(request: RunRequest) -> Generator[Event]:
+        raise error
+        yield
+
+    session = make_session(events=events)
+    session.open_slide(banded_slide)
+    session.run()
+    state = session.wait(5)
+    assert state.phase == "failed"
+    assert str(error) in state.message
+    assert advice in state.message
+
+
+def test_a_slide_without_mpp(make_session: Callable[..., SegmentSession], toy: Any, tmp_path: Path) -> None:
+    session = make_session()
+    with pytest.warns(UserWarning, match="shown in pixels"):
+        layer = session.open_slide(toy.write_banded(tmp_path / "plain.tif", mpp=None))
+    assert session.slide_mpp is None
+    assert any("µm per pixel" in text for text in session.warnings())
+    session.run()
+    state = session.wait(10)
+    assert state.phase == "failed"
+    assert "µm/px" in state.message
+    session.set_mpp(0.5)
+    assert session.warnings() == []
+    assert tuple(layer.scale) == (0.5, 0.5)
+    session.run()
+    assert session.wait(30).phase == "done"
+    assert [row.percent_text for row in session.legend()] == ["25.0 %"] * 4
+
+
+def test_no_slide_and_no_bundle(make_session: Callable[..., SegmentSession], banded_slide: Path) -> None:
+    session = make_session()
+    assert session.run() is False
+    assert "Open slide" in session.state.message
+    session.open_slide(banded_slide)
+    session.choose_bundle("/nowhere")
+    assert session.bundle is None
+    assert "/nowhere" in session.bundle_problem
+    assert session.run() is False
+    assert "/nowhere" in session.state.message
+    assert session.schema is None
+    assert session.legend() == []
+
+
+def test_a_region_drawn_with_shapes(
+    make_session: Callable[..., SegmentSession], viewer: Any, banded_slide: Path
+) -> None:
+    session = make_session()
+    session.open_slide(banded_slide)
+    session.region = "shapes"
+    assert session.run() is False
+    assert "No shapes layer" in session.state.message
+    # 200 × 100 µm in the first two bands.
+    rectangle = np.array([[100, 100], [100, 300], [200, 300], [200, 100]])
+    session.shapes = viewer.add_shapes([rectangle], units=("micrometer", "micrometer"))
+    session.run()
+    state = session.wait(30)
+    assert state.phase == "done"
+    assert state.store is not None
+    assert state.store.name == "banded-region.zarr"
+    labels = open_store(state.store).labels()[0][:]
+    rows, columns = np.flatnonzero(labels.any(1)), np.flatnonzero(labels.any(0))
+    np.testing.assert_allclose((rows[0], rows[-1], columns[0], columns[-1]), (100, 200, 100, 300), atol=1)
+    assert set(np.unique(labels)) == {0, 1, 2}
+
+
+def test_the_result_lies_on_a_moved_and_turned_slide(
+    make_session: Callable[..., SegmentSession], viewer: Any, banded_slide: Path
+) -> None:
+    session = make_session()
+    slide = session.open_slide(banded_slide)
+    slide.translate = (100, -50)
+    slide.rotate = 30
+    slide.shear = [0.1]
+    slide.affine = np.array([[0.9, 0.1, 5], [-0.2, 1.1, 7], [0, 0, 1]])
+    session.run()
+    session.wait(30)
+    result = viewer.layers[1]
+    for y, x in ((0, 0), (599, 0), (300, 799)):
+        # Label pixel (y, x) covers level-0 pixels 2y, 2y + 1: its centre is half a pixel after 2y.
+        np.testing.assert_allclose(
+            result.data_to_world((y, x)), slide.data_to_world((2 * y + 0.5, 2 * x + 0.5)), atol=1e-6
+        )
+
+
+def test_a_class_is_hidden_and_shown(
+    make_session: Callable[..., SegmentSession], viewer: Any, banded_slide: Path
+) -> None:
+    session = make_session()
+    session.open_slide(banded_slide)
+    session.run()
+    session.wait(30)
+    layer = viewer.layers[1]
+    session.show_class(3, visible=False)
+    assert tuple(layer.colormap.color_dict[3])[3] == 0
+    assert tuple(layer.colormap.color_dict[2])[3] == 1
+    session.show_class(3, visible=True)
+    assert tuple(layer.colormap.color_dict[3])[3] == 1
+
+
+def test_the_model_does_not_fit_the_slide(
+    make_session: Callable[..., SegmentSession], banded_slide: Path
+) -> None:
+    session = make_session()
+    session.open_slide(banded_slide)
+    assert session.warnings() == []
+    session.set_mpp(2.0)
+    assert "enlarged" in session.warnings()[0]
