@@ -141,8 +141,9 @@ def exact_downsample(base: tuple[int, int], level: tuple[int, int]) -> float | N
     Returns
     -------
     float or None
-        The integer that explains both sizes up to rounding (a power of two if one does), else the ratio of the longer side, which rounding
-        moved least; None when the axes disagree by more than that, so that the level is no scaled copy of level 0.
+        The integer that explains both sizes up to rounding (a power of two if one does), else the ratio of the
+        longer side, which rounding moved least; None when the axes disagree by more than that, so that the level
+        is no scaled copy of level 0.
     """
     ratios = [b / n for b, n in zip(base, level, strict=True)]
     mean = sum(ratios) / 2
