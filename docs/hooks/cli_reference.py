@@ -1,4 +1,4 @@
-"""MkDocs hook: the command-line reference is written by the program itself, so that it cannot lag behind."""
+"""MkDocs hook: the programs write the reference of their commands themselves, so it cannot lag behind."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import sys
 from typing import Any
 
 MARKER = "<!-- the reference of wsss-tile goes here -->"
+_HELP = re.compile(r"<!-- help: ([\w.]+) -->")
 
 
 def _reference() -> str:
@@ -20,6 +21,17 @@ def _reference() -> str:
     return re.sub(r"^\* `--(install|show)-completion`.*\n", "", text, flags=re.MULTILINE)
 
 
+def _help(match: re.Match[str]) -> str:
+    """Return the help of a Python module as a folded block."""
+    command = [sys.executable, "-m", match[1], "--help"]
+    environment = {**os.environ, "NO_COLOR": "1", "COLUMNS": "100"}
+    text = subprocess.run(command, check=True, capture_output=True, text=True, env=environment).stdout
+    lines = "\n".join(f"    {line}".rstrip() for line in text.splitlines())
+    return f'??? note "python -m {match[1]}"\n\n    ```text\n{lines}\n    ```\n'
+
+
 def on_page_markdown(markdown: str, **_: Any) -> str:
-    """Put the reference where a page asks for it."""
-    return markdown.replace(MARKER, _reference()) if MARKER in markdown else markdown
+    """Put the references where a page asks for them."""
+    if MARKER in markdown:
+        markdown = markdown.replace(MARKER, _reference())
+    return _HELP.sub(_help, markdown)
