@@ -13,15 +13,15 @@ from tiling.readers.array import ArrayReader
 from tiling.slide import Slide
 from tiling.store import Store, open_store
 
-BOUNDS = Box(101, 57, 420, 300)
+BOUNDS = Box(101, 57, 1000, 500)
 
 
 @pytest.fixture(scope="session")
 def toy_store(tmp_path_factory: pytest.TempPathFactory) -> Store:
     """Labels of 0.7 µm on a slide of 0.4 µm whose scanned area begins at (101, 57)."""
     out = tmp_path_factory.mktemp("export") / "toy.zarr"
-    pixels = np.full((400, 560, 3), 255, np.uint8)
-    pixels[57:357, 101:521] = colourful(300, 420)
+    pixels = np.full((600, 1150, 3), 255, np.uint8)
+    pixels[57:557, 101:1101] = colourful(500, 1000)
     slide = Slide(ArrayReader(pixels, mpp=0.4, bounds=BOUNDS))
     options = RunOptions(mpp=0.7, overlap=0.25, tissue=None)
     for _ in run(slide, ColourPredictor(), out, options):

@@ -1,0 +1,80 @@
+"""Tables for spreadsheets and statistics: the area of each class, and what is known of each tile."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+from tiling.errors import ExportError
+from tiling.export.amounts import amounts
+from tiling.files import replacing
+from tiling.store import FLAG_PREDICTED, FLAG_READ_ERROR, Store
+
+__all__ = ["write_areas", "write_tiles"]
+
+
+def write_areas(store: Store, path: Path) -> None:
+    """Write one line per class: slide_id, class, abbreviation, area_mm2, percent_of_tissue.
+
+    Raises
+    ------
+    ExportError
+        When the store is not complete or the file cannot be written.
+    """
+    rows = (
+        (store.name, a.tissue.name, a.tissue.abbreviation, f"{a.area_mm2:.6f}", f"{a.percent_of_tissue:.3f}")
+        for a in amounts(store)
+    )
+    _write(path, ("slide_id", "class", "abbreviation", "area_mm2", "percent_of_tissue"), rows)
+
+
+def write_tiles(store: Store, path: Path) -> None:
+    """Write one line per tile of the grid, in reading order.
+
+    Columns: row, column, x, y (level-0 pixels of the whole slide), status (predicted, empty, read_error),
+    confidence, then per class its stage-1 ``presence_ABBR`` (0 … 1) and its ``share_ABBR`` of the tile (0 … 1);
+    empty where nothing was predicted.
+
+    Raises
+    ------
+    ExportError
+        When the file cannot be written.
+    """
+    names = [tissue.abbreviation for tissue in store.schema.classes]
+    head = ["row", "column", "x", "y", "status", "confidence"]
+    head += [f"presence_{name}" for name in names] + [f"share_{name}" for name in names]
+    _write(path, head, _tile_rows(store))
+
+
+def _tile_rows(store: Store) -> Iterator[list[str]]:
+    tiles = store.tiles()
+    for i, flags in enumerate(tiles["flags"].tolist()):
+        row, column = divmod(i, store.grid.columns)
+        place = [str(row), str(column), f"{tiles['x'][i]:.2f}", f"{tiles['y'][i]:.2f}"]
+        values = [tiles["confidence"][i], *tiles["presence"][i], *tiles["shares"][i]]
+        predicted = bool(flags & FLAG_PREDICTED)
+        yield [*place, _status(flags), *(f"{value:.4f}" if predicted else "" for value in values)]
+
+
+def _status(flags: int) -> str:
+    if flags & FLAG_READ_ERROR:
+        return "read_error"
+    return "predicted" if flags & FLAG_PREDICTED else "empty"
+
+
+def _write(path: Path, head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Write a CSV file as a stream; it is complete or not there."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as raw:
+            text = io.TextIOWrapper(raw, encoding="utf-8", newline="")
+            writer = csv.writer(text)
+            writer.writerow(head)
+            writer.writerows(rows)
+            text.detach()  # flushes, and leaves the file to its owner
+    except OSError as error:
+        raise ExportError(
+            f"{path} cannot be written: {error.strerror or error}; choose another place."
+        ) from error
