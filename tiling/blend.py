@@ -150,6 +150,9 @@ class RowBlender:
         if x0 < self._frontier:
             raise ValueError(f"tile column {columns[0]} was added after a tile to its right")
         self._advance(x0)
+        if grid.shared == 0:
+            self._emit_alone(x0, values)
+            return
         closed = len(columns) * grid.stride
         work = np.zeros((self._channels + 1, grid.tile, closed + grid.shared), np.float32)
         work[:, :, : self._open_columns] = self._open[:, :, : self._open_columns]
@@ -163,6 +166,17 @@ class RowBlender:
         self._open[...] = work[:, :, closed:]
         self._open_columns = grid.shared
         self._close(work[:, :, :closed])
+
+    def _emit_alone(self, x: int, values: NDArray[np.float32]) -> None:
+        """Emit tiles that share nothing with others: their values are the means, nothing needs to be summed."""
+        grid = self._grid
+        first, last = grid.finished_lines(self._row)
+        weights = np.broadcast_to(np.float32(1), (last - first, grid.tile))
+        for value in values:
+            width = min(grid.tile, grid.width - x)
+            self._emit(Strip(x, value[:, : last - first, :width], weights[:, :width]))
+            x += grid.tile
+        self._frontier = x
 
     def _advance(self, x: int) -> None:
         """Move the frontier to column x through an area without tiles of this row."""

@@ -23,7 +23,7 @@ from tiling.store import FLAG_EMPTY, FLAG_PREDICTED, FLAG_READ_ERROR, RUN
 __all__ = ["StoreLayout", "StoreWriter", "clear_store", "create_store", "sweep"]
 
 _CHUNK_LINES = 128
-_CHUNK_COLUMNS = 1024
+_CHUNK_COLUMNS = 2048
 
 
 @dataclass(frozen=True)
