@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import ast
 import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -45,3 +50,84 @@ def messages() -> str:
 @pytest.mark.parametrize("quoted", HEADINGS)
 def test_every_message_in_the_docs_is_one_of_the_programs(quoted: str, messages: str) -> None:
     assert quoted in messages
+
+
+# --- commands ---
+
+
+class Command(NamedTuple):
+    """One command line of a page, continuation lines joined and comments cut off."""
+
+    page: str
+    text: str
+
+
+def _commands() -> Iterator[Command]:
+    for path in [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]:
+        for block in re.findall(r"```sh\n(.*?)```", path.read_text(encoding="utf-8"), re.DOTALL):
+            for line in block.replace("\\\n", " ").splitlines():
+                if text := re.sub(r"(^|\s+)#.*", "", line).strip():
+                    yield Command(path.name, text)
+
+
+COMMANDS = list(_commands())
+WSSS_TILE = [c for c in COMMANDS if c.text.startswith("wsss-tile ")]
+MODULES = [c for c in COMMANDS if c.text.startswith("python -m ")]
+# Needs the tens of megabytes that the authors of the method publish, or is a matter of the machine.
+MODELS_OF_READERS = ("runs/stage2/bundle", "models/bcss")
+NOT_RUN = ("wsss-tile models import", "wsss-tile models show models/", "wsss-tile demo")
+
+
+def _known_options(command: list[str]) -> set[str]:
+    """Return the option names that the help of a command shows."""
+    done = subprocess.run([*command, "--help"], capture_output=True, text=True, check=True, cwd=ROOT)
+    return set(re.findall(r"--[a-z][a-z0-9-]*", done.stdout))
+
+
+def test_the_pages_show_commands() -> None:
+    """Guards the patterns above: an empty list would let every other test pass."""
+    assert len(WSSS_TILE) > 8
+    assert len(MODULES) > 3
+
+
+@pytest.mark.parametrize("command", MODULES, ids=lambda c: f"{c.page}: {c.text[:40]}")
+def test_python_commands_name_modules_and_options_that_exist(command: Command) -> None:
+    words = shlex.split(command.text)
+    module = [sys.executable, "-m", words[2]]
+    if words[2] == "tiling.synthetic":
+        module.append(words[3])
+    given = {word for word in words if word.startswith("--")}
+    assert given <= _known_options(module)
+
+
+@pytest.fixture(scope="module")
+def slide(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small slide under the name that the pages use; its content decides how it is read, not its suffix."""
+    folder = tmp_path_factory.mktemp("slide")
+    make = [
+        sys.executable,
+        "-m",
+        "tiling.synthetic",
+        "slide",
+        "slide.tif",
+        "--width",
+        "700",
+        "--height",
+        "500",
+    ]
+    subprocess.run(make, cwd=folder, check=True, capture_output=True)
+    return (folder / "slide.tif").rename(folder / "slide.svs")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", sorted({c.page for c in WSSS_TILE}))
+def test_the_commands_of_a_page_run(page: str, slide: Path, tmp_path: Path) -> None:
+    """In the order of the page, as a reader would."""
+    executable = str(Path(sys.executable).parent / "wsss-tile")
+    (tmp_path / slide.name).symlink_to(slide)
+    for command in WSSS_TILE:
+        if command.page != page or command.text.startswith(NOT_RUN):
+            continue
+        words = ["synthetic-demo" if w in MODELS_OF_READERS else w for w in shlex.split(command.text)]
+        done = subprocess.run([executable, *words[1:]], cwd=tmp_path, capture_output=True, text=True)
+        assert done.returncode == 0, f"{command.text}\n{done.stderr}"

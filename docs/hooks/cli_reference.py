@@ -18,7 +18,8 @@ def _reference() -> str:
     plain = {**os.environ, "NO_COLOR": "1", "TERM": "dumb", "COLUMNS": "200"}
     text = subprocess.run(command, check=True, capture_output=True, text=True, env=plain).stdout
     text = re.sub(r"^# .*\n", "", text, count=1)  # the page has its own title
-    return re.sub(r"^\* `--(install|show)-completion`.*\n", "", text, flags=re.MULTILINE)
+    # Lists of commands are cut short there, and every command follows anyway.
+    return re.sub(r"^\*\*Commands\*\*:\n\n(\* .*\n)+", "", text, flags=re.MULTILINE)
 
 
 def _help(match: re.Match[str]) -> str:
