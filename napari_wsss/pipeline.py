@@ -13,6 +13,7 @@ from tiling.engine import run
 from tiling.events import Event, Finished
 from tiling.geometry import Box
 from tiling.plan import RunOptions
+from tiling.roi import Roi
 from tiling.slide import Slide, open_slide
 from tiling.store import Store, open_store
 from tiling.tissue import TissueParameters
@@ -35,6 +36,8 @@ class Settings:
         Shared fraction of neighbouring tiles; 0 is the reference's tiling.
     region : Box or (x, y, width, height), optional
         Level-0 pixels to which the run is confined.
+    roi : Roi, optional
+        Polygons in level-0 pixels to which the run is confined.
     gate : bool
         Whether stage 1 switches classes off in stage 2.
     gate_threshold : float, optional
@@ -55,6 +58,7 @@ class Settings:
 
     overlap: float = 0.25
     region: Box | tuple[int, int, int, int] | None = None
+    roi: Roi | None = None
     gate: bool = True
     gate_threshold: float | None = None
     batch_size: int = 16
@@ -74,6 +78,7 @@ class Settings:
             overlap=self.overlap,
             tissue=self.tissue,
             region=region,
+            roi=self.roi,
             batch_size=self.batch_size,
             read_threads=self.read_threads,
             probabilities=self.keep_probabilities,

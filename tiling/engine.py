@@ -21,7 +21,7 @@ from tiling.errors import StoreError, StoreMismatchError
 from tiling.events import Event, Finished, Planned, Progress, TilesDone
 from tiling.journal import Journal, RowRecord
 from tiling.lock import StoreLock
-from tiling.memory import estimate_memory
+from tiling.memory import MemoryEstimate, available_memory, estimate_memory, refuse_what_cannot_fit
 from tiling.plan import RunOptions, RunPlan, TileBatch, make_plan
 from tiling.predictor import Predictor
 from tiling.reading import ReadAhead
@@ -101,6 +101,19 @@ class _Job:
     description: dict[str, Any]
     journal: Journal
 
+    @property
+    def memory(self) -> MemoryEstimate:
+        """What the run needs beside the program and the network."""
+        grid, cams = self.plan.grid, self.plan.cam_grid
+        return estimate_memory(
+            grid,
+            len(self.layout.schema),
+            self.options.batch_size,
+            self.options.read_threads,
+            self.layout.probabilities,
+            grid.tile // cams.tile if cams else None,
+        )
+
 
 def _prepare(
     slide: Slide, predictor: Predictor, out: Path, options: RunOptions, name: str, resume: bool
@@ -120,6 +133,7 @@ def _prepare(
     description = _describe(slide, predictor, options, layout)
     journal = Journal(out / "journal")
     job = _Job(slide, predictor, out, options, plan, layout, description, journal)
+    refuse_what_cannot_fit(job.memory, available_memory())
     if earlier is not None:
         _refuse_difference(out, earlier, description)
         if read_receipt(out) is not None:
@@ -236,15 +250,6 @@ class _Clock:
 
 def _planned(job: _Job, records: list[RowRecord], done: int) -> Planned:
     plan, grid = job.plan, job.plan.grid
-    factor = grid.tile // plan.cam_grid.tile if plan.cam_grid else None
-    memory = estimate_memory(
-        grid,
-        len(job.layout.schema),
-        job.options.batch_size,
-        job.options.read_threads,
-        job.layout.probabilities,
-        factor,
-    )
     return Planned(
         store=job.out,
         width=grid.width,
@@ -254,7 +259,7 @@ def _planned(job: _Job, records: list[RowRecord], done: int) -> Planned:
         tiles_done=done,
         rows=grid.rows,
         rows_done=len(records),
-        memory_bytes=memory.total,
+        memory_bytes=job.memory.total,
     )
 
 

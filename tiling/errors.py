@@ -12,6 +12,7 @@ __all__ = [
     "ExportError",
     "RegionError",
     "ResolutionError",
+    "RunTooLargeError",
     "SlideError",
     "StoreError",
     "StoreLockedError",
@@ -67,3 +68,7 @@ class TrainingError(WsssError):
 
 class DeviceError(WsssError):
     """The device, precision or backend asked for is not there."""
+
+
+class RunTooLargeError(WsssError):
+    """The run needs more memory than there is."""

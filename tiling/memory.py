@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
+import psutil
+
+from tiling.errors import RunTooLargeError
 from tiling.grid import TileGrid
 from tiling.plan import OVERVIEW_SIDE
 from tiling.reading import LOOKAHEAD_PER_THREAD
 
-__all__ = ["MemoryEstimate", "estimate_memory"]
+__all__ = ["MemoryEstimate", "available_memory", "estimate_memory", "refuse_what_cannot_fit"]
+
+_CGROUP = Path("/sys/fs/cgroup")
 
 
 @dataclass(frozen=True)
@@ -77,3 +83,29 @@ def estimate_memory(
         lines = 6 * classes * stride * width // cam_factor**2
         terms.append(("CAMs: carry and lines / factor²", carry + lines))
     return MemoryEstimate(tuple(terms))
+
+
+def available_memory() -> int:
+    """Return the bytes that this process may still use: free memory, or what its container allows if less."""
+    free = int(psutil.virtual_memory().available)
+    try:
+        limit = int((_CGROUP / "memory.max").read_text())
+        used = int((_CGROUP / "memory.current").read_text())
+    except (OSError, ValueError):  # no container, or no limit ("max")
+        return free
+    return min(free, max(0, limit - used))
+
+
+def refuse_what_cannot_fit(needed: MemoryEstimate, available: int) -> None:
+    """Raise when a run would not fit, before it starts.
+
+    Raises
+    ------
+    RunTooLargeError
+        With both figures and what to change.
+    """
+    if needed.total > available:
+        raise RunTooLargeError(
+            f"The run needs about {needed.total / 2**20:.0f} MB beside the model and {available / 2**20:.0f} MB "
+            "are free; use a smaller --batch-size, --read-threads or --overlap, or leave out --probabilities."
+        )

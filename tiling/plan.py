@@ -15,6 +15,7 @@ from tiling.errors import RegionError
 from tiling.geometry import Box
 from tiling.grid import TileGrid, select_tiles
 from tiling.predictor import Predictor
+from tiling.roi import Roi
 from tiling.slide import Slide
 from tiling.tissue import TissueParameters, tissue_mask
 
@@ -40,6 +41,8 @@ class RunOptions:
         How tissue is found; None runs everywhere.
     region : Box or None
         Level-0 pixels to which the run is confined.
+    roi : Roi or None
+        Polygons to which the run is confined.
     batch_size : int
         Tiles per prediction.
     read_threads : int
@@ -54,6 +57,7 @@ class RunOptions:
     overlap: float = 0.25
     tissue: TissueParameters | None = field(default_factory=TissueParameters)
     region: Box | None = None
+    roi: Roi | None = None
     batch_size: int = 16
     read_threads: int = 2
     probabilities: bool = False
@@ -62,8 +66,10 @@ class RunOptions:
 
     def deciding(self) -> dict[str, Any]:
         """Return the JSON-ready part that decides the result; threads and batches do not."""
-        everything = dataclasses.asdict(self)
-        return {k: v for k, v in everything.items() if k not in ("batch_size", "read_threads")}
+        deciding = dataclasses.asdict(dataclasses.replace(self, roi=None))
+        deciding["roi"] = None if self.roi is None else self.roi.identity()
+        del deciding["batch_size"], deciding["read_threads"]
+        return deciding
 
 
 @dataclass(frozen=True)
@@ -94,6 +100,8 @@ class RunPlan:
         Tissue over the whole canvas at the overview's resolution.
     region : Box
         Canvas pixels to which labels are confined.
+    roi : Roi or None
+        Polygons to which labels are confined.
     overview : (h, w, 3) uint8
         Picture of the scanned area.
     batch_size : int
@@ -105,6 +113,7 @@ class RunPlan:
     active: NDArray[np.bool_]
     mask: NDArray[np.bool_]
     region: Box
+    roi: Roi | None
     overview: NDArray[np.uint8]
     batch_size: int
     cam_grid: TileGrid | None
@@ -129,7 +138,7 @@ class RunPlan:
         top, bottom = first * height / grid.height, last * height / grid.height
         known = self.mask[math.floor(top) : math.ceil(bottom)]
         whole = (region.x, y0, region.width, y1 - y0) == (0, first, grid.width, last - first)
-        if whole and known.all():
+        if whole and self.roi is None and known.all():
             return None
         lines = np.zeros((last - first, grid.width), np.bool_)
         if known.any() and y1 > y0:
@@ -141,6 +150,8 @@ class RunPlan:
             )
             part = (slice(y0 - first, y1 - first), slice(region.x, region.right))
             lines[part] = np.asarray(smooth)[part] > 127
+            if self.roi is not None:
+                lines &= self.roi.lines(grid, first, last)
         return lines
 
 
@@ -170,12 +181,21 @@ def make_plan(slide: Slide, predictor: Predictor, options: RunOptions) -> RunPla
     else:
         overview_mpp = grid.height * options.mpp / overview.shape[0]
         mask = tissue_mask(overview, overview_mpp, options.tissue)
-    active = select_tiles(grid, mask) & _touching(grid, region)
+    candidates = mask
+    if options.roi is not None:
+        inside = options.roi.coarse(grid, mask.shape)
+        if not inside.any():
+            raise RegionError(
+                f"The region of interest lies outside the scanned area of {slide.path}; "
+                "its coordinates may count from another corner (--frame)."
+            )
+        candidates = mask & inside
     return RunPlan(
         grid=grid,
-        active=active,
+        active=select_tiles(grid, candidates) & _touching(grid, region),
         mask=mask,
         region=region,
+        roi=options.roi,
         overview=overview,
         batch_size=options.batch_size,
         cam_grid=_cam_grid(grid) if options.cams else None,
