@@ -1,0 +1,46 @@
+"""What users choose in words: the model, a region, export formats."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from napari_wsss.cli.border import UsageProblem
+from tiling.geometry import Box
+
+__all__ = ["EXPORTS", "default_model", "parse_exports", "parse_region"]
+
+EXPORTS = ("geojson", "tiff", "csv", "png")
+_DEFAULT_MODELS = ("crc-demo", "synthetic-demo")  # the first one that is embedded
+
+
+def default_model(embedded: Sequence[str]) -> str:
+    """Return the name of the model that is used when none is given."""
+    for name in (*_DEFAULT_MODELS, *embedded):
+        if name in embedded:
+            return name
+    raise UsageProblem("This installation has no embedded model; give a bundle folder with --model.")
+
+
+def parse_region(text: str | None) -> Box | None:
+    """Read ``X,Y,W,H`` in level-0 pixels."""
+    if text is None:
+        return None
+    try:
+        x, y, width, height = (int(part) for part in text.split(","))
+        box = Box(x, y, width, height)
+    except ValueError as error:
+        raise UsageProblem(
+            f"Region {text!r} is not X,Y,W,H in whole level-0 pixels, such as 0,0,4096,4096."
+        ) from error
+    if box.is_empty:
+        raise UsageProblem(f"Region {text!r} is empty; give a width and a height above 0.")
+    return box
+
+
+def parse_exports(text: str) -> tuple[str, ...]:
+    """Read a list of formats, separated by commas."""
+    names = tuple(dict.fromkeys(part.strip().casefold() for part in text.split(",") if part.strip()))
+    unknown = [name for name in names if name not in EXPORTS]
+    if unknown:
+        raise UsageProblem(f"There is no export {', '.join(unknown)}; choose from {', '.join(EXPORTS)}.")
+    return names

@@ -1,0 +1,88 @@
+"""`wsss-tile export` and `run --export`: a store in other programs' formats."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from napari_wsss.cli.border import UsageProblem
+from tiling.errors import ExportError
+
+if TYPE_CHECKING:
+    from tiling.export.geojson import Frame
+    from tiling.store import Store
+
+__all__ = ["ExportTargets", "export_store", "files_beside", "write_exports"]
+
+
+@dataclass(frozen=True)
+class ExportTargets:
+    """Where each format goes; None: not wanted."""
+
+    geojson: Path | None = None
+    tiff: Path | None = None
+    csv: Path | None = None
+    png: Path | None = None
+
+
+def export_store(path: Path, targets: ExportTargets, min_area: float, simplify: float, frame: Frame) -> int:
+    """Run the command; prints the files written."""
+    if not any(getattr(targets, field.name) for field in fields(targets)):
+        raise UsageProblem("Nothing to write: give at least one of --geojson, --tiff, --csv and --png.")
+    from tiling.store import open_store
+
+    store = open_store(path)
+    if not store.is_complete:
+        raise ExportError(f"{path} is not complete; run the slide again to finish it, then export.")
+    for file in write_exports(store, targets, min_area, simplify, frame):
+        typer.echo(file)
+    return 0
+
+
+def files_beside(store: Path, formats: Sequence[str]) -> ExportTargets:
+    """Return the names of the exports of ``<slide_id>.zarr``: none can be that of a slide or of another's export."""
+    stem = store.with_suffix("")
+    endings = {"geojson": ".geojson", "tiff": ".labels.ome.tif", "csv": ".areas.csv", "png": ".overview.png"}
+    return ExportTargets(**{name: stem.with_name(stem.name + endings[name]) for name in formats})
+
+
+def write_exports(
+    store: Store,
+    targets: ExportTargets,
+    min_area: float = 0.0,
+    simplify: float = 0.0,
+    frame: Frame = "qupath",
+) -> Iterator[Path]:
+    """Write what is wanted; yields each file when it is there."""
+    if targets.geojson:
+        from tiling.export.geojson import write_geojson
+
+        write_geojson(store, targets.geojson, frame=frame, min_area_um2=min_area, simplify_um=simplify)
+        yield targets.geojson
+    if targets.tiff:
+        from tiling.export.tiff import write_tiff
+
+        write_tiff(store, targets.tiff)
+        yield targets.tiff
+    if targets.csv:
+        from tiling.export.table import write_areas, write_tiles
+
+        write_areas(store, targets.csv)
+        yield targets.csv
+        tiles = _tiles_file(targets.csv)
+        write_tiles(store, tiles)
+        yield tiles
+    if targets.png:
+        from tiling.export.overview import write_overview
+
+        write_overview(store, targets.png)
+        yield targets.png
+
+
+def _tiles_file(areas: Path) -> Path:
+    """Return ``a.tiles.csv`` for ``a.csv`` and for ``a.areas.csv``."""
+    return areas.with_name(areas.name.removesuffix(".csv").removesuffix(".areas") + ".tiles.csv")

@@ -1,0 +1,133 @@
+"""`wsss-tile info`: what a slide is, and what a run over it would take."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import typer
+
+from napari_wsss.cli.border import tell
+from napari_wsss.cli.choices import default_model
+
+if TYPE_CHECKING:
+    from napari_wsss.models.bundle import Bundle
+    from tiling.classes import ClassSchema
+    from tiling.slide import Slide
+
+__all__ = ["show_slide"]
+
+
+@dataclass(frozen=True)
+class _Shape:
+    """The part of a predictor that a plan asks for: no network is loaded to count tiles."""
+
+    schema: ClassSchema
+    tile: int
+
+
+def show_slide(
+    path: Path,
+    mpp: float | None,
+    model: str | None,
+    overlap: float,
+    batch_size: int,
+    read_threads: int,
+    as_json: bool,
+) -> int:
+    """Print the facts of a slide and of a run with a model."""
+    from napari_wsss.models.bundle import list_bundles, load_bundle
+    from tiling.slide import open_slide
+
+    with open_slide(path, mpp=mpp) as slide:
+        facts = _slide_facts(slide)
+        if slide.mpp is not None and (model or list_bundles()):
+            bundle = load_bundle(model or default_model(list_bundles()), verify=False)
+            facts["run"] = _run_facts(slide, bundle, overlap, batch_size, read_threads)
+        warnings = slide.warnings
+    if as_json:
+        typer.echo(json.dumps(facts, indent=2, ensure_ascii=False))
+    else:
+        for line in _lines(facts):
+            typer.echo(line)
+    for warning in warnings:
+        tell(f"Note: {warning}")
+    return 0
+
+
+def _slide_facts(slide: Slide) -> dict[str, Any]:
+    box = slide.bounds
+    return {
+        "path": str(slide.path),
+        "format": slide.format,
+        "vendor": slide.vendor,
+        "width": slide.dimensions[0],
+        "height": slide.dimensions[1],
+        "mpp": slide.mpp,
+        "mpp_source": slide.resolution.source if slide.resolution else None,
+        "mpp_problem": slide.resolution_problem or None,
+        "bounds": {"x": box.x, "y": box.y, "width": box.width, "height": box.height},
+        "levels": [
+            {"width": level.width, "height": level.height, "downsample": level.downsample}
+            for level in slide.levels
+        ],
+    }
+
+
+def _run_facts(
+    slide: Slide, bundle: Bundle, overlap: float, batch_size: int, read_threads: int
+) -> dict[str, Any]:
+    from tiling.memory import estimate_memory
+    from tiling.plan import RunOptions, make_plan
+    from tiling.predictor import Predictor
+
+    options = RunOptions(mpp=bundle.mpp, overlap=overlap, batch_size=batch_size, read_threads=read_threads)
+    plan = make_plan(slide, cast("Predictor", _Shape(bundle.schema, bundle.tile)), options)
+    memory = estimate_memory(plan.grid, len(bundle.schema), batch_size, read_threads)
+    return {
+        "model": bundle.name,
+        "model_mpp": bundle.mpp,
+        "tile": bundle.tile,
+        "overlap": overlap,
+        "labels_width": plan.grid.width,
+        "labels_height": plan.grid.height,
+        "tiles_in_grid": plan.grid.rows * plan.grid.columns,
+        "tiles_with_tissue": plan.tiles,
+        "memory_bytes": memory.total,
+        "memory_terms": [{"term": term, "bytes": value} for term, value in memory.terms],
+    }
+
+
+def _lines(facts: dict[str, Any]) -> list[str]:
+    """Lay the facts out for people."""
+    bounds, mpp = facts["bounds"], facts["mpp"]
+    known = f"{mpp:.4g} µm per pixel ({facts['mpp_source']})" if mpp else f"unknown: {facts['mpp_problem']}"
+    size = f"{facts['width']:,} × {facts['height']:,} px"
+    if mpp:
+        size += f", {facts['width'] * mpp / 1000:.2f} × {facts['height'] * mpp / 1000:.2f} mm"
+    lines = [
+        f"Slide        {facts['path']}",
+        f"Format       {facts['format']}" + (f" ({facts['vendor']})" if facts["vendor"] else ""),
+        f"Size         {size}",
+        f"Resolution   {known}",
+        f"Scanned      {bounds['width']:,} × {bounds['height']:,} px from {bounds['x']:,}, {bounds['y']:,}",
+    ]
+    for i, level in enumerate(facts["levels"]):
+        head = "Levels" if i == 0 else ""
+        lines.append(
+            f"{head:12} {i}: {level['width']:,} × {level['height']:,} px, downsample {level['downsample']:g}"
+        )
+    run = facts.get("run")
+    if run is None:
+        return lines
+    lines += [
+        f"Model        {run['model']}, {run['model_mpp']:g} µm per pixel",
+        f"Grid         tiles of {run['tile']} px, overlap {run['overlap']:g}",
+        f"Tiles        {run['tiles_with_tissue']:,} with tissue of {run['tiles_in_grid']:,}",
+        f"Labels       {run['labels_width']:,} × {run['labels_height']:,} px",
+        f"Memory       {run['memory_bytes'] / 1e6:,.0f} MB above the loaded program and networks:",
+    ]
+    lines += [f"             {term['bytes'] / 1e6:8,.1f} MB  {term['term']}" for term in run["memory_terms"]]
+    return lines

@@ -1,0 +1,98 @@
+"""`wsss-tile models`: which models there are, what they are, and how to get more."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from napari_wsss.cli.border import tell
+
+if TYPE_CHECKING:
+    from napari_wsss.models.bundle import Bundle
+
+__all__ = ["import_model", "list_models", "show_model"]
+
+
+def list_models(as_json: bool) -> int:
+    """Print one line per embedded model."""
+    from napari_wsss.models.bundle import list_bundles, load_bundle
+
+    bundles = [load_bundle(name, verify=False) for name in list_bundles()]
+    if as_json:
+        _print_json([_card(bundle) for bundle in bundles])
+        return 0
+    if not bundles:
+        tell("There is no embedded model; give bundle folders to --model.")
+    for bundle in bundles:
+        classes = ", ".join(bundle.schema.names)
+        typer.echo(f"{bundle.name}: {len(bundle.schema)} classes ({classes}) at {bundle.mpp:g} µm per pixel")
+    return 0
+
+
+def show_model(name: str, as_json: bool) -> int:
+    """Print the card of one model; its weights are checked against their digests."""
+    from napari_wsss.models.bundle import load_bundle
+
+    bundle = load_bundle(name)
+    if as_json:
+        _print_json(_card(bundle))
+        return 0
+    lines = {
+        "Model": bundle.name,
+        "": bundle.description,
+        "Folder": bundle.path,
+        "Classes": ", ".join(f"{c.name} ({c.abbreviation}, {c.color})" for c in bundle.schema.classes),
+        "Resolution": f"{bundle.mpp:g} µm per pixel, tiles of {bundle.tile} px",
+        "Stage 1": bundle.stage1.architecture,
+        "Stage 2": bundle.stage2.architecture if bundle.stage2 else "none: labels come from stage 1's CAMs",
+        "Gate": ", ".join(f"{t:g}" for t in bundle.gate.thresholds),
+        "Training data": bundle.training_data,
+        "Licence": bundle.licence,
+        "Scores": json.dumps(bundle.metrics, ensure_ascii=False) if bundle.metrics else "",
+    }
+    for key, value in lines.items():
+        if str(value):
+            typer.echo(f"{key:14} {value}")
+    typer.echo("Research use only, not for diagnosis.")
+    return 0
+
+
+def import_model(
+    stage1: Path,
+    stage2: Path | None,
+    schema: str,
+    out: Path,
+    mpp: float,
+    tile: int,
+    gate_threshold: float,
+    half: bool,
+    overwrite: bool,
+) -> int:
+    """Make a bundle from published checkpoints and say how to use it."""
+    from napari_wsss.models.legacy import import_checkpoints
+
+    folder = import_checkpoints(
+        stage1,
+        stage2,
+        schema,
+        out,
+        mpp=mpp,
+        tile=tile,
+        gate_threshold=gate_threshold,
+        dtype="float16" if half else "float32",
+        overwrite=overwrite,
+    )
+    typer.echo(folder)
+    tell(f"Use it with: wsss-tile run SLIDE --model {folder} --out DIR")
+    return 0
+
+
+def _card(bundle: Bundle) -> dict[str, Any]:
+    return {"path": str(bundle.path), **bundle.to_dict()}
+
+
+def _print_json(data: Any) -> None:
+    typer.echo(json.dumps(data, indent=2, ensure_ascii=False))

@@ -1,0 +1,229 @@
+"""`wsss-tile run`: a batch of slides with one model."""
+
+from __future__ import annotations
+
+import json
+import signal
+import threading
+from collections import Counter
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from napari_wsss.cli.border import INTERRUPTED, before_work, tell
+from napari_wsss.cli.choices import default_model, parse_exports, parse_region
+from napari_wsss.cli.export import files_beside, write_exports
+from napari_wsss.cli.progress import make_display
+from napari_wsss.models.bundle import list_bundles, load_bundle
+from napari_wsss.pipeline import Settings, make_predictor, segment_events
+from tiling.batch import prepare_output, run_batch
+from tiling.events import Event, Finished
+from tiling.jobs import Shard, SlideJob, find_jobs
+from tiling.slide import open_slide
+from tiling.store import open_store
+from tiling.summary import SlideOutcome, Status, exit_code
+
+if TYPE_CHECKING:
+    from napari_wsss.predictor import BundlePredictor
+
+__all__ = ["RunRequest", "SegmentSlide", "run_slides"]
+
+
+@dataclass(frozen=True)
+class RunRequest:
+    """The command line of a run, before anything is checked.
+
+    Attributes
+    ----------
+    slides : tuple of str
+        What to run over; see :func:`tiling.jobs.find_jobs`.
+    out : Path
+    model : str or None
+    mpp : float or None
+        Overrides manifest and metadata of every slide.
+    shard : str or None
+        ``K/N``.
+    resume : bool
+    exports : str
+        Formats, separated by commas.
+    region : str or None
+        ``X,Y,W,H``.
+    options : mapping
+        Fields of :class:`napari_wsss.pipeline.Settings`.
+    """
+
+    slides: tuple[str, ...]
+    out: Path
+    model: str | None = None
+    mpp: float | None = None
+    shard: str | None = None
+    resume: bool = True
+    exports: str = ""
+    region: str | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class SegmentSlide:
+    """The work on one slide; can be sent to another process.
+
+    Attributes
+    ----------
+    model : str
+        Bundle name or folder.
+    settings : Settings
+    out : Path
+    mpp : float or None
+        Overrides manifest and metadata.
+    resume : bool
+    exports : tuple of str
+        Formats to write beside the store.
+    on_event : callable, optional
+        Receives the job and each event; only in the process that made it.
+    """
+
+    model: str
+    settings: Settings
+    out: Path
+    mpp: float | None = None
+    resume: bool = True
+    exports: tuple[str, ...] = ()
+    on_event: Callable[[SlideJob, Event], None] | None = None
+
+    def __call__(self, job: SlideJob) -> SlideOutcome:
+        """Segment one slide and write its exports.
+
+        Raises
+        ------
+        WsssError
+            Whatever is wrong with the slide, the store or the exports.
+        """
+        path = self.out / f"{job.slide_id}.zarr"
+        mpp, source = (self.mpp, "--mpp") if self.mpp is not None else (job.mpp, "manifest")
+        with open_slide(job.path, mpp=mpp, mpp_source=source) as slide:
+            predictor = _predictor(self.model, self.settings)
+            events = segment_events(
+                slide, predictor, path, settings=self.settings, name=job.slide_id, resume=self.resume
+            )
+            finished = self._watch(job, events)
+        store = open_store(path)
+        for _ in write_exports(store, files_beside(path, self.exports)):
+            pass
+        seconds = finished.seconds
+        if finished.status == "cached" and store.receipt is not None:
+            seconds = float(store.receipt["timings"]["seconds_rows"])
+        return SlideOutcome(
+            slide_id=job.slide_id,
+            path=job.path,
+            status=Status(finished.status),
+            tiles=finished.tiles,
+            seconds=seconds,
+            areas={c.abbreviation: finished.areas[c.name] for c in store.schema.classes},
+        )
+
+    def _watch(self, job: SlideJob, events: Generator[Event]) -> Finished:
+        finished: Finished | None = None
+        with closing(events):
+            for event in events:
+                if self.on_event is not None:
+                    self.on_event(job, event)
+                if isinstance(event, Finished):
+                    finished = event
+        assert finished is not None, "a run that raises nothing ends with Finished"
+        return finished
+
+
+@lru_cache(maxsize=1)
+def _predictor(model: str, settings: Settings) -> BundlePredictor:
+    """Load the networks once per process, not once per slide."""
+    return make_predictor(model, settings)
+
+
+def run_slides(request: RunRequest, as_json: bool) -> int:
+    """Check the request, run the batch, print the stores made; return the exit code."""
+    with before_work():
+        jobs = find_jobs(request.slides, exclude=[request.out])
+        if request.shard is not None:
+            jobs = Shard.parse(request.shard).of(jobs)
+        segment = _prepare(request)
+        prepare_output(segment.out)
+        if jobs:
+            _predictor(segment.model, segment.settings)  # a missing GPU stops here, not at every slide
+    outcomes: list[SlideOutcome] = []
+    try:
+        with _ended_by_terminate(), make_display(len(jobs)) as display:
+            watched = replace(segment, on_event=display.event)
+            for outcome in run_batch(jobs, watched, segment.out, on_warning=display.warn):
+                outcomes.append(outcome)
+                display.finished(outcome)
+    except KeyboardInterrupt:
+        tell("Interrupted; the same command goes on where this one stopped.")
+        return INTERRUPTED
+    _report(segment.out, outcomes, as_json)
+    return exit_code(outcomes)
+
+
+def _prepare(request: RunRequest) -> SegmentSlide:
+    """Turn words into checked values; raises before anything is written."""
+    embedded = list_bundles()
+    model = request.model or default_model(embedded)
+    bundle = load_bundle(model)
+    settings = Settings(**{**request.options, "region": parse_region(request.region)})
+    return SegmentSlide(
+        # A process elsewhere has the same embedded models, but maybe not the same current folder.
+        model=model if model in embedded else str(bundle.path.absolute()),
+        settings=settings,
+        out=request.out.absolute(),
+        mpp=request.mpp,
+        resume=request.resume,
+        exports=parse_exports(request.exports),
+    )
+
+
+def _report(out: Path, outcomes: Sequence[SlideOutcome], as_json: bool) -> None:
+    stores = {outcome.slide_id: out / f"{outcome.slide_id}.zarr" for outcome in outcomes}
+    if as_json:
+        rows = [
+            {
+                "slide_id": outcome.slide_id,
+                "path": str(outcome.path),
+                "status": outcome.status.value,
+                "store": None if outcome.error else str(stores[outcome.slide_id]),
+                "tiles": outcome.tiles,
+                "seconds": round(outcome.seconds, 3),
+                "tiles_per_s": round(outcome.tiles_per_s, 3),
+                "areas_mm2": dict(outcome.areas),
+                "error": outcome.error or None,
+            }
+            for outcome in outcomes
+        ]
+        typer.echo(json.dumps(rows, indent=2, ensure_ascii=False))
+    else:
+        for outcome in outcomes:
+            if not outcome.error:
+                typer.echo(stores[outcome.slide_id])
+    counts = Counter(outcome.status.value for outcome in outcomes)
+    total = ", ".join(f"{count} {status}" for status, count in counts.items()) or "no slide"
+    tell(f"{total}; see {out / 'summary.csv'}" if outcomes else "This shard has no slides.")
+
+
+@contextmanager
+def _ended_by_terminate() -> Iterator[None]:
+    """End in good order when a scheduler asks (SIGTERM): locks are freed, the work can be resumed."""
+
+    def stop(number: int, _frame: object) -> None:
+        raise SystemExit(128 + number)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
