@@ -18,6 +18,10 @@ PACKAGES = ("tiling", "napari_wsss", "training")
 HEAVY = {"torch", "lightning", "torchmetrics", "napari", "magicgui", "vispy"}
 QT = {"qtpy", "superqt", "PyQt5", "PyQt6", "PySide2", "PySide6"}
 
+NETWORKS = ("napari_wsss.models", "napari_wsss.predictor")
+"""What training may use of napari_wsss: the networks, and a bundle bound as predictor, so that an evaluation on
+images and a run on slides are one code."""
+
 # A module above the limit must say here why it is still one idea.
 LONGEST = 400
 LONG_FOR_A_REASON: dict[str, str] = {}
@@ -86,7 +90,7 @@ def _forbidden(module: str, imported: str) -> bool:
         return top in HEAVY | QT | {"napari_wsss", "training"}
     if _under(module, "napari_wsss.plugin"):
         return top == "training"
-    if _under(module, "napari_wsss.models"):
+    if _under(module, *NETWORKS):
         return top in QT | {"napari", "training"} or _under(
             imported, "napari_wsss.plugin", "napari_wsss.pipeline", "napari_wsss.cli"
         )
@@ -95,7 +99,7 @@ def _forbidden(module: str, imported: str) -> bool:
         return top in QT | {"napari", "training"} or _under(imported, "napari_wsss.plugin")
     if _under(module, "training"):
         ours = top == "napari_wsss" and imported != "napari_wsss.__version__"
-        return top in QT | {"napari"} or (ours and not _under(imported, "napari_wsss.models"))
+        return top in QT | {"napari"} or (ours and not _under(imported, *NETWORKS))
     raise AssertionError(f"no rule for {module}")
 
 
@@ -107,6 +111,7 @@ def _forbidden(module: str, imported: str) -> bool:
         ("tiling.slide", "PyQt6.QtCore"),
         ("napari_wsss.models.cam", "napari_wsss.pipeline.segment"),
         ("napari_wsss.models.cam", "napari"),
+        ("napari_wsss.predictor", "napari_wsss.pipeline.segment"),
         ("napari_wsss.cli", "napari_wsss.plugin.reader"),
         ("napari_wsss.pipeline", "qtpy.QtCore"),
         ("napari_wsss.plugin.panel", "training.stage1"),
@@ -128,6 +133,7 @@ def test_the_rule_forbids_what_the_contract_forbids(module: str, imported: str) 
         ("napari_wsss.plugin.panel", "napari.utils.notifications"),
         ("training.stage2", "napari_wsss.models.bundle.save_bundle"),
         ("training.evaluate", "tiling.classes.ClassSchema"),
+        ("training.evaluate", "napari_wsss.predictor.BundlePredictor"),
     ],
 )
 def test_the_rule_allows_what_the_contract_allows(module: str, imported: str) -> None:
