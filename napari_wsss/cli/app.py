@@ -294,17 +294,6 @@ def verify(
     return verify_stores(stores, json)
 
 
-@models_app.callback()
-@bordered
-def models(context: typer.Context, json: Json = False) -> int:
-    """List the embedded models, when no other command follows."""
-    if context.invoked_subcommand is not None:
-        return 0
-    from napari_wsss.cli.models import list_models
-
-    return list_models(json)
-
-
 @models_app.command("list")
 @bordered
 def models_list(json: Json = False) -> int:
@@ -312,6 +301,14 @@ def models_list(json: Json = False) -> int:
     from napari_wsss.cli.models import list_models
 
     return list_models(json)
+
+
+@models_app.callback()
+def models(context: typer.Context, json: Json = False) -> None:
+    """List the embedded models, when no other command follows."""
+    # Not bordered: a callback that exits would end the command that follows it.
+    if context.invoked_subcommand is None:
+        models_list(json)
 
 
 @models_app.command("show")
