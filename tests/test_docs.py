@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import functools
+import os
 import re
 import shlex
 import subprocess
@@ -78,9 +80,16 @@ MODELS_OF_READERS = ("runs/stage2/bundle", "models/bcss")
 NOT_RUN = ("wsss-tile models import", "wsss-tile models show models/", "wsss-tile demo")
 
 
-def _known_options(command: list[str]) -> set[str]:
+WSSS = str(Path(sys.executable).parent / "wsss-tile")
+
+
+@functools.cache
+def _known_options(command: tuple[str, ...]) -> set[str]:
     """Return the option names that the help of a command shows."""
-    done = subprocess.run([*command, "--help"], capture_output=True, text=True, check=True, cwd=ROOT)
+    wide = {**os.environ, "COLUMNS": "200"}
+    done = subprocess.run(
+        [*command, "--help"], capture_output=True, text=True, check=True, cwd=ROOT, env=wide
+    )
     return set(re.findall(r"--[a-z][a-z0-9-]*", done.stdout))
 
 
@@ -93,11 +102,17 @@ def test_the_pages_show_commands() -> None:
 @pytest.mark.parametrize("command", MODULES, ids=lambda c: f"{c.page}: {c.text[:40]}")
 def test_python_commands_name_modules_and_options_that_exist(command: Command) -> None:
     words = shlex.split(command.text)
-    module = [sys.executable, "-m", words[2]]
-    if words[2] == "tiling.synthetic":
-        module.append(words[3])
+    module = (sys.executable, "-m", words[2], *words[3 : 4 if words[2] == "tiling.synthetic" else 3])
     given = {word for word in words if word.startswith("--")}
     assert given <= _known_options(module)
+
+
+@pytest.mark.parametrize("command", WSSS_TILE, ids=lambda c: f"{c.page}: {c.text[:40]}")
+def test_wsss_tile_knows_the_commands_and_options_of_the_pages(command: Command) -> None:
+    words = shlex.split(command.text)
+    depth = 3 if words[1] == "models" else 2
+    given = {word for word in words if word.startswith("--")}
+    assert given <= _known_options((WSSS, *words[1:depth]))
 
 
 @pytest.fixture(scope="module")
@@ -123,11 +138,10 @@ def slide(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("page", sorted({c.page for c in WSSS_TILE}))
 def test_the_commands_of_a_page_run(page: str, slide: Path, tmp_path: Path) -> None:
     """In the order of the page, as a reader would."""
-    executable = str(Path(sys.executable).parent / "wsss-tile")
     (tmp_path / slide.name).symlink_to(slide)
     for command in WSSS_TILE:
         if command.page != page or command.text.startswith(NOT_RUN):
             continue
         words = ["synthetic-demo" if w in MODELS_OF_READERS else w for w in shlex.split(command.text)]
-        done = subprocess.run([executable, *words[1:]], cwd=tmp_path, capture_output=True, text=True)
+        done = subprocess.run([WSSS, *words[1:]], cwd=tmp_path, capture_output=True, text=True)
         assert done.returncode == 0, f"{command.text}\n{done.stderr}"
