@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from tiling.errors import ResolutionError, SlideError
 from tiling.geometry import Box
 from tiling.readers.array import ArrayReader
+from tiling.readers.oriented import oriented
 from tiling.slide import LevelReader, Slide
 
 
@@ -170,6 +171,15 @@ def test_alpha_becomes_white() -> None:
     assert (got[:, :10] == 255).all()
     assert (got[:, 10] == 127).all()
     assert (got[:, 11:] == 0).all()
+
+
+def test_a_turned_slide_exchanges_the_axes_of_its_resolution() -> None:
+    reader = oriented(ArrayReader(flat(20, 30), mpp=(0.5, 0.504), bounds=Box(2, 3, 10, 5)), 6)
+    assert (reader.metadata.mpp_x, reader.metadata.mpp_y) == (0.504, 0.5)
+    # Stored rows 3 to 7 are the columns 12 to 16 of the picture turned clockwise.
+    assert reader.bounds == Box(12, 2, 5, 10)
+    assert oriented(reader, 1) is reader
+    assert oriented(reader, 99) is reader
 
 
 def test_a_slide_without_mpp_opens_and_says_what_to_pass() -> None:

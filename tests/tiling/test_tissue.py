@@ -84,6 +84,23 @@ def test_ink_across_tissue_leaves_the_rest() -> None:
     assert mask[45:155, 120:175].all()
 
 
+def test_a_spot_of_ink_is_no_hole_to_fill() -> None:
+    picture = paint(colour=EOSIN)
+    dab(picture, slice(100, 113), slice(100, 113), BLUE)
+    mask = tissue_mask(picture, MPP)
+    assert not mask[100:113, 100:113].any()
+    assert mask[:90].all()
+
+
+def test_ink_is_not_taken_for_the_glass_of_a_slide_without_glass() -> None:
+    picture = paint(colour=NUCLEI)
+    dab(picture, slice(0, 200), slice(100, 200), (238, 205, 222))
+    dab(picture, slice(0, 200), slice(70, 110), BLUE)
+    mask = tissue_mask(picture, MPP)
+    assert mask[:, :60].all()
+    assert mask[:, 120:].all()
+
+
 @pytest.mark.parametrize("stain", [EOSIN, NUCLEI, (80, 45, 120), (160, 60, 140), (60, 40, 90)])
 def test_no_stain_of_histology_is_ink(stain: tuple[int, int, int]) -> None:
     assert not ink_mask(paint(colour=stain), MPP).any()

@@ -25,6 +25,28 @@ def swapped_profile() -> bytes:
     return bytes(data)
 
 
+def tinted_profile() -> bytes:
+    """A profile whose green primary is its red one: its white is magenta."""
+    data = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
+    entries = {}
+    for i in range(int.from_bytes(data[128:132], "big")):
+        entry = 132 + 12 * i
+        entries[bytes(data[entry : entry + 4])] = entry
+    red, green = entries[b"rXYZ"], entries[b"gXYZ"]
+    data[green + 4 : green + 12] = data[red + 4 : red + 12]
+    return bytes(data)
+
+
+def test_white_stays_white_whatever_the_profile(tmp_path: Path) -> None:
+    pixels = np.full((20, 20, 3), 255, np.uint8)
+    pixels[:, :10] = 254
+    Image.fromarray(pixels).save(tmp_path / "a.png", icc_profile=tinted_profile())
+    with open_slide(tmp_path / "a.png", icc=True) as slide:
+        got = slide.read(0, 0, 20, 20)
+    assert (got[:, 10:] == 255).all()
+    assert got[0, 0, 1] < 200, "the profile does tint"
+
+
 @pytest.fixture
 def slide_path(tmp_path: Path) -> Path:
     pixels = np.zeros((80, 80, 3), np.uint8)

@@ -159,6 +159,27 @@ def test_one_corrupt_tile_does_not_spoil_the_slide(fake: Callable[..., Slide]) -
     assert set(outcomes.values()) == {"read"}
 
 
+def test_an_error_costs_two_new_handles_and_leaves_a_good_one(
+    fake: Callable[..., Slide], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slide = fake([opaque(100, 100)], corrupt=lambda x, y: (x, y) == (50, 50))
+    handles: list[FakeOpenSlide] = []
+    make = module._open
+
+    def count(file: Path) -> Any:
+        handles.append(make(file))  # type: ignore[arg-type]
+        return handles[-1]
+
+    monkeypatch.setattr(module, "_open", count)
+    with pytest.raises(SlideError):
+        slide.read(50, 50, 10, 10)
+    for _ in range(5):
+        slide.read(0, 0, 10, 10)
+    shared, private = handles
+    assert private._broken
+    assert not shared._broken
+
+
 def test_a_closed_slide_says_so(fake: Callable[..., Slide]) -> None:
     slide = fake([opaque(10, 10)])
     slide.close()
