@@ -5,12 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Generator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_wsss.plugin.job import Job, Starter
 from napari_wsss.plugin.request import RunRequest
 from napari_wsss.plugin.run_state import duration
 from tiling.classes import ClassSchema
@@ -20,7 +22,10 @@ from tiling.predictor import Predictor
 from tiling.slide import Slide, open_slide
 from tiling.tissue import TissueParameters
 
-__all__ = ["Estimate", "Estimator", "estimate_text"]
+__all__ = ["Estimate", "Estimator", "LiveEstimate", "estimate_text"]
+
+REST_SECONDS = 0.3
+"""How long a choice must stay the same before it is estimated."""
 
 
 @dataclass(frozen=True)
@@ -152,3 +157,68 @@ class _RememberedThumbnail:
             self._known.clear()  # one slide at a time is enough
             self._known[key] = self._slide.thumbnail(max_side)
         return self._known[key]
+
+
+class LiveEstimate:
+    """The estimate of what is chosen right now, made in another thread whenever the choice has come to rest.
+
+    Parameters
+    ----------
+    estimator : Estimator
+    start : callable
+        Starts a job in another thread.
+    measure : bool
+        Whether to time models that were never run.
+
+    Attributes
+    ----------
+    estimate : Estimate or None
+        None while it is not known.
+    problem : str
+        Why there is none, one sentence.
+    """
+
+    def __init__(self, estimator: Estimator, start: Starter, *, measure: bool) -> None:
+        self.estimate: Estimate | None = None
+        self.problem = ""
+        self._estimator = estimator
+        self._start = start
+        self._measure = measure
+        self._wanted: RunRequest | None = None
+        self._since = 0.0
+        self._job: Job[Estimate] | None = None
+        self._job_for: RunRequest | None = None
+
+    def update(self, request: RunRequest | None) -> bool:
+        """Take what is chosen now (None: nothing to estimate); tell whether the answer has changed.
+
+        Called again and again, by the panel's timer. A view that is being dragged is not estimated before it rests.
+        """
+        now = time.monotonic()
+        changed = self._collect()
+        if request != self._wanted:
+            self._wanted, self._since = request, now
+            changed |= self.estimate is not None or bool(self.problem)
+            self.estimate, self.problem = None, ""
+        rested = now - self._since >= REST_SECONDS
+        if self._job is None and rested and request is not None and self._job_for != request:
+            self._job_for = request
+            self._job = Job(partial(self._estimator.estimate, request, self._measure))
+            self._start(self._job)
+        return changed
+
+    def _collect(self) -> bool:
+        job = self._job
+        if job is None:
+            return False
+        ended = job.has_ended
+        estimates = job.poll()
+        if ended:
+            self._job = None
+        if self._job_for != self._wanted:  # an answer to an old question
+            return False
+        if estimates:
+            self.estimate = estimates[-1]
+        elif ended and job.error is not None:
+            self.problem = str(job.error)
+        return bool(estimates) or (ended and job.error is not None)

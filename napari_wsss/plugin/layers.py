@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_wsss.plugin.colors import class_features, label_colormap
+from napari_wsss.plugin.colors import cam_colormap, class_features, label_colormap
 from napari_wsss.plugin.frame import raster_frame, slide_frame
 from napari_wsss.plugin.pyramid import COARSEST_MAX, slide_pyramid
 from tiling.slide import Slide
@@ -132,6 +132,27 @@ def labels_layer(store: Store, levels: list[Any], name: str = "tissue") -> Layer
         **raster_frame(store.slide_mpp, store.origin, store.scale).layer_arguments(),
     }
     return levels, arguments, "labels"
+
+
+def cam_layers(store: Store) -> list[LayerData]:
+    """Return the stage-1 CAMs of a store: one hidden layer per class, clear where stage 1 saw nothing of it."""
+    layers: list[LayerData] = []
+    frame = raster_frame(store.slide_mpp, store.origin, store.scale * store.cam_factor)
+    images = store.class_images("cams")
+    for tissue in store.schema.classes if images else ():
+        arguments = {
+            "name": f"{store.name} CAM {tissue.abbreviation}",
+            "multiscale": True,
+            "rgb": False,
+            "visible": False,
+            "colormap": cam_colormap(tissue),
+            "contrast_limits": (0, 255),
+            "blending": "translucent",
+            "metadata": {METADATA_KEY: {"kind": "cam", "path": str(store.path), "class": tissue.name}},
+            **frame.layer_arguments(),
+        }
+        layers.append((label_pyramid(images[tissue.name]), arguments, "image"))
+    return layers
 
 
 def label_pyramid(levels: Sequence[Any], coarsest_max: int = COARSEST_MAX) -> list[Any]:

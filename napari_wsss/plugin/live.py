@@ -10,12 +10,12 @@ import numpy as np
 from napari_wsss.plugin.colors import label_colormap
 from napari_wsss.plugin.frame import raster_frame
 from napari_wsss.plugin.growing import GrowingPyramid
-from napari_wsss.plugin.layers import METADATA_KEY, labels_layer
+from napari_wsss.plugin.layers import METADATA_KEY, cam_layers, labels_layer
 from tiling.classes import ClassSchema
 from tiling.events import BlockWritten
 from tiling.store import Store
 
-__all__ = ["LiveResult", "find_result_layer", "follow"]
+__all__ = ["LiveResult", "find_layer", "follow"]
 
 
 class LiveResult:
@@ -53,16 +53,16 @@ class LiveResult:
         return self._store.schema
 
     @property
-    def is_shown(self) -> bool:
-        """Whether the layer is in the viewer (a user may have deleted it)."""
-        return self.layer is not None and self.layer in self._viewer.layers
+    def shown_layer(self) -> Any | None:
+        """The layer, or None when a user has deleted it."""
+        return self.layer if self.layer is not None and self.layer in self._viewer.layers else None
 
     def show(self) -> Any:
         """Put the result into the viewer: into the layer that shows this store already, or a new one."""
         data, arguments, _ = labels_layer(self._store, self._pyramid.levels)
         if self._slide is not None:
-            arguments.update(follow(self._slide, self._store))
-        layer = find_result_layer(self._viewer, self._store.path)
+            arguments.update(follow(self._slide, self._store.origin, self._store.scale))
+        layer = find_layer(self._viewer, self._store.path, "store")
         if layer is None:
             layer = self._viewer.add_labels(data, **arguments)
         else:
@@ -88,8 +88,9 @@ class LiveResult:
         if not self._dirty:
             return False
         self._dirty = False
-        if self.is_shown:
-            self.layer.refresh(extent=False, highlight=False)
+        layer = self.shown_layer
+        if layer is not None:
+            layer.refresh(extent=False, highlight=False)
         return True
 
     def finish(self) -> None:
@@ -98,28 +99,87 @@ class LiveResult:
         self._dirty = True
         self.refresh()
 
+    # --- what a user may do with it ----------------------------------------------------------------------------
 
-def find_result_layer(viewer: Any, store: Path) -> Any | None:
-    """Return the layer that shows the classes of a store, or None."""
+    @property
+    def hidden_labels(self) -> set[int]:
+        """Store labels that are not shown."""
+        layer = self.shown_layer
+        return set() if layer is None else set(layer.metadata[METADATA_KEY].get("hidden", ()))
+
+    def show_class(self, label: int, visible: bool) -> None:
+        """Show or hide one class."""
+        layer = self.shown_layer
+        if layer is not None:
+            hidden = self.hidden_labels - {label} if visible else self.hidden_labels | {label}
+            layer.metadata[METADATA_KEY]["hidden"] = sorted(hidden)
+            layer.colormap = label_colormap(self.schema, hidden)
+
+    def set_opacity(self, opacity: float) -> None:
+        """Set how much of the slide the classes cover, 0 to 1."""
+        layer = self.shown_layer
+        if layer is not None:
+            layer.opacity = opacity
+
+    def set_contour(self, width: int) -> None:
+        """Draw outlines of ``width`` screen pixels instead of areas; 0 draws areas."""
+        layer = self.shown_layer
+        if layer is not None:
+            layer.contour = width
+
+    @property
+    def has_cams(self) -> bool:
+        """Whether the run kept stage-1 CAMs."""
+        return bool(self._store.run.get("cam_tile"))
+
+    def show_cams(self) -> list[Any]:
+        """Add one hidden layer per class that shows what stage 1 looked at; those that are there already stay."""
+        layers = []
+        for data, arguments, _ in cam_layers(self._store):
+            if self._slide is not None:
+                step = self._store.scale * self._store.cam_factor
+                arguments.update(follow(self._slide, self._store.origin, step))
+            name = arguments["metadata"][METADATA_KEY]["class"]
+            layer = find_layer(self._viewer, self._store.path, "cam", name)
+            layers.append(layer or self._viewer.add_image(data, **arguments))
+        return layers
+
+
+def find_layer(viewer: Any, store: Path, kind: str, name: str | None = None) -> Any | None:
+    """Return the layer that shows a part of a store, or None.
+
+    Parameters
+    ----------
+    viewer : napari.Viewer
+    store : Path
+    kind : str
+        ``store`` (its classes), ``cam`` or ``overview``.
+    name : str, optional
+        Class name, for CAMs.
+    """
     for layer in viewer.layers:
         known = layer.metadata.get(METADATA_KEY, {})
-        if known.get("kind") == "store" and Path(known["path"]).absolute() == store.absolute():
+        if known.get("kind") != kind or known.get("class", name) != name:
+            continue
+        if Path(known["path"]).absolute() == store.absolute():
             return layer
     return None
 
 
-def follow(slide: Any, store: Store) -> dict[str, Any]:
-    """Return the layer arguments that put a store on a slide layer, wherever the user has moved or turned that.
+def follow(slide: Any, origin: tuple[float, float], step: float) -> dict[str, Any]:
+    """Return the layer arguments that put a raster on a slide layer, wherever the user has moved or turned that.
 
     Parameters
     ----------
     slide : napari.layers.Image
         Layer whose data coordinates are level-0 pixels.
-    store : Store
+    origin : (float, float)
+        Level-0 (x, y) of the raster's top-left corner.
+    step : float
+        Level-0 pixels per raster pixel.
     """
-    step = store.scale
     # In the slide's data coordinates (units of level-0 pixels) the raster is only scaled and shifted …
-    offset = np.array(raster_frame(None, store.origin, step).translate)
+    offset = np.array(raster_frame(None, origin, step).translate)
     # … so scaling the slide's own scale and sending the offset through its transform keeps rotation and shear.
     zero = _through(slide, (0.0, 0.0))
     shifted = _through(slide, tuple(offset))

@@ -10,7 +10,17 @@ from typing import Literal
 from tiling.classes import ClassSchema
 from tiling.events import BlockWritten, Event, Finished, Planned, Progress, TilesDone
 
-__all__ = ["LegendRow", "Phase", "RunState", "advance", "duration", "legend", "progress_text"]
+__all__ = [
+    "Buttons",
+    "LegendRow",
+    "Phase",
+    "RunState",
+    "advance",
+    "buttons",
+    "duration",
+    "legend",
+    "progress_text",
+]
 
 Phase = Literal["idle", "starting", "running", "cancelling", "cancelled", "done", "cached", "empty", "failed"]
 
@@ -188,3 +198,33 @@ def duration(seconds: float) -> str:
     whole = round(seconds)
     hours, minutes, rest = whole // 3600, whole // 60 % 60, whole % 60
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+@dataclass(frozen=True)
+class Buttons:
+    """Which commands a panel offers; a command that makes no sense now is not there at all."""
+
+    run: bool
+    resume: bool
+    replace: bool
+    cancel: bool
+    cancelling: bool
+
+
+def buttons(state: RunState, can_replace: bool) -> Buttons:
+    """Return the commands that make sense.
+
+    Parameters
+    ----------
+    state : RunState
+    can_replace : bool
+        Whether the last run was refused because the result was made differently.
+    """
+    active = state.is_active
+    return Buttons(
+        run=not active,
+        resume=not active and state.can_resume and not can_replace,
+        replace=not active and can_replace,
+        cancel=active,
+        cancelling=state.phase == "cancelling",
+    )

@@ -17,10 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
-from psygnal import Signal
-
 from napari_wsss.models.bundle import Bundle, list_bundles, load_bundle
-from napari_wsss.plugin.colors import label_colormap
 from napari_wsss.plugin.job import Job, Starter, start_in_thread
 from napari_wsss.plugin.layers import METADATA_KEY, slide_layer
 from napari_wsss.plugin.live import LiveResult
@@ -60,8 +57,8 @@ class SegmentSession:
 
     Attributes
     ----------
-    changed : Signal
-        Something that a panel shows is different.
+    revision : int
+        Grows whenever something that a panel shows is different.
     slide : napari.layers.Image or None
         The chosen slide layer.
     mpp : float or None
@@ -70,21 +67,23 @@ class SegmentSession:
     shapes : napari.layers.Shapes or None
         Where the region was drawn.
     state : RunState
+    notice : str
+        Why the last command did nothing, in full; empty after one that did something.
     live : LiveResult or None
         The result of the last run.
     """
-
-    changed = Signal()
 
     def __init__(
         self, viewer: Any, *, events: EventSource = RunRequest.events, start: Starter = start_in_thread
     ) -> None:
         self.viewer = viewer
+        self.revision = 0
         self.slide: Any | None = None
         self.mpp: float | None = None
         self.region: RegionChoice = "whole"
         self.shapes: Any | None = None
         self.state = RunState()
+        self.notice = ""
         self.live: LiveResult | None = None
         self.preferences: Preferences = load_preferences()
         self.bundle: Bundle | None = None
@@ -97,6 +96,14 @@ class SegmentSession:
         self._refreshed = 0.0
         self._shown = False  # whether the result of this run was put into the viewer
         self.choose_bundle(self.preferences.bundle)
+
+    def _changed(self) -> None:
+        self.revision += 1
+
+    def report(self, error: Exception) -> None:
+        """Show an error of a command in the panel."""
+        self.notice = explain(error)
+        self._changed()
 
     # --- choices ---------------------------------------------------------------------------------------------
 
@@ -118,14 +125,21 @@ class SegmentSession:
         """
         data, arguments, _ = slide_layer(open_slide(path))
         layer = self.viewer.add_image(data, **arguments)
+        self.notice = ""
         self.choose_slide(layer)
         return layer
 
     def choose_slide(self, layer: Any | None) -> None:
-        """Choose a slide layer for the next run; its µm per pixel are taken from it again."""
-        if layer is not self.slide:
+        """Choose a slide layer (or none) for the next run; its µm per pixel are taken from it again."""
+        if layer != self.slide:  # not `is`: napari hands proxies of layers to plugins
             self.slide, self.mpp = layer, None
-            self.changed.emit()
+            self._changed()
+
+    def follow_layers(self) -> None:
+        """Choose the slide that was opened elsewhere, and forget one that was removed."""
+        layers = self.slide_layers()
+        if self.slide is None or self.slide not in layers:
+            self.choose_slide(layers[-1] if layers else None)
 
     @property
     def slide_mpp(self) -> float | None:
@@ -141,7 +155,7 @@ class SegmentSession:
         if self.slide is not None and self.slide_mpp is not None:
             self.slide.units = ("micrometer", "micrometer")
             self.slide.scale = (self.slide_mpp, self.slide_mpp)
-        self.changed.emit()
+        self._changed()
 
     def bundles(self) -> list[str]:
         """Return the names to choose from: the embedded bundles, and the folder chosen last."""
@@ -169,7 +183,7 @@ class SegmentSession:
         """Change options of the next runs; they are remembered."""
         self.preferences = replace(self.preferences, **values)
         save_preferences(self.preferences)
-        self.changed.emit()
+        self._changed()
 
     def warnings(self) -> list[str]:
         """Return what a user should think about before pressing Run."""
@@ -184,6 +198,47 @@ class SegmentSession:
                 "the slide is enlarged, and results may be poor."
             )
         return found
+
+    def choose_region(self, region: RegionChoice) -> None:
+        """Choose what is segmented: the whole slide, the current view, or what was drawn."""
+        self.region = region
+        if region == "shapes" and self.shapes is None:
+            self.shapes = next(iter(self.shapes_layers()), None)
+        self._changed()
+
+    def shapes_layers(self) -> list[Any]:
+        """Return the layers in which a region may be drawn."""
+        from napari.layers import Shapes
+
+        return [layer for layer in self.viewer.layers if isinstance(layer, Shapes)]
+
+    def layer_names(self) -> tuple[str, ...]:
+        """Return the names of all layers: when they change, a panel looks again."""
+        return tuple(layer.name for layer in self.viewer.layers)
+
+    def choose_shapes(self, layer: Any | None) -> None:
+        """Choose the layer in which the region is drawn."""
+        self.shapes = layer
+        self._changed()
+
+    def add_shapes(self) -> Any:
+        """Add a layer on the slide, ready to draw a rectangle in."""
+        placed = (
+            {} if self.slide is None else {"scale": self.slide.scale[-2:], "units": self.slide.units[-2:]}
+        )
+        layer = self.viewer.add_shapes(name="Region", edge_color="yellow", face_color="transparent", **placed)
+        layer.mode = "add_rectangle"
+        self.choose_shapes(layer)
+        return layer
+
+    def request_or_none(self) -> RunRequest | None:
+        """Return the run that the choices amount to, or None while there is none or another one goes on."""
+        if self._job is not None:
+            return None
+        try:
+            return self.request()
+        except WsssError:
+            return None
 
     def request(self, *, restart: bool = False) -> RunRequest:
         """Return the run that the choices amount to.
@@ -227,8 +282,7 @@ class SegmentSession:
         try:
             request = self.request(restart=restart)
         except WsssError as error:
-            self.state = RunState("failed", message=explain(error))
-            self.changed.emit()
+            self.report(error)
             return False
         return self._begin(request)
 
@@ -242,10 +296,11 @@ class SegmentSession:
         self._request = request
         self.can_replace = False
         self._shown = False
+        self.notice = ""
         self.state = RunState("starting")
         self._job = Job(lambda: self._events(request))
         self._start(self._job)
-        self.changed.emit()
+        self._changed()
         return True
 
     def cancel(self) -> None:
@@ -253,7 +308,7 @@ class SegmentSession:
         if self._job is not None:
             self._job.cancel()
             self.state = replace(self.state, phase="cancelling")
-            self.changed.emit()
+            self._changed()
 
     def poll(self) -> bool:
         """Take what the job has told since the last call; tell whether there was something.
@@ -278,7 +333,7 @@ class SegmentSession:
             self._conclude(job)
         self._refresh(always=ended)
         if events or ended:
-            self.changed.emit()
+            self._changed()
         return bool(events) or ended
 
     def wait(self, timeout: float = 3600.0) -> RunState:
@@ -289,8 +344,8 @@ class SegmentSession:
             self.poll()
         return self.state
 
-    def close(self, timeout: float = 10.0) -> None:
-        """Cancel a run and wait for it: the viewer goes away."""
+    def close(self, _sender: object = None, *, timeout: float = 10.0) -> None:
+        """Cancel a run and wait for it: the viewer goes away (also a slot for Qt's ``destroyed``)."""
         if self._job is not None:
             self._job.cancel()
             self._job.wait(timeout)
@@ -357,18 +412,19 @@ class SegmentSession:
         """Return the classes with their areas so far."""
         return legend(self.schema, self.state) if self.schema else []
 
-    def hidden_labels(self) -> set[int]:
-        """Return the store labels that are not shown."""
-        if self.live is None or not self.live.is_shown:
-            return set()
-        return set(self.live.layer.metadata[METADATA_KEY].get("hidden", ()))
+    @property
+    def result_layer(self) -> Any | None:
+        """The layer of the last result, or None."""
+        return None if self.live is None else self.live.shown_layer
+
+    def show_result(self) -> None:
+        """Put the last result into the viewer again."""
+        if self.live is not None:
+            self.live.show()
+            self._changed()
 
     def show_class(self, label: int, visible: bool) -> None:
         """Show or hide one class of the result."""
-        if self.live is None or not self.live.is_shown:
-            return
-        hidden = self.hidden_labels() - {label} if visible else self.hidden_labels() | {label}
-        layer = self.live.layer
-        layer.metadata[METADATA_KEY]["hidden"] = sorted(hidden)
-        layer.colormap = label_colormap(self.live.schema, hidden)
-        self.changed.emit()
+        if self.live is not None:
+            self.live.show_class(label, visible)
+            self._changed()

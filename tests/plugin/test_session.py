@@ -109,7 +109,7 @@ def test_cancel_then_resume_gives_the_same_as_one_run(
     assert 0 < done < session.state.tiles
     assert viewer.layers[1] is layer
     assert layer.opacity == 0.9
-    assert session.hidden_labels() == {2}
+    assert session.live.hidden_labels == {2}
     resumed = open_store(session.state.store).labels()[0][:]
     shutil.rmtree(session.state.store)
     assert session.run(restart=True)
@@ -163,7 +163,7 @@ def test_the_layer_is_deleted_in_the_middle(
     assert session.wait(30).phase == "done"
     assert len(viewer.layers) == 1
     assert session.live is not None
-    assert not session.live.is_shown
+    assert session.result_layer is None
     session.show_class(1, visible=False)  # nothing to hide, no error
     session.live.show()
     assert (np.asarray(viewer.layers[1].data[0]) > 0).all()
@@ -181,7 +181,7 @@ def test_the_slide_is_deleted_in_the_middle(
     del viewer.layers[0]
     assert session.wait(30).phase == "done"
     assert session.run() is False
-    assert "No slide is chosen" in session.state.message
+    assert "No slide is chosen" in session.notice
 
 
 def test_the_store_is_deleted_in_the_middle(
@@ -258,13 +258,13 @@ def test_a_slide_without_mpp(make_session: Callable[..., SegmentSession], toy: A
 def test_no_slide_and_no_bundle(make_session: Callable[..., SegmentSession], banded_slide: Path) -> None:
     session = make_session()
     assert session.run() is False
-    assert "Open slide" in session.state.message
+    assert "Open slide" in session.notice
     session.open_slide(banded_slide)
     session.choose_bundle("/nowhere")
     assert session.bundle is None
     assert "/nowhere" in session.bundle_problem
     assert session.run() is False
-    assert "/nowhere" in session.state.message
+    assert "/nowhere" in session.notice
     assert session.schema is None
     assert session.legend() == []
 
@@ -276,7 +276,7 @@ def test_a_region_drawn_with_shapes(
     session.open_slide(banded_slide)
     session.region = "shapes"
     assert session.run() is False
-    assert "No shapes layer" in session.state.message
+    assert "No shapes layer" in session.notice
     # 200 × 100 µm in the first two bands.
     rectangle = np.array([[100, 100], [100, 300], [200, 300], [200, 100]])
     session.shapes = viewer.add_shapes([rectangle], units=("micrometer", "micrometer"))

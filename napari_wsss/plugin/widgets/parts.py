@@ -1,0 +1,114 @@
+"""Small Qt helpers that all panels share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from napari.qt.threading import create_worker
+from qtpy.QtCore import QSignalBlocker, Qt
+from qtpy.QtWidgets import (
+    QCheckBox,
+    QComboBox,
+    QDoubleSpinBox,
+    QFormLayout,
+    QGroupBox,
+    QLabel,
+    QLineEdit,
+    QPushButton,
+    QSlider,
+    QSpinBox,
+)
+
+from napari_wsss.plugin.job import Job
+
+__all__ = [
+    "NOTICE",
+    "button",
+    "fill_combo",
+    "note",
+    "section",
+    "set_note",
+    "set_quietly",
+    "start_as_worker",
+    "wrapped_label",
+]
+
+NOTICE = "Research use only, not for diagnosis."
+
+
+def start_as_worker(job: Job[Any]) -> None:
+    """Run a job in napari's thread pool: napari asks before it closes while the job goes on.
+
+    The job keeps its events and errors to itself; the panel asks for them. A worker that yields would lose
+    ``RuntimeError``, which is what torch raises.
+    """
+    create_worker(job.run).start()
+
+
+def button(text: str, action: Callable[[], object], tip: str = "") -> QPushButton:
+    """Return a push button."""
+    made = QPushButton(text)
+    made.clicked.connect(action)
+    made.setToolTip(tip)
+    return made
+
+
+def wrapped_label(text: str = "") -> QLabel:
+    """Return a label that breaks lines and whose text can be copied."""
+    label = QLabel(text)
+    label.setWordWrap(True)
+    label.setTextInteractionFlags(Qt.TextInteractionFlag.TextBrowserInteraction)
+    return label
+
+
+def note(kind: str, text: str = "") -> QLabel:
+    """Return a coloured label for a ``"warning"`` or an ``"error"``; hidden while it has no text."""
+    label = wrapped_label(text)
+    color = {"warning": "#d9a400", "error": "#ff6b5e"}[kind]
+    label.setStyleSheet(f"QLabel {{ color: {color}; }}")
+    label.setVisible(bool(text))
+    return label
+
+
+def set_note(label: QLabel, text: str) -> None:
+    """Change a note's text; it takes no room while it has none."""
+    if label.text() != text:
+        label.setText(text)
+    label.setVisible(bool(text))
+
+
+def section(title: str) -> tuple[QGroupBox, QFormLayout]:
+    """Return a titled box and its form layout."""
+    box = QGroupBox(title)
+    form = QFormLayout(box)
+    form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.ExpandingFieldsGrow)
+    form.setRowWrapPolicy(QFormLayout.RowWrapPolicy.WrapLongRows)
+    form.setContentsMargins(6, 6, 6, 6)
+    return box, form
+
+
+def fill_combo(combo: QComboBox, items: Sequence[tuple[str, Any]], chosen: Any) -> None:
+    """Show ``(text, value)`` pairs with one of them chosen, without telling anybody; nothing is redrawn needlessly."""
+    known = [(combo.itemText(i), combo.itemData(i)) for i in range(combo.count())]
+    with QSignalBlocker(combo):
+        if known != list(items):
+            combo.clear()
+            for text, value in items:
+                combo.addItem(text, value)
+        index = next((i for i, (_, value) in enumerate(items) if value == chosen), -1)
+        if combo.currentIndex() != index:
+            combo.setCurrentIndex(index)
+
+
+def set_quietly(widget: QCheckBox | QSpinBox | QDoubleSpinBox | QSlider | QLineEdit, value: Any) -> None:
+    """Set the value of an input without its signal, and not while somebody types into it."""
+    if widget.hasFocus() and not isinstance(widget, QCheckBox):
+        return
+    with QSignalBlocker(widget):
+        if isinstance(widget, QCheckBox):
+            widget.setChecked(value)
+        elif isinstance(widget, QLineEdit):
+            widget.setText(value)
+        else:
+            widget.setValue(value)

@@ -1,0 +1,87 @@
+"""The dock "Segment slide"."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from qtpy.QtCore import QTimer
+from qtpy.QtWidgets import QFrame, QLabel, QScrollArea, QVBoxLayout, QWidget
+
+from napari_wsss.plugin.estimate import Estimator, LiveEstimate
+from napari_wsss.plugin.session import SegmentSession
+from napari_wsss.plugin.widgets.input_section import InputSection
+from napari_wsss.plugin.widgets.legend_section import LegendSection
+from napari_wsss.plugin.widgets.parts import NOTICE, start_as_worker
+from napari_wsss.plugin.widgets.run_section import OptionsSection, RegionSection, RunSection
+
+if TYPE_CHECKING:
+    import napari
+
+__all__ = ["SegmentWidget"]
+
+TICK_MS = 100
+
+
+class SegmentWidget(QWidget):
+    """Choose a slide, a model and a region; run; watch the result grow.
+
+    One timer asks the session what is new; nothing else reaches into the widgets, so nothing can reach into deleted
+    ones.
+
+    Parameters
+    ----------
+    napari_viewer : napari.Viewer
+        Given by napari.
+    session : SegmentSession, optional
+        Another presenter, for tests.
+    measure : bool
+        Whether a model's speed is measured when it is first chosen.
+    """
+
+    def __init__(
+        self, napari_viewer: napari.Viewer, session: SegmentSession | None = None, *, measure: bool = True
+    ) -> None:
+        super().__init__()
+        self.session = session or SegmentSession(napari_viewer, start=start_as_worker)
+        self.estimate = LiveEstimate(Estimator(), start_as_worker, measure=measure)
+        self.notice = QLabel(NOTICE)
+        self.notice.setStyleSheet("font-weight: bold;")
+        self.input = InputSection(self.session)
+        self.region = RegionSection(self.session)
+        self.options = OptionsSection(self.session)
+        self.run = RunSection(self.session, self.estimate)
+        self.legend = LegendSection(self.session)
+
+        inner = QWidget()
+        column = QVBoxLayout(inner)
+        for part in (self.notice, self.input, self.region, self.options, self.run, self.legend):
+            column.addWidget(part)
+        column.addStretch(1)
+        scroll = QScrollArea()
+        scroll.setWidgetResizable(True)
+        scroll.setFrameShape(QFrame.Shape.NoFrame)
+        scroll.setWidget(inner)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(scroll)
+        self.setMinimumWidth(340)
+
+        self._seen: object = None
+        self._timer = QTimer(self)
+        self._timer.timeout.connect(self.tick)
+        self._timer.start(TICK_MS)
+        # The session is no QObject, so this slot outlives the widget that is being destroyed.
+        self.destroyed.connect(self.session.close)
+        self.tick()
+
+    def tick(self) -> None:
+        """Take news from the job and the viewer; redraw the panel when there are some."""
+        session = self.session
+        session.poll()
+        session.follow_layers()
+        estimated = self.estimate.update(session.request_or_none())
+        seen = (session.revision, session.layer_names())
+        if estimated or seen != self._seen:
+            self._seen = seen
+            for part in (self.input, self.region, self.options, self.run, self.legend):
+                part.sync()

@@ -1,0 +1,289 @@
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from napari_wsss.models.bundle import Bundle
+from napari_wsss.plugin.preferences import Preferences
+from tiling.store import open_store
+from tiling.synthetic import SYNTHETIC_SCHEMA
+
+pytestmark = pytest.mark.gui
+
+Opened = tuple[Any, Any]
+
+
+@pytest.fixture
+def open_dock(
+    make_napari_viewer_proxy: Callable[..., Any],
+    toy_bundle: Bundle,
+    toy: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Callable[..., Opened]:
+    """Open the dock as napari does, on a toy model."""
+    from napari_wsss.plugin.session import SegmentSession
+    from napari_wsss.plugin.widgets.parts import start_as_worker
+    from napari_wsss.plugin.widgets.segment import SegmentWidget
+
+    monkeypatch.setattr("napari_wsss.plugin.session.load_preferences", Preferences)
+    monkeypatch.setattr("napari_wsss.plugin.session.save_preferences", lambda preferences: None)
+
+    def make(delay: float = 0.0) -> Opened:
+        viewer = make_napari_viewer_proxy(show=True)
+        session = SegmentSession(
+            viewer, events=partial(toy.events, predictor=toy.Predictor(delay)), start=start_as_worker
+        )
+        session.bundle, session.bundle_problem = toy_bundle, ""
+        session.set_preferences(skip_background=False)
+        widget = SegmentWidget(viewer, session, measure=False)
+        viewer.window.add_dock_widget(widget, name="Segment slide")
+        viewer.window.resize(1500, 900)
+        return viewer, widget
+
+    return make
+
+
+def until(qtbot: Any, condition: Callable[[], bool], timeout: int = 30_000) -> None:
+    qtbot.waitUntil(condition, timeout=timeout)
+
+
+def press(qtbot: Any, button: Any) -> None:
+    until(qtbot, button.isEnabled)
+    button.click()
+
+
+def shot(viewer: Any) -> np.ndarray:
+    return np.asarray(viewer.screenshot(canvas_only=True, flash=False))[..., :3].astype(int)
+
+
+def visible(widget: Any) -> bool:
+    return bool(widget.isVisible())
+
+
+def test_run_from_the_dock(open_dock: Callable[..., Opened], banded_slide: Path, qtbot: Any) -> None:
+    viewer, widget = open_dock()
+    assert not widget.run.run.isEnabled()
+    widget.input.open_path(str(banded_slide))
+    until(qtbot, lambda: "tiles" in widget.run.cost.text())
+    assert widget.input.slides.currentText() == "banded.tif"
+    assert widget.input.mpp.value() == 0.5
+    assert widget.run.run.isEnabled()
+    press(qtbot, widget.run.run)
+    until(qtbot, lambda: widget.session.state.phase == "done")
+    until(qtbot, lambda: widget.run.progress.text().startswith("Finished"))
+    assert visible(widget.run.run)
+    assert not visible(widget.run.cancel)
+    store = open_store(widget.session.state.store)
+    texts = [(row.name.text(), row.area.text()) for row in widget.legend.rows]
+    assert texts == [(name, f"{area:.3f} mm²") for name, area in store.areas.items()]
+    assert [row.share.text() for row in widget.legend.rows] == ["25.0 %"] * 4
+    # Every class is where it should be, in its colour.
+    viewer.layers[1].opacity = 1.0
+    viewer.reset_view()
+    picture = shot(viewer)
+    middle = picture[picture.shape[0] // 2]
+    inside = np.flatnonzero((abs(middle - np.array(SYNTHETIC_SCHEMA.classes[0].rgb)) < 8).all(-1))
+    width = len(inside)
+    for band, tissue in enumerate(SYNTHETIC_SCHEMA.classes):
+        np.testing.assert_allclose(middle[inside[0] + width * band + width // 2], tissue.rgb, atol=8)
+
+
+def test_it_grows_inside_the_region_and_nowhere_else(
+    open_dock: Callable[..., Opened], banded_slide: Path, qtbot: Any
+) -> None:
+    viewer, widget = open_dock(delay=0.05)
+    widget.input.open_path(str(banded_slide))
+    widget.region.drawn.click()
+    # 400 × 300 µm in the middle of 800 × 600 µm.
+    rectangle = np.array([[150, 200], [150, 600], [450, 600], [450, 200]])
+    shapes = viewer.add_shapes([rectangle], units=("micrometer",) * 2, name="Region", visible=False)
+    widget.session.choose_shapes(shapes)
+    viewer.layers.selection.clear()
+    press(qtbot, widget.run.run)
+    pictures = []
+    while widget.session.state.phase in ("starting", "running"):
+        qtbot.wait(100)
+        pictures.append(shot(viewer))
+    last = shot(viewer)
+    # Without the result the picture is what it was before; the first new layer has moved the window's borders.
+    viewer.layers["banded-region tissue"].visible = False
+    before = shot(viewer)
+    changes = [(abs(p - before) > 8).any(-1) for p in pictures if p.shape == before.shape]
+    assert len({int(change.sum()) for change in changes} - {0}) >= 2
+    height, width = before.shape[:2]
+    scale = viewer.scene.camera.zoom
+    center = viewer.scene.camera.center[-2:]
+    top, left = ((np.array([150, 200]) - center) * scale + (height / 2, width / 2)).round().astype(int)
+    bottom, right = ((np.array([450, 600]) - center) * scale + (height / 2, width / 2)).round().astype(int)
+    outside = np.ones((height, width), bool)
+    outside[top - 2 : bottom + 3, left - 2 : right + 3] = False
+    for change in changes:
+        assert not change[outside].any()
+    assert (abs(last - before) > 8).any(-1)[top + 3 : bottom - 3, left + 3 : right - 3].mean() > 0.95
+
+
+def test_cancel_resume_from_the_dock(
+    open_dock: Callable[..., Opened], banded_slide: Path, qtbot: Any
+) -> None:
+    viewer, widget = open_dock(delay=0.05)
+    widget.input.open_path(str(banded_slide))
+    press(qtbot, widget.run.run)
+    until(qtbot, lambda: widget.session.state.tiles_done > 40)
+    until(qtbot, lambda: visible(widget.run.cancel))
+    assert not visible(widget.run.run)
+    started = time.monotonic()
+    widget.run.cancel.click()
+    qtbot.wait(1)
+    until(qtbot, lambda: widget.session.state.phase == "cancelled")
+    assert time.monotonic() - started < 1.2
+    until(qtbot, lambda: visible(widget.run.resume))
+    assert "cancelled" in widget.run.progress.text()
+    layer = viewer.layers[1]
+    widget.run.resume.click()
+    until(qtbot, lambda: widget.session.state.phase == "done")
+    assert viewer.layers[1] == layer
+    np.testing.assert_array_equal(
+        np.asarray(layer.data[0]), open_store(widget.session.state.store).labels()[0][:]
+    )
+
+
+def test_a_class_is_hidden(open_dock: Callable[..., Opened], banded_slide: Path, qtbot: Any) -> None:
+    viewer, widget = open_dock()
+    widget.input.open_path(str(banded_slide))
+    press(qtbot, widget.run.run)
+    until(qtbot, lambda: len(widget.legend.rows) == 4 and widget.session.state.phase == "done")
+    layer = viewer.layers[1]
+    layer.opacity = 1.0
+    rgb = np.array(SYNTHETIC_SCHEMA.classes[1].rgb)
+    assert (abs(shot(viewer) - rgb) < 8).all(-1).mean() > 0.05
+    widget.legend.rows[1].name.click()
+    assert not (abs(shot(viewer) - rgb) < 8).all(-1).any()
+    widget.legend.rows[1].name.click()
+    assert (abs(shot(viewer) - rgb) < 8).all(-1).mean() > 0.05
+    widget.legend.opacity.setValue(30)
+    assert layer.opacity == pytest.approx(0.3)
+    widget.legend.contour.setValue(3)
+    assert layer.contour == 3
+
+
+def test_errors_stand_in_the_panel(
+    open_dock: Callable[..., Opened], tmp_path: Path, qtbot: Any, toy: Any
+) -> None:
+    viewer, widget = open_dock()
+    broken = tmp_path / "broken.svs"
+    broken.write_text("text")
+    widget.input.open_path(str(broken))
+    until(qtbot, lambda: "broken.svs" in widget.run.error.text())
+    assert visible(widget.run.error)
+    with pytest.warns(UserWarning, match="shown in pixels"):
+        widget.input.open_path(str(toy.write_banded(tmp_path / "plain.tif", mpp=None)))
+    until(qtbot, lambda: "µm per pixel" in widget.input.warning.text())
+    assert not visible(widget.run.error)
+    assert widget.input.mpp.text() == "unknown"
+    press(qtbot, widget.run.run)
+    until(qtbot, lambda: "µm/px" in widget.run.error.text())
+    widget.input.mpp.setValue(0.5)
+    assert tuple(viewer.layers[0].scale) == (0.5, 0.5)
+    press(qtbot, widget.run.run)
+    until(qtbot, lambda: widget.session.state.phase == "done")
+
+
+def test_the_layer_is_deleted_and_shown_again(
+    open_dock: Callable[..., Opened], banded_slide: Path, qtbot: Any
+) -> None:
+    viewer, widget = open_dock(delay=0.02)
+    widget.input.open_path(str(banded_slide))
+    press(qtbot, widget.run.run)
+    until(qtbot, lambda: len(viewer.layers) == 2)
+    del viewer.layers[1]
+    until(qtbot, lambda: widget.session.state.phase == "done")
+    until(qtbot, lambda: visible(widget.legend.show_again))
+    widget.legend.show_again.click()
+    assert len(viewer.layers) == 2
+    until(qtbot, lambda: not visible(widget.legend.show_again))
+
+
+def test_the_viewer_is_closed_in_the_middle(
+    open_dock: Callable[..., Opened], banded_slide: Path, qtbot: Any
+) -> None:
+    viewer, widget = open_dock(delay=0.05)
+    session = widget.session
+    widget.input.open_path(str(banded_slide))
+    press(qtbot, widget.run.run)
+    until(qtbot, lambda: session.state.tiles_done > 8)
+    job = session._job
+    assert job is not None
+    viewer.close()
+    until(qtbot, lambda: job.has_ended, timeout=5000)
+    assert job.outcome == "cancelled"
+
+
+def test_two_slides_at_once(
+    open_dock: Callable[..., Opened], banded_slide: Path, tmp_path: Path, qtbot: Any, toy: Any
+) -> None:
+    viewer, widget = open_dock(delay=0.02)
+    widget.input.open_path(str(banded_slide))
+    widget.input.open_path(str(toy.write_banded(tmp_path / "slides" / "other.tif", mpp=1.0)))
+    until(qtbot, lambda: widget.input.slides.count() == 2)
+    assert widget.input.slides.currentText() == "other.tif"
+    widget.input.slides.setCurrentIndex(0)
+    assert widget.session.slide.name == "banded.tif"
+    press(qtbot, widget.run.run)
+    # Another choice does not disturb what runs.
+    widget.input.slides.setCurrentIndex(1)
+    until(qtbot, lambda: widget.session.state.phase == "done")
+    result = viewer.layers["banded tissue"]
+    np.testing.assert_allclose(result.scale, (1.0, 1.0))
+    assert result.data[0].shape == (600, 800)
+
+
+def test_cams_are_shown_on_demand(open_dock: Callable[..., Opened], banded_slide: Path, qtbot: Any) -> None:
+    viewer, widget = open_dock()
+    widget.input.open_path(str(banded_slide))
+    widget.options.cams.setChecked(True)
+    press(qtbot, widget.run.run)
+    until(qtbot, lambda: widget.session.state.phase == "done")
+    until(qtbot, lambda: visible(widget.legend.show_cams))
+    widget.legend.show_cams.click()
+    widget.legend.show_cams.click()
+    cams = [layer for layer in viewer.layers if "CAM" in layer.name]
+    assert len(cams) == 4
+    assert not any(cam.visible for cam in cams)
+    result = viewer.layers["banded tissue"]
+    corner = np.asarray(result.translate) - np.asarray(result.scale) / 2
+    np.testing.assert_allclose(
+        np.asarray(cams[0].translate) - np.asarray(cams[0].scale) / 2, corner, atol=1e-6
+    )
+    # The first band is class 1: its CAM is strong there and nowhere else.
+    inside = np.asarray(cams[0].data[0])[20:50, 5:20]
+    assert inside.min() > 200
+    assert np.asarray(cams[3].data[0])[20:50, 5:20].max() < 60
+
+
+def test_it_opens_from_the_menu_and_remembers(
+    make_napari_viewer: Callable[..., Any], qtbot: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from napari import settings
+
+    monkeypatch.setattr(settings, "_CFG_PATH", str(tmp_path / "settings.yaml"))
+    settings._clear_plugin_settings_cache()
+    viewer = make_napari_viewer()
+    _, widget = viewer.window.add_plugin_dock_widget("napari-wsss", "Segment slide")
+    assert widget.notice.text() == "Research use only, not for diagnosis."
+    widget.options.overlap.setValue(0.5)
+    widget.options.gate.setChecked(False)
+    assert widget.session.preferences.overlap == 0.5
+    saved = (tmp_path / "napari-wsss.yaml").read_text()
+    assert "overlap: 0.5" in saved
+    settings._clear_plugin_settings_cache()
+    from napari_wsss.plugin.session import SegmentSession
+
+    assert SegmentSession(viewer).preferences.overlap == 0.5
+    assert not SegmentSession(viewer).preferences.gate
+    settings._clear_plugin_settings_cache()
