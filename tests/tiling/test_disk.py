@@ -1,0 +1,104 @@
+"""Disks that fill up, folders that cannot be written, slides that vanish: one clear error, and nothing is lost."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from wsss_toys import ColourPredictor, colourful, tree_bytes
+
+from tiling.engine import run
+from tiling.errors import SlideError, StoreError
+from tiling.events import Planned
+from tiling.plan import RunOptions
+from tiling.readers.array import ArrayReader
+from tiling.receipt import verify
+from tiling.slide import Slide, open_slide
+
+OPTIONS = RunOptions(mpp=0.5, tissue=None, batch_size=8, probabilities=True)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of six megabytes."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=6m", "tmpfs", str(folder)]
+    if os.name == "nt" or os.geteuid() != 0 or subprocess.run(mount, check=False).returncode != 0:
+        pytest.skip("needs root and a kernel that lets us mount a tmpfs")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_a_full_disk_is_one_clear_error_and_the_run_resumes(small_disk: Path, tmp_path: Path) -> None:
+    image = colourful(500, 400)
+    ballast = small_disk / "ballast"
+    ballast.write_bytes(bytes(5_300_000))
+    out = small_disk / "a.zarr"
+    with Slide(ArrayReader(image, mpp=0.5)) as slide:
+        with pytest.raises(StoreError, match=r"disk is full while writing .*a\.zarr; free some space"):
+            list(run(slide, ColourPredictor(32), out, OPTIONS))
+        assert not verify(out).ok
+        ballast.unlink()
+        planned = next(iter(events := run(slide, ColourPredictor(32), out, OPTIONS)))
+        assert isinstance(planned, Planned)
+        assert planned.rows_done > 0
+        list(events)
+        assert verify(out).ok
+        list(run(slide, ColourPredictor(32), tmp_path / "a.zarr", OPTIONS))
+    assert tree_bytes(out) == tree_bytes(tmp_path / "a.zarr")
+
+
+def test_a_disk_without_room_for_an_empty_store_is_one_clear_error(small_disk: Path) -> None:
+    (small_disk / "ballast").write_bytes(bytes(6 * 2**20 - 8192))
+    with (
+        Slide(ArrayReader(colourful(300, 300), mpp=0.5)) as slide,
+        pytest.raises(StoreError, match=r"a\.zarr cannot be written"),
+    ):
+        list(run(slide, ColourPredictor(32), small_disk / "a.zarr", OPTIONS))
+
+
+def test_an_output_that_cannot_be_made_is_one_clear_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with (
+        Slide(ArrayReader(colourful(100, 100), mpp=0.5)) as slide,
+        pytest.raises(StoreError, match="choose another --out"),
+    ):
+        list(run(slide, ColourPredictor(32), tmp_path / "file" / "a.zarr", OPTIONS))
+
+
+def test_a_slide_that_is_cut_off_in_the_middle_fails_clearly_and_resumes_when_it_is_back(
+    tmp_path: Path,
+) -> None:
+    from tiling.synthetic import SyntheticSlide, write_slide
+
+    path = tmp_path / "slide.tif"
+    write_slide(path, SyntheticSlide(5000, 2500, seed=3, repeat=512))
+    whole = path.read_bytes()
+    out = tmp_path / "a.zarr"
+    options = RunOptions(mpp=0.5, tissue=None, batch_size=2, read_threads=1, overlap=0)
+    with open_slide(path) as slide, pytest.raises(SlideError, match=r"slide\.tif"):
+        for number, _ in enumerate(run(slide, ColourPredictor(64), out, options)):
+            if number == 40:
+                os.truncate(path, 4096)
+    path.write_bytes(whole)
+    assert (out / "journal").exists()
+    # A file that was touched is another slide until somebody says otherwise: its content could have changed.
+    with open_slide(path) as slide:
+        list(run(slide, ColourPredictor(64), out, options, resume=False))
+    assert verify(out).ok
+
+
+def test_pixels_do_not_depend_on_the_order_of_runs(tmp_path: Path) -> None:
+    image = colourful(200, 200)
+    trees = []
+    for name in ("a", "b"):
+        with Slide(ArrayReader(image, mpp=0.5)) as slide:
+            list(run(slide, ColourPredictor(32), tmp_path / name / "s.zarr", OPTIONS))
+        trees.append(tree_bytes(tmp_path / name / "s.zarr"))
+    assert trees[0] == trees[1]
+    assert np.array(list(trees[0])).size > 10
