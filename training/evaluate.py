@@ -1,0 +1,263 @@
+"""Score a bundle on val or test by Han's protocol (``python -m training.evaluate``).
+
+One confusion matrix over the whole split, background of the truth ignored, presence never taken from the truth. Beside
+it: the keep-background variant, gate off and on, and intervals by a bootstrap over images or slides.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import re
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tiling.errors import DataError
+from tiling.files import write_json_atomic
+from training.console import CommandParser, positive_int, run_command, set_up_logging, share
+from training.data import Pair, check_pairs, report_or_raise
+
+if TYPE_CHECKING:
+    from napari_wsss.models import Bundle
+    from training.metrics import Scores
+
+__all__ = ["Evaluation", "bootstrap", "evaluate", "main", "presence_gated"]
+
+_log = logging.getLogger("training")
+Matrix = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Confusion matrices (C + 1, C + 1), background last, of every image, per variant (``gate_off``, ``gate_on``)."""
+
+    classes: int
+    groups: tuple[str, ...]
+    matrices: Mapping[str, tuple[Matrix, ...]]
+
+    def scores(self, variant: str, keep_background: bool = False) -> Scores:
+        """Return the scores over the whole split."""
+        from training.metrics import scores_of
+
+        total = np.sum(self.matrices[variant], axis=0)
+        if not keep_background:
+            total[self.classes] = 0
+        return scores_of(total, self.classes)
+
+
+def presence_gated(
+    probabilities: NDArray[np.float32], presence: NDArray[np.float32], thresholds: Sequence[float]
+) -> NDArray[np.float32]:
+    """Apply the gate to ungated probabilities: a softmax without the closed classes is the rest, scaled to sum 1.
+
+    Parameters
+    ----------
+    probabilities : (N, C, H, W) float32
+    presence : (N, C) float32
+    thresholds : one or C floats
+
+    Returns
+    -------
+    (N, C, H, W) float32
+    """
+    opened = presence > np.asarray(thresholds, np.float32)
+    opened[np.arange(len(opened)), presence.argmax(1)] |= ~opened.any(1)
+    kept = probabilities * opened[:, :, None, None]
+    # A pixel whose every open class underflowed: all open classes are equally good.
+    kept += np.float32(1e-30) * opened[:, :, None, None]
+    return np.asarray(kept / kept.sum(1, keepdims=True), np.float32)
+
+
+def evaluate(
+    bundle: Bundle,
+    pairs: Sequence[Pair],
+    *,
+    overlap: float = 0.25,
+    batch_size: int = 16,
+    device: str = "auto",
+    group: Callable[[str], str] = lambda name: name,
+) -> Evaluation:
+    """Segment every image of a split, gate off and on, and count.
+
+    Parameters
+    ----------
+    bundle : Bundle
+    pairs : sequence of Pair
+    overlap : float
+        Between tiles of images larger than the bundle's tile.
+    batch_size : int
+    device : str
+    group : callable
+        Image name to the name of its slide or patient, for the bootstrap.
+
+    Returns
+    -------
+    Evaluation
+    """
+    from napari_wsss.predictor import BundlePredictor
+    from training.datasets import read_image, read_mask
+    from training.tiled import blend_image
+
+    classes = len(bundle.schema)
+    plain = BundlePredictor(bundle, device=device, precision="fp32", gate=False)
+    gated = BundlePredictor(bundle, device=device, precision="fp32") if bundle.gate.mode != "mask" else None
+
+    def predict(tiles: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
+        found = plain(tiles)
+        if gated is not None:
+            opened = gated(tiles).probabilities
+        else:
+            opened = presence_gated(found.probabilities, found.presence, bundle.gate.thresholds)
+        return {"gate_off": found.probabilities, "gate_on": opened}
+
+    matrices: dict[str, list[Matrix]] = {}
+    for number, pair in enumerate(pairs):
+        labels = blend_image(read_image(pair.image), predict, bundle.tile, overlap, batch_size)
+        truth = read_mask(pair.mask, classes).astype(np.int64)
+        for variant, found in labels.items():
+            index = truth * (classes + 1) + found
+            counts = np.bincount(index.ravel(), minlength=(classes + 1) ** 2)
+            matrices.setdefault(variant, []).append(counts.reshape(classes + 1, classes + 1))
+        if (number + 1) % 500 == 0:
+            _log.info("  %d of %d images", number + 1, len(pairs))
+    groups = tuple(group(p.image.stem) for p in pairs)
+    return Evaluation(classes, groups, {variant: tuple(m) for variant, m in matrices.items()})
+
+
+def bootstrap(
+    evaluation: Evaluation, variant: str, rounds: int = 1000, seed: int = 1
+) -> dict[str, tuple[float, float]]:
+    """Return 95 % intervals of mIoU and FwIoU from resampled groups of images.
+
+    Parameters
+    ----------
+    evaluation : Evaluation
+    variant : str
+    rounds : int
+    seed : int
+    """
+    from training.metrics import scores_of
+
+    names = sorted(set(evaluation.groups))
+    sums = np.stack(
+        [
+            np.sum(
+                [m for g, m in zip(evaluation.groups, evaluation.matrices[variant], strict=True) if g == n],
+                axis=0,
+            )
+            for n in names
+        ]
+    )
+    sums[:, evaluation.classes] = 0
+    rng = np.random.default_rng(seed)
+    found: dict[str, list[float]] = {"miou": [], "fwiou": []}
+    for _ in range(rounds):
+        scores = scores_of(sums[rng.integers(len(sums), size=len(sums))].sum(0), evaluation.classes)
+        found["miou"].append(scores.miou)
+        found["fwiou"].append(scores.fwiou)
+    return {k: tuple(np.nanpercentile(v, (2.5, 97.5)).tolist()) for k, v in found.items()}
+
+
+def report(evaluation: Evaluation, rounds: int = 1000) -> dict[str, Any]:
+    """Return everything as JSON-ready data."""
+    result: dict[str, Any] = {
+        "images": len(evaluation.groups),
+        "groups": len(set(evaluation.groups)),
+        "variants": {},
+    }
+    for variant in evaluation.matrices:
+        intervals = bootstrap(evaluation, variant, rounds) if rounds else {}
+        result["variants"][variant] = {
+            **evaluation.scores(variant).to_dict(),
+            "interval_95": {k: list(v) for k, v in intervals.items()},
+            "keep_background": evaluation.scores(variant, keep_background=True).to_dict(),
+        }
+    return result
+
+
+def table(evaluation: Evaluation, names: Sequence[str], rounds: int = 1000) -> str:
+    """Return the scores as a plain text table, one row per variant."""
+    head = ["", "mIoU", "FwIoU", "mDice", "accuracy", *names, "mIoU 95 %"]
+    lines = [head]
+    for variant in evaluation.matrices:
+        s = evaluation.scores(variant)
+        low, high = bootstrap(evaluation, variant, rounds)["miou"] if rounds else (float("nan"),) * 2
+        numbers = [s.miou, s.fwiou, s.mdice, s.pixel_accuracy, *s.iou]
+        lines.append([variant.replace("_", " "), *(f"{v:.4f}" for v in numbers), f"{low:.3f}–{high:.3f}"])
+    widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
+    return "\n".join(
+        "  ".join(
+            cell.rjust(w) if i else cell.ljust(w)
+            for i, (cell, w) in enumerate(zip(line, widths, strict=True))
+        )
+        for line in lines
+    )
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = CommandParser(
+        prog="python -m training.evaluate",
+        description="Score a bundle on val or test: per-class IoU and Dice, mIoU, FwIoU, accuracy, gate off and on.",
+    )
+    parser.add_argument("--bundle", required=True, help="bundle folder, or the name of an embedded bundle")
+    parser.add_argument(
+        "--dataroot", required=True, type=Path, metavar="DIR", help="folder with val/ or test/"
+    )
+    parser.add_argument("--split", default="val", metavar="NAME", help="folder with img/ and mask/")
+    parser.add_argument(
+        "--overlap", type=share, default=0.25, metavar="F", help="of tiles, in images larger than one"
+    )
+    parser.add_argument("--batch-size", type=positive_int, default=16, metavar="N")
+    parser.add_argument("--device", default="auto", metavar="auto|cpu|cuda")
+    parser.add_argument(
+        "--group", metavar="REGEX", help="part of the name that names the slide, for the intervals"
+    )
+    parser.add_argument(
+        "--bootstrap", type=positive_int, default=1000, metavar="N", help="rounds for the intervals"
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all numbers")
+    parser.add_argument("--skip-bad", action="store_true", help="leave bad files out instead of stopping")
+    parser.add_argument("--quiet", action="store_true", help="only the table, warnings and errors")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the command."""
+    parser = _parser()
+    args = parser.parse_args(argv)
+    set_up_logging(args.quiet)
+    try:
+        pattern = re.compile(args.group) if args.group else None
+    except re.error as error:
+        parser.error(f"--group {args.group!r} is not a regular expression ({error})")
+
+    from napari_wsss.models import load_bundle
+
+    bundle = load_bundle(args.bundle)
+    pairs, problems = check_pairs(args.dataroot / args.split, len(bundle.schema))
+    report_or_raise(problems, str(args.dataroot / args.split), args.skip_bad)
+    if not pairs:
+        raise DataError(f"{args.dataroot / args.split} holds no good image; it needs img/ and mask/.")
+
+    def group(name: str) -> str:
+        found = pattern.search(name) if pattern else None
+        return found.group(0) if found else name
+
+    evaluation = evaluate(
+        bundle, pairs, overlap=args.overlap, batch_size=args.batch_size, device=args.device, group=group
+    )
+    if args.json:
+        facts = {"bundle": bundle.name, "hashes": bundle.hashes, "split": args.split}
+        write_json_atomic(args.json, {**facts, **report(evaluation, args.bootstrap)})
+    abbreviations = [c.abbreviation for c in bundle.schema.classes]
+    sys.stdout.write(table(evaluation, abbreviations, args.bootstrap) + "\n")
+
+
+if __name__ == "__main__":
+    run_command(main, sys.argv[1:])

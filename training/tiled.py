@@ -1,0 +1,95 @@
+"""A label map for an image of any size: the engine's tile grid and blending over an array in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tiling.blend import RowBlender, Strip
+from tiling.geometry import Box
+from tiling.grid import TileGrid
+
+__all__ = ["blend_image", "image_tiles"]
+
+Variants = Mapping[str, NDArray[np.float32]]
+
+
+def _grid(image: NDArray[np.uint8], tile: int, overlap: float) -> TileGrid:
+    box = Box(0, 0, image.shape[1], image.shape[0])
+    fits = image.shape[0] <= tile and image.shape[1] <= tile
+    return TileGrid.cover(box, 1.0, 1.0, tile, 0.0 if fits else overlap)
+
+
+def image_tiles(image: NDArray[np.uint8], grid: TileGrid, row: int) -> NDArray[np.uint8]:
+    """Cut one row of tiles, white where they hang over the edge: (columns, tile, tile, 3) uint8."""
+    tiles = np.full((grid.columns, grid.tile, grid.tile, 3), 255, np.uint8)
+    for column in range(grid.columns):
+        box = grid.tile_box(row, column)
+        part = image[box.y : box.bottom, box.x : box.right]
+        tiles[column, : part.shape[0], : part.shape[1]] = part
+    return tiles
+
+
+def blend_image(
+    image: NDArray[np.uint8],
+    predict: Callable[[NDArray[np.uint8]], Variants],
+    tile: int,
+    overlap: float = 0.25,
+    batch_size: int = 16,
+) -> dict[str, NDArray[np.uint8]]:
+    """Segment one image.
+
+    Parameters
+    ----------
+    image : (H, W, 3) uint8
+    predict : callable
+        Tiles (N, tile, tile, 3) uint8 -> for each named variant the class probabilities (N, C, tile, tile) float32.
+    tile : int
+    overlap : float
+        Shared fraction of neighbouring tiles; an image that fits into one tile is one tile.
+    batch_size : int
+        Tiles per call.
+
+    Returns
+    -------
+    dict of str to (H, W) uint8
+        Per variant, class indexes (class *i* = *i*).
+    """
+    grid = _grid(image, tile, overlap)
+    canvases: dict[str, _Canvas] = {}
+    for row in range(grid.rows):
+        tiles = image_tiles(image, grid, row)
+        for start in range(0, grid.columns, batch_size):
+            columns = tuple(range(start, min(start + batch_size, grid.columns)))
+            for name, values in predict(tiles[start : start + batch_size]).items():
+                if name not in canvases:
+                    canvases[name] = _Canvas(grid, values.shape[1])
+                canvases[name].add(row, columns, values)
+        for canvas in canvases.values():
+            canvas.blender.end_row()
+    return {name: canvas.labels for name, canvas in canvases.items()}
+
+
+class _Canvas:
+    """The label map of one variant and its blender."""
+
+    def __init__(self, grid: TileGrid, classes: int) -> None:
+        self.labels = np.zeros((grid.height, grid.width), np.uint8)
+        self.blender = RowBlender(grid, classes, self._take)
+        self._grid = grid
+        self._row = -1
+
+    def add(self, row: int, columns: tuple[int, ...], values: NDArray[np.float32]) -> None:
+        """Add tiles of a row; rows come in order."""
+        if row != self._row:
+            self._row = row
+            self.blender.begin_row(row)
+        self.blender.add(columns, values)
+
+    def _take(self, strip: Strip) -> None:
+        labels = strip.labels()
+        line = self._grid.finished_lines(self._row)[0]
+        # Strips hold store labels (class + 1); every pixel was predicted, so none is 0.
+        self.labels[line : line + labels.shape[0], strip.x : strip.x + labels.shape[1]] = labels - np.uint8(1)
