@@ -16,10 +16,10 @@ from typing import Any, Protocol, Self, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from tiling.errors import ResolutionError, SlideError
 from tiling.geometry import Box
+from tiling.resampling import Axis, resample
 from tiling.resolution import Resolution, ResolutionMetadata, resolve_mpp
 
 __all__ = ["FORMATS", "Level", "LevelReader", "Slide", "open_slide"]
@@ -35,16 +35,8 @@ FORMATS: tuple[str, ...] = (
 LEVEL_TOLERANCE = 0.01
 """A level up to 1 % coarser than asked for serves: a 0.251 µm slide has 0.502 µm, and models want 0.5."""
 
-ALIGNED = 1e-3
-"""Offsets and drifts below a thousandth of a pixel count as none: the pixels are copied, not resampled."""
-
 MAX_PIXELS_PER_READ = 1 << 24
 """Level pixels held at once (50 MB as RGB); a larger region is read in parts."""
-
-# Neither has negative weights: no ringing at edges, and rounding between the two axes cannot grow beyond one
-# grey level. HAMMING is the sharper one but made for reduction.
-_REDUCE, _ENLARGE = Image.Resampling.HAMMING, Image.Resampling.BILINEAR
-_FILTER_SUPPORT = 1.0
 
 
 @dataclass(frozen=True)
@@ -306,8 +298,8 @@ class Slide:
         """Return (height, width, 3); column *j* covers level-0 ``x + j * scale_x … + scale_x``."""
         index = self.best_level(min(scale_x, scale_y))
         level = self.levels[index]
-        across = _Axis(x / level.downsample, scale_x / level.downsample, width, level.width)
-        down = _Axis(y / level.downsample, scale_y / level.downsample, height, level.height)
+        across = Axis(x / level.downsample, scale_x / level.downsample, width, level.width)
+        down = Axis(y / level.downsample, scale_y / level.downsample, height, level.height)
         if across.aligned and down.aligned:
             return self._reader.read_level(index, round(across.start), round(down.start), width, height)
         result = np.full((height, width, 3), 255, np.uint8)
@@ -322,9 +314,7 @@ class Slide:
                 )
         return result
 
-    def _part_size(
-        self, level: Level, across: _Axis, down: _Axis, columns: int, rows: int
-    ) -> tuple[int, int]:
+    def _part_size(self, level: Level, across: Axis, down: Axis, columns: int, rows: int) -> tuple[int, int]:
         """Return width and height, in pixels of the result, of the parts in which a region is read."""
         if columns * across.step * rows * down.step <= MAX_PIXELS_PER_READ or not (columns and rows):
             return max(1, columns), max(1, rows)
@@ -335,7 +325,7 @@ class Slide:
         return wide, max(1, int(MAX_PIXELS_PER_READ / (wide * across.step) / down.step))
 
     def _resample_part(
-        self, index: int, across: _Axis, down: _Axis, columns: range, rows: range
+        self, index: int, across: Axis, down: Axis, columns: range, rows: range
     ) -> NDArray[np.uint8]:
         """Read and resample one part that holds only pixels whose centre lies on the slide."""
         left, right = across.source(columns)
@@ -352,51 +342,7 @@ class Slide:
                 (0, 0),
             )
             pixels = np.pad(pixels, margins, mode="edge")
-        # Two calls, because Pillow chooses the order of the axes by the size of the region, and with rounding
-        # in between the order shows.
-        width, height = len(columns), len(rows)
-        x0, x1 = across.edge(columns.start) - left, across.edge(columns.stop) - left
-        y0, y1 = down.edge(rows.start) - top, down.edge(rows.stop) - top
-        image = Image.fromarray(pixels)
-        image = image.resize((width, image.height), across.filter, box=(x0, 0, x1, image.height))
-        image = image.resize((width, height), down.filter, box=(0, y0, width, y1))
-        return np.asarray(image)
-
-
-@dataclass(frozen=True)
-class _Axis:
-    """One axis of a resampled region: result pixel *i* begins at level pixel ``start + i * step``."""
-
-    start: float
-    step: float
-    count: int
-    extent: int
-
-    @property
-    def aligned(self) -> bool:
-        """Whether result pixels are level pixels."""
-        drift = abs(self.step - 1) * max(1, self.count)
-        return abs(self.start - round(self.start)) < ALIGNED and drift < ALIGNED
-
-    @property
-    def filter(self) -> Image.Resampling:
-        """The filter for this step."""
-        return _REDUCE if self.step >= 1 else _ENLARGE
-
-    def edge(self, i: int) -> float:
-        """Return where result pixel *i* begins."""
-        return self.start + i * self.step
-
-    def inside(self) -> range:
-        """Return the result pixels whose centre lies on the level."""
-        first = min(max(0, math.ceil(-self.start / self.step - 0.5)), self.count)
-        stop = min(math.ceil((self.extent - self.start) / self.step - 0.5), self.count)
-        return range(first, max(first, stop))
-
-    def source(self, part: range) -> tuple[int, int]:
-        """Return first and last + 1 level pixel that a part of the result needs, with the filter's reach."""
-        reach = _FILTER_SUPPORT * max(1.0, self.step) + 1
-        return math.floor(self.edge(part.start) - reach), math.ceil(self.edge(part.stop) + reach)
+        return resample(pixels, across, down, columns, rows)
 
 
 def open_slide(
