@@ -69,6 +69,12 @@ def write_root(root: Path, train: int = 24, val: int = 4, seed: int = 0) -> Path
 
 
 @pytest.fixture(scope="session")
+def schema() -> ClassSchema:
+    """The three classes of the tiny data roots."""
+    return SCHEMA
+
+
+@pytest.fixture(scope="session")
 def make_root() -> Callable[[Path], Path]:
     """The function that writes a data root, for fixtures of a wider scope."""
     return write_root

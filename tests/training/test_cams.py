@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from napari_wsss.models import build_stage1, multilayer_gradcam
+from training.cams import batch_masks, layer_maps, smooth_maps, superpixel_majority
+from training.presets import CamSettings
+
+RNG = np.random.default_rng(0)
+
+
+@pytest.fixture(scope="module")
+def network() -> torch.nn.Module:
+    torch.manual_seed(0)
+    return build_stage1("efficientnet-lite0", 3, width=0.1).eval()
+
+
+def pixels(count: int = 2, side: int = 48) -> np.ndarray:
+    return RNG.integers(0, 200, (count, side, side, 3), np.uint8)
+
+
+def test_smoothing_is_a_residual_box_mean() -> None:
+    maps = torch.zeros(1, 1, 5, 5)
+    maps[0, 0, 2, 2] = 9.0
+    smooth = smooth_maps(maps, 3, 1.5)
+    assert smooth[0, 0, 2, 2] == pytest.approx(9 + 1.5)
+    assert smooth[0, 0, 1, 1] == pytest.approx(1.5)
+    assert smooth[0, 0, 0, 0] == 0
+    assert torch.equal(smooth_maps(maps, 0, 1.5), maps)
+    # A constant map stays constant up to the border.
+    assert torch.allclose(smooth_maps(torch.ones(1, 2, 4, 6), 4, 0.5), torch.tensor(1.5))
+
+
+def test_plain_settings_give_the_plain_maps(network: torch.nn.Module) -> None:
+    x = torch.rand(2, 3, 48, 48)
+    found = layer_maps(network, x, network.cam_layers, None, CamSettings())  # type: ignore[arg-type]
+    for layer, raw in multilayer_gradcam(network, x).items():
+        expected = torch.nn.functional.interpolate(raw, (48, 48), mode="bilinear", align_corners=False)
+        torch.testing.assert_close(found[layer], expected, rtol=1e-4, atol=1e-6)
+
+
+def test_flip_makes_maps_symmetric(network: torch.nn.Module) -> None:
+    x = torch.rand(1, 3, 48, 48)
+    settings = CamSettings(flip=True)
+    maps = layer_maps(network, x, ("head",), None, settings)["head"]
+    mirrored = layer_maps(network, x.flip(3), ("head",), None, settings)["head"].flip(3)
+    torch.testing.assert_close(maps, mirrored, rtol=1e-4, atol=1e-6)
+
+
+def test_scales_are_averaged(network: torch.nn.Module) -> None:
+    x = torch.rand(1, 3, 48, 48)
+    one, two, both = (
+        layer_maps(network, x, ("head",), None, CamSettings(scales=s))["head"]
+        for s in ((1.0,), (1.5,), (1.0, 1.5))
+    )
+    torch.testing.assert_close(both, (one + two) / 2)
+
+
+def test_only_present_classes_appear_and_one_class_needs_no_cam(
+    network: torch.nn.Module, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = pixels(4)
+    present = np.array([[1, 0, 0], [1, 0, 1], [0, 1, 0], [0, 1, 1]], bool)
+    masks = batch_masks(network, images, present, network.cam_layers, CamSettings(), background=False)  # type: ignore[arg-type]
+    assert set(masks) == {"stage6", "stage7", "head"}
+    for mask in masks.values():
+        assert [set(np.unique(m)) for m in mask[[0, 2]]] == [{0}, {1}]
+        assert set(np.unique(mask[1])) <= {0, 2}
+        assert set(np.unique(mask[3])) <= {1, 2}
+    monkeypatch.setattr("training.cams.layer_maps", lambda *_: pytest.fail("a CAM was computed"))
+    batch_masks(network, images[:1], present[:1], ("head",), CamSettings(), background=False)
+
+
+def test_white_pixels_are_background_by_schema_or_by_setting(network: torch.nn.Module) -> None:
+    images = pixels(1)
+    images[:, :10, :10] = 250
+    images[:, 40, 40] = 250
+    present = np.array([[1, 0, 0]])
+    by_schema = batch_masks(network, images, present, ("head",), CamSettings(), background=True)["head"][0]
+    by_setting = batch_masks(network, images, present, ("head",), CamSettings(ignore_white=210), False)[
+        "head"
+    ][0]
+    assert (by_schema == 3).sum() == 100  # the lone pixel is too small for the reference's rule
+    assert (by_setting == 3).sum() == 101
+
+
+def test_superpixels_vote() -> None:
+    pytest.importorskip("skimage")
+    image = np.zeros((32, 32, 3), np.uint8)
+    image[:, 16:] = 255
+    mask = np.zeros((32, 32), np.uint8)
+    mask[:, 16:] = 2
+    noisy = mask.copy()
+    noisy[5, 5], noisy[20, 25] = 2, 0
+    assert np.array_equal(superpixel_majority(noisy, image, 8), mask)

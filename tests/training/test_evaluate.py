@@ -1,0 +1,131 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from napari_wsss.models import Gate, apply_gate, build_stage1, build_stage2, save_bundle
+from training import evaluate as program
+from training.data import check_pairs
+from training.evaluate import Evaluation, bootstrap, evaluate, presence_gated, report
+from training.segmenter import GateCalibrator
+from training.tiled import blend_image
+
+RNG = np.random.default_rng(0)
+
+
+def one_hot(labels: np.ndarray, classes: int = 3) -> np.ndarray:
+    return np.moveaxis(np.eye(classes, dtype=np.float32)[labels], -1, 1)
+
+
+def by_colour(tiles: np.ndarray) -> dict[str, np.ndarray]:
+    """A predictor that reads the class from the red channel; white (padding) is class 2."""
+    return {"plain": one_hot(np.minimum(tiles[..., 0], 2))}
+
+
+@pytest.mark.parametrize(("height", "width"), [(32, 32), (20, 9), (70, 33), (64, 129)])
+@pytest.mark.parametrize("overlap", [0.0, 0.25, 0.5])
+def test_images_of_any_size(height: int, width: int, overlap: float) -> None:
+    truth = RNG.integers(0, 3, (height, width)).astype(np.uint8)
+    image = np.dstack([truth] * 3)
+    assert np.array_equal(blend_image(image, by_colour, 32, overlap, batch_size=2)["plain"], truth)
+
+
+def test_gate_on_probabilities_equals_gate_on_logits() -> None:
+    torch.manual_seed(0)
+    logits = torch.randn(4, 3, 5, 5) * 4
+    presence = torch.tensor([[0.9, 0.05, 0.5], [0.01, 0.02, 0.03], [0.9, 0.9, 0.9], [0.2, 0.1, 0.4]])
+    thresholds = (0.1, 0.1, 0.45)
+    expected = apply_gate(logits, presence, thresholds).softmax(1).numpy()
+    found = presence_gated(logits.softmax(1).numpy(), presence.numpy(), thresholds)
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory, schema: Any) -> Any:
+    torch.manual_seed(0)
+    return save_bundle(
+        tmp_path_factory.mktemp("bundle") / "b",
+        name="tiny",
+        schema=schema,
+        mpp=1.0,
+        tile=32,
+        stage1=build_stage1("efficientnet-lite0", 3, width=0.1),
+        stage2=build_stage2("deeplabv3plus", 3, backbone="efficientnet-lite0", width=0.1, head_channels=8),
+        gate=Gate((0.45, 0.5, 0.5)),
+    )
+
+
+def test_han_protocol_ignores_background_and_the_variant_keeps_it(bundle: Any, tiny_root: Path) -> None:
+    path = tiny_root / "val" / "mask" / "v0.png"
+    mask = np.array(Image.open(path))
+    mask[:8] = 3
+    Image.fromarray(mask).save(path)
+    pairs, _ = check_pairs(tiny_root / "val", 3)
+    result = evaluate(bundle, pairs, device="cpu")
+    assert set(result.matrices) == {"gate_off", "gate_on"}
+    assert result.scores("gate_off").pixels == 4 * 32 * 32 - 8 * 32
+    assert result.scores("gate_off", keep_background=True).pixels == 4 * 32 * 32
+    assert result.scores("gate_off", keep_background=True).miou <= result.scores("gate_off").miou
+    data = report(result, rounds=20)
+    low, high = data["variants"]["gate_on"]["interval_95"]["miou"]
+    assert low <= data["variants"]["gate_on"]["miou"] <= high or low <= high
+    json.dumps(data)
+
+
+def test_bootstrap_resamples_groups() -> None:
+    good, bad = np.diag([50, 50, 0]), np.array([[0, 50, 0], [50, 0, 0], [0, 0, 0]])
+    alone = Evaluation(2, ("a", "b", "c", "d"), {"v": (good, good, bad, bad)})
+    assert bootstrap(alone, "v", 200)["miou"] == pytest.approx((0.0, 1.0), abs=0.35)
+    together = Evaluation(2, ("a", "b", "a", "b"), {"v": (good, good, bad, bad)})
+    low, high = bootstrap(together, "v", 200)["miou"]
+    assert low == high == pytest.approx(1 / 3)
+
+
+def test_command(bundle: Any, tiny_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    argv = [
+        "--bundle",
+        str(bundle.path),
+        "--dataroot",
+        str(tiny_root),
+        "--device",
+        "cpu",
+        "--bootstrap",
+        "10",
+        "--quiet",
+    ]
+    program.main([*argv, "--json", str(tmp_path / "scores.json"), "--group", "v"])
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split()[:3] == ["mIoU", "FwIoU", "mDice"]
+    assert [line[:8] for line in lines[1:]] == ["gate off", "gate on "]
+    data = json.loads((tmp_path / "scores.json").read_text())
+    assert (data["images"], data["groups"], data["split"]) == (4, 1, "val")
+
+
+def test_calibration_opens_and_closes_classes() -> None:
+    """Class 0 is everywhere with low presence, class 1 never there with high presence: only thresholds tell."""
+    truth = torch.zeros(8, 16, 16, dtype=torch.uint8)
+    logits = torch.zeros(8, 2, 16, 16)
+    logits[:, 1] = 1.0
+    presence = torch.tensor([[0.15, 0.35]]).repeat(8, 1)
+    calibrator = GateCalibrator(2)
+    calibrator.add(logits, presence, truth)
+    first, second = calibrator.calibrate(0.1)
+    assert first < 0.15
+    assert second >= 0.35
+    assert calibrator.score((first, second)).miou == 1.0
+    assert GateCalibrator(2).calibrate(0.2) == (0.2, 0.2)
+
+
+def test_calibration_leaves_a_gate_alone_that_does_not_matter() -> None:
+    calibrator = GateCalibrator(2)
+    truth = torch.zeros(2, 8, 8, dtype=torch.uint8)
+    logits = torch.zeros(2, 2, 8, 8)
+    logits[:, 0] = 5.0
+    calibrator.add(logits, torch.tensor([[0.9, 0.9], [0.8, 0.9]]), truth)
+    assert calibrator.calibrate(0.1) == (0.1, 0.1)
