@@ -31,11 +31,17 @@ class LiveResult:
         The store, just created or about to be resumed.
     slide : napari.layers.Image, optional
         The layer on which the result lies: it takes over its rotation and shift.
+
+    Attributes
+    ----------
+    store : Store
+    layer : napari.layers.Labels
+        Perhaps no longer in the viewer; see :attr:`shown_layer`.
     """
 
     def __init__(self, viewer: Any, store: Store, slide: Any | None = None) -> None:
         self._viewer = viewer
-        self._store = store
+        self.store = store
         self._slide = slide
         self._pyramid = GrowingPyramid(store.labels())
         self._dirty = False
@@ -43,14 +49,9 @@ class LiveResult:
         self.show()
 
     @property
-    def path(self) -> Path:
-        """The store."""
-        return self._store.path
-
-    @property
     def schema(self) -> ClassSchema:
         """The store's classes."""
-        return self._store.schema
+        return self.store.schema
 
     @property
     def shown_layer(self) -> Any | None:
@@ -59,10 +60,10 @@ class LiveResult:
 
     def show(self) -> Any:
         """Put the result into the viewer: into the layer that shows this store already, or a new one."""
-        data, arguments, _ = labels_layer(self._store, self._pyramid.levels)
+        data, arguments, _ = labels_layer(self.store, self._pyramid.levels)
         if self._slide is not None:
-            arguments.update(follow(self._slide, self._store.origin, self._store.scale))
-        layer = find_layer(self._viewer, self._store.path, "store")
+            arguments.update(follow(self._slide, self.store.origin, self.store.scale))
+        layer = find_layer(self._viewer, self.store.path, "store")
         if layer is None:
             layer = self._viewer.add_labels(data, **arguments)
         else:
@@ -95,7 +96,7 @@ class LiveResult:
 
     def finish(self) -> None:
         """Show the finished store: every level as it is on disk."""
-        self._pyramid.finish(self._store.labels())
+        self._pyramid.finish(self.store.labels())
         self._dirty = True
         self.refresh()
 
@@ -130,17 +131,17 @@ class LiveResult:
     @property
     def has_cams(self) -> bool:
         """Whether the run kept stage-1 CAMs."""
-        return bool(self._store.run.get("cam_tile"))
+        return bool(self.store.run.get("cam_tile"))
 
     def show_cams(self) -> list[Any]:
         """Add one hidden layer per class that shows what stage 1 looked at; those that are there already stay."""
         layers = []
-        for data, arguments, _ in cam_layers(self._store):
+        for data, arguments, _ in cam_layers(self.store):
             if self._slide is not None:
-                step = self._store.scale * self._store.cam_factor
-                arguments.update(follow(self._slide, self._store.origin, step))
+                step = self.store.scale * self.store.cam_factor
+                arguments.update(follow(self._slide, self.store.origin, step))
             name = arguments["metadata"][METADATA_KEY]["class"]
-            layer = find_layer(self._viewer, self._store.path, "cam", name)
+            layer = find_layer(self._viewer, self.store.path, "cam", name)
             layers.append(layer or self._viewer.add_image(data, **arguments))
         return layers
 

@@ -162,3 +162,19 @@ def test_the_real_slide_in_every_format(make_napari_viewer: Callable[..., Any], 
     np.testing.assert_allclose(svs.extent.world, dicom.extent.world)
     difference = abs(np.asarray(svs.data[-1]).astype(int) - np.asarray(dicom.data[-1]))
     assert np.quantile(difference, 0.99) < 20
+
+
+@pytest.mark.parametrize("ending", [".geojson", ".zarr"])
+def test_labels_are_saved_from_the_menu(
+    make_napari_viewer: Callable[..., Any], tmp_path: Path, ending: str
+) -> None:
+    viewer = make_napari_viewer()
+    drawn = np.zeros((60, 80), np.uint8)
+    drawn[10:30, 20:50] = 1
+    layer = viewer.add_labels(drawn, scale=(2, 2), units=("micrometer",) * 2)
+    (path,) = layer.save(str(tmp_path / f"drawn{ending}"), plugin="napari-wsss")
+    assert Path(path).exists()
+    if ending == ".zarr":
+        _, again = viewer.open(path, plugin="napari-wsss")
+        np.testing.assert_array_equal(np.asarray(again.data[0]), drawn)
+        np.testing.assert_allclose(again.extent.world, layer.extent.world)

@@ -31,8 +31,8 @@ def open_dock(
     from napari_wsss.plugin.widgets.parts import start_as_worker
     from napari_wsss.plugin.widgets.segment import SegmentWidget
 
-    monkeypatch.setattr("napari_wsss.plugin.session.load_preferences", Preferences)
-    monkeypatch.setattr("napari_wsss.plugin.session.save_preferences", lambda preferences: None)
+    monkeypatch.setattr("napari_wsss.plugin.choices.load_preferences", Preferences)
+    monkeypatch.setattr("napari_wsss.plugin.choices.save_preferences", lambda preferences: None)
 
     def make(delay: float = 0.0) -> Opened:
         viewer = make_napari_viewer_proxy(show=True)

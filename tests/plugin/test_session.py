@@ -13,7 +13,7 @@ import pytest
 from napari_wsss.models.bundle import Bundle
 from napari_wsss.plugin.preferences import Preferences
 from napari_wsss.plugin.request import RunRequest
-from napari_wsss.plugin.session import SegmentSession
+from napari_wsss.plugin.session import SegmentSession, session_for
 from tiling.errors import StoreLockedError
 from tiling.events import Event
 from tiling.store import open_store
@@ -30,8 +30,8 @@ def viewer() -> Any:
 def make_session(
     viewer: Any, toy_bundle: Bundle, monkeypatch: pytest.MonkeyPatch, toy: Any
 ) -> Callable[..., SegmentSession]:
-    monkeypatch.setattr("napari_wsss.plugin.session.load_preferences", Preferences)
-    monkeypatch.setattr("napari_wsss.plugin.session.save_preferences", lambda preferences: None)
+    monkeypatch.setattr("napari_wsss.plugin.choices.load_preferences", Preferences)
+    monkeypatch.setattr("napari_wsss.plugin.choices.save_preferences", lambda preferences: None)
 
     def make(delay: float = 0.0, **options: Any) -> SegmentSession:
         events = partial(toy.events, predictor=toy.Predictor(delay))
@@ -181,7 +181,7 @@ def test_the_slide_is_deleted_in_the_middle(
     del viewer.layers[0]
     assert session.wait(30).phase == "done"
     assert session.run() is False
-    assert "No slide is chosen" in session.notice
+    assert "No slide is chosen" in session.problem
 
 
 def test_the_store_is_deleted_in_the_middle(
@@ -258,13 +258,13 @@ def test_a_slide_without_mpp(make_session: Callable[..., SegmentSession], toy: A
 def test_no_slide_and_no_bundle(make_session: Callable[..., SegmentSession], banded_slide: Path) -> None:
     session = make_session()
     assert session.run() is False
-    assert "Open slide" in session.notice
+    assert "Open slide" in session.problem
     session.open_slide(banded_slide)
     session.choose_bundle("/nowhere")
     assert session.bundle is None
     assert "/nowhere" in session.bundle_problem
     assert session.run() is False
-    assert "/nowhere" in session.notice
+    assert "/nowhere" in session.problem
     assert session.schema is None
     assert session.legend() == []
 
@@ -276,7 +276,7 @@ def test_a_region_drawn_with_shapes(
     session.open_slide(banded_slide)
     session.region = "shapes"
     assert session.run() is False
-    assert "No shapes layer" in session.notice
+    assert "No shapes layer" in session.problem
     # 200 × 100 µm in the first two bands.
     rectangle = np.array([[100, 100], [100, 300], [200, 300], [200, 100]])
     session.shapes = viewer.add_shapes([rectangle], units=("micrometer", "micrometer"))
@@ -333,3 +333,35 @@ def test_the_model_does_not_fit_the_slide(
     assert session.warnings() == []
     session.set_mpp(2.0)
     assert "enlarged" in session.warnings()[0]
+
+
+def test_an_export_is_written_and_told(
+    make_session: Callable[..., SegmentSession], banded_slide: Path, tmp_path: Path
+) -> None:
+    session = make_session()
+    assert not session.export(tmp_path / "a.csv")
+    session.open_slide(banded_slide)
+    session.run()
+    session.wait(30)
+    assert session.can_export
+    assert session.export(tmp_path / "a.csv")
+    session.wait(30)
+    assert (tmp_path / "a.csv").exists()
+    assert session.notice == f"{tmp_path / 'a.csv'} is written."
+    session.export(tmp_path / "missing-ending")
+    session.wait(30)
+    assert "ending" in session.problem
+    assert session.notice == ""
+
+
+def test_docks_of_one_viewer_share_a_session(viewer: Any) -> None:
+    from napari.components import ViewerModel
+    from napari.utils._proxies import PublicOnlyProxy
+
+    session = session_for(viewer)
+    assert session_for(PublicOnlyProxy(viewer)) is session
+    assert session_for(ViewerModel()) is not session
+    session.close()
+    again = session_for(viewer)
+    assert again is not session
+    again.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from qtpy.QtWidgets import QComboBox, QDoubleSpinBox, QFileDialog, QHBoxLayout, QVBoxLayout, QWidget
@@ -83,7 +84,7 @@ class InputSection(QWidget):
         self.mpp.setEnabled(session.slide is not None)
         set_note(self.warning, "\n".join(session.warnings()))
         chosen = session.preferences.bundle or (session.bundle.name if session.bundle else "")
-        fill_combo(self.bundles, [(name, name) for name in session.bundles()], chosen)
+        fill_combo(self.bundles, [(Path(name).name, name) for name in session.bundles()], chosen)
         card = bundle_card(session.bundle, session.bundle_problem)
         if self.card.text() != card:
             self.card.setText(card)

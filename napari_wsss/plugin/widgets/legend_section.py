@@ -32,6 +32,7 @@ class ClassRow:
         self.name = QCheckBox()
         self.share = QLabel()
         self.area = QLabel()
+        self.share.setToolTip("Share of the area that has a class")
         for text in (self.share, self.area):
             text.setAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
         for column, widget in enumerate((self.swatch, self.name, self.share, self.area)):
@@ -110,7 +111,7 @@ class LegendSection(QWidget):
             set_quietly(self.opacity, round(100 * layer.opacity))
             set_quietly(self.contour, layer.contour)
         self.show_again.setVisible(session.live is not None and layer is None)
-        self.show_cams.setVisible(live is not None and live.has_cams)
+        self.show_cams.setVisible(live is not None and live.has_cams and not session.state.is_active)
 
     def _opacity_set(self, percent: int) -> None:
         if self.session.live is not None:

@@ -97,7 +97,7 @@ class OptionsSection(QWidget):
         self.session = session
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
-        self.fold = QCollapsible("Options")
+        self.fold = QCollapsible("Options", expandedIcon="▾", collapsedIcon="▸")
         self.fold.setDuration(0)
         box, form = section("")
         self.gate = QCheckBox("Gate: stage 1 switches classes off")
@@ -212,7 +212,7 @@ class RunSection(QWidget):
         )
         self.progress.setText(progress_text(state))
         self.progress.setVisible(bool(self.progress.text()))
-        set_note(self.error, "\n".join(text for text in (session.notice, state.message) if text))
+        set_note(self.error, "\n".join(text for text in (session.problem, state.message) if text))
 
     def _run(self) -> None:
         self.session.run()

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import QTimer
+from qtpy.QtCore import Qt, QTimer
 from qtpy.QtWidgets import QFrame, QLabel, QScrollArea, QVBoxLayout, QWidget
 
 from napari_wsss.plugin.estimate import Estimator, LiveEstimate
-from napari_wsss.plugin.session import SegmentSession
+from napari_wsss.plugin.session import SegmentSession, session_for
 from napari_wsss.plugin.widgets.input_section import InputSection
 from napari_wsss.plugin.widgets.legend_section import LegendSection
 from napari_wsss.plugin.widgets.parts import NOTICE, start_as_worker
+from napari_wsss.plugin.widgets.result_section import ResultSection
 from napari_wsss.plugin.widgets.run_section import OptionsSection, RegionSection, RunSection
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ class SegmentWidget(QWidget):
         self, napari_viewer: napari.Viewer, session: SegmentSession | None = None, *, measure: bool = True
     ) -> None:
         super().__init__()
-        self.session = session or SegmentSession(napari_viewer, start=start_as_worker)
+        self.session = session or session_for(napari_viewer, start_as_worker)
         self.estimate = LiveEstimate(Estimator(), start_as_worker, measure=measure)
         self.notice = QLabel(NOTICE)
         self.notice.setStyleSheet("font-weight: bold;")
@@ -51,20 +52,22 @@ class SegmentWidget(QWidget):
         self.options = OptionsSection(self.session)
         self.run = RunSection(self.session, self.estimate)
         self.legend = LegendSection(self.session)
+        self.results = ResultSection(self.session)
 
         inner = QWidget()
         column = QVBoxLayout(inner)
-        for part in (self.notice, self.input, self.region, self.options, self.run, self.legend):
+        for part in (self.notice, self.input, self.region, self.options, self.run, self.legend, self.results):
             column.addWidget(part)
         column.addStretch(1)
         scroll = QScrollArea()
         scroll.setWidgetResizable(True)
         scroll.setFrameShape(QFrame.Shape.NoFrame)
+        scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         scroll.setWidget(inner)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(scroll)
-        self.setMinimumWidth(340)
+        self.setMinimumWidth(390)
 
         self._seen: object = None
         self._timer = QTimer(self)
@@ -83,5 +86,5 @@ class SegmentWidget(QWidget):
         seen = (session.revision, session.layer_names())
         if estimated or seen != self._seen:
             self._seen = seen
-            for part in (self.input, self.region, self.options, self.run, self.legend):
+            for part in (self.input, self.region, self.options, self.run, self.legend, self.results):
                 part.sync()

@@ -1,0 +1,220 @@
+"""What a user has chosen to be segmented: slide, µm per pixel, model, region and options."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
+from napari_wsss.models.bundle import Bundle, list_bundles, load_bundle
+from napari_wsss.plugin.layers import METADATA_KEY, slide_layer
+from napari_wsss.plugin.messages import explain
+from napari_wsss.plugin.preferences import Preferences, load_preferences, save_preferences
+from napari_wsss.plugin.region import drawn_box, view_box
+from napari_wsss.plugin.request import RunRequest, default_folder, result_path
+from tiling.errors import BundleError, RegionError, SlideError
+from tiling.geometry import Box
+from tiling.slide import open_slide
+
+__all__ = ["Choices", "RegionChoice"]
+
+RegionChoice = Literal["whole", "view", "shapes"]
+
+
+class Choices:
+    """The choices that make up a :class:`~napari_wsss.plugin.request.RunRequest`.
+
+    Parameters
+    ----------
+    viewer : napari.Viewer or napari.components.ViewerModel
+
+    Attributes
+    ----------
+    revision : int
+        Grows whenever something that a panel shows is different.
+    slide : napari.layers.Image or None
+        The chosen slide layer.
+    mpp : float or None
+        µm per level-0 pixel typed by the user; None takes the slide's own.
+    region : {"whole", "view", "shapes"}
+    shapes : napari.layers.Shapes or None
+        Where the region was drawn.
+    bundle : Bundle or None
+    bundle_problem : str
+        Why there is no bundle.
+    preferences : Preferences
+    problem : str
+        Why the last command did nothing, in full; empty after one that did something.
+    """
+
+    def __init__(self, viewer: Any) -> None:
+        self.viewer = viewer
+        self.revision = 0
+        self.slide: Any | None = None
+        self.mpp: float | None = None
+        self.region: RegionChoice = "whole"
+        self.shapes: Any | None = None
+        self.preferences: Preferences = load_preferences()
+        self.bundle: Bundle | None = None
+        self.bundle_problem = ""
+        self.problem = ""
+        self.choose_bundle(self.preferences.bundle)
+
+    def _changed(self) -> None:
+        self.revision += 1
+
+    def report(self, error: Exception) -> None:
+        """Show an error of a command in the panel."""
+        self.problem = explain(error)
+        self._changed()
+
+    def slide_layers(self) -> list[Any]:
+        """Return the layers on which a run is possible: those that this plugin read from a slide file."""
+        return [
+            layer
+            for layer in self.viewer.layers
+            if layer.metadata.get(METADATA_KEY, {}).get("kind") == "slide"
+        ]
+
+    def open_slide(self, path: str | Path) -> Any:
+        """Show a slide and choose it.
+
+        Raises
+        ------
+        SlideError
+            One sentence for people.
+        """
+        data, arguments, _ = slide_layer(open_slide(path))
+        layer = self.viewer.add_image(data, **arguments)
+        self.problem = ""
+        self.choose_slide(layer)
+        return layer
+
+    def choose_slide(self, layer: Any | None) -> None:
+        """Choose a slide layer (or none) for the next run; its µm per pixel are taken from it again."""
+        if layer != self.slide:  # not `is`: napari hands proxies of layers to plugins
+            self.slide, self.mpp = layer, None
+            self._changed()
+
+    def follow_layers(self) -> None:
+        """Choose the slide that was opened elsewhere, and forget one that was removed."""
+        layers = self.slide_layers()
+        if self.slide is None or self.slide not in layers:
+            self.choose_slide(layers[-1] if layers else None)
+
+    @property
+    def slide_mpp(self) -> float | None:
+        """µm per level-0 pixel: what the user typed, else what the slide says."""
+        if self.mpp is not None or self.slide is None:
+            return self.mpp
+        known: float | None = self.slide.metadata[METADATA_KEY]["mpp"]
+        return known
+
+    def set_mpp(self, mpp: float | None) -> None:
+        """Take another µm per pixel for the slide, and show it in that size."""
+        self.mpp = mpp
+        if self.slide is not None and self.slide_mpp is not None:
+            self.slide.units = ("micrometer", "micrometer")
+            self.slide.scale = (self.slide_mpp, self.slide_mpp)
+        self._changed()
+
+    def bundles(self) -> list[str]:
+        """Return the names to choose from: the embedded bundles, and the folder chosen last."""
+        names = list_bundles()
+        if self.preferences.bundle and self.preferences.bundle not in names:
+            names.append(self.preferences.bundle)
+        return names
+
+    def choose_bundle(self, name: str) -> None:
+        """Choose a model: an embedded bundle, a folder, or empty for the default.
+
+        A bundle that cannot be used leaves none chosen, and says why in ``bundle_problem``.
+        """
+        self.bundle, self.bundle_problem = None, ""
+        try:
+            default = next(iter(list_bundles()), "")
+            if not (name or default):
+                raise BundleError("There is no model yet; choose the folder of a model bundle.")
+            self.bundle = load_bundle(name or default)
+        except BundleError as error:
+            self.bundle_problem = str(error)
+        self.set_preferences(bundle=name)
+
+    def set_preferences(self, **values: Any) -> None:
+        """Change options of the next runs; they are remembered."""
+        self.preferences = replace(self.preferences, **values)
+        save_preferences(self.preferences)
+        self._changed()
+
+    def warnings(self) -> list[str]:
+        """Return what a user should think about before pressing Run."""
+        found = [self.bundle_problem] if self.bundle_problem else []
+        if self.slide is not None and self.slide_mpp is None:
+            found.append(
+                "The slide does not say its µm per pixel: type it in (a scan at 40× often has 0.25)."
+            )
+        if self.bundle and self.slide_mpp and self.slide_mpp > 1.5 * self.bundle.mpp:
+            found.append(
+                f"The slide has {self.slide_mpp:.3g} µm per pixel, the model was trained at {self.bundle.mpp:.3g}: "
+                "the slide is enlarged, and results may be poor."
+            )
+        return found
+
+    def choose_region(self, region: RegionChoice) -> None:
+        """Choose what is segmented: the whole slide, the current view, or what was drawn."""
+        self.region = region
+        if region == "shapes" and self.shapes is None:
+            self.shapes = next(iter(self.shapes_layers()), None)
+        self._changed()
+
+    def shapes_layers(self) -> list[Any]:
+        """Return the layers in which a region may be drawn."""
+        from napari.layers import Shapes
+
+        return [layer for layer in self.viewer.layers if isinstance(layer, Shapes)]
+
+    def layer_names(self) -> tuple[str, ...]:
+        """Return the names of all layers: when they change, a panel looks again."""
+        return tuple(layer.name for layer in self.viewer.layers)
+
+    def choose_shapes(self, layer: Any | None) -> None:
+        """Choose the layer in which the region is drawn."""
+        self.shapes = layer
+        self._changed()
+
+    def add_shapes(self) -> Any:
+        """Add a layer on the slide, ready to draw a rectangle in."""
+        placed = (
+            {} if self.slide is None else {"scale": self.slide.scale[-2:], "units": self.slide.units[-2:]}
+        )
+        layer = self.viewer.add_shapes(name="Region", edge_color="yellow", face_color="transparent", **placed)
+        layer.mode = "add_rectangle"
+        self.choose_shapes(layer)
+        return layer
+
+    def request(self, *, restart: bool = False) -> RunRequest:
+        """Return the run that the choices amount to.
+
+        Raises
+        ------
+        WsssError
+            What is missing, in one sentence.
+        """
+        if self.slide is None or self.slide not in self.viewer.layers:
+            raise SlideError("No slide is chosen; open one with “Open slide…”.")
+        if self.bundle is None:
+            raise BundleError(self.bundle_problem)
+        path = Path(self.slide.metadata[METADATA_KEY]["path"])
+        region = self._region_box()
+        folder = Path(self.preferences.folder) if self.preferences.folder else default_folder(path)
+        out = result_path(path, folder, region)
+        return RunRequest(path, self.bundle, out, self.mpp, region, self.preferences, resume=not restart)
+
+    def _region_box(self) -> Box | None:
+        if self.region == "view":
+            return view_box(self.viewer, self.slide)
+        if self.region == "shapes":
+            if self.shapes is None or self.shapes not in self.viewer.layers:
+                raise RegionError("No shapes layer is chosen; add one and draw a rectangle on the slide.")
+            return drawn_box(self.viewer, self.slide, self.shapes)
+        return None

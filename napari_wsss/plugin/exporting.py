@@ -1,0 +1,139 @@
+"""Results in other programs' formats, chosen by the ending of the file."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from tiling.errors import ExportError
+from tiling.store import Store
+
+__all__ = ["FORMATS", "ExportFormat", "copy_store", "export_store", "suggested_path"]
+
+
+@dataclass(frozen=True)
+class ExportFormat:
+    """One format.
+
+    Attributes
+    ----------
+    title : str
+        For a button.
+    ending : str
+        What the file name ends in.
+    tip : str
+        What it is good for.
+    write : callable
+        Writes a store to a path.
+    """
+
+    title: str
+    ending: str
+    tip: str
+    write: Callable[[Store, Path], object]
+
+
+def _geojson(store: Store, path: Path) -> None:
+    from tiling.export.geojson import write_geojson
+
+    write_geojson(store, path)
+
+
+def _areas(store: Store, path: Path) -> None:
+    from tiling.export.table import write_areas
+
+    write_areas(store, path)
+
+
+def _tiles(store: Store, path: Path) -> None:
+    from tiling.export.table import write_tiles
+
+    write_tiles(store, path)
+
+
+def _tiff(store: Store, path: Path) -> None:
+    from tiling.export.tiff import write_tiff
+
+    write_tiff(store, path)
+
+
+def _png(store: Store, path: Path) -> None:
+    from tiling.export.overview import write_overview
+
+    write_overview(store, path)
+
+
+def copy_store(store: Store, path: Path) -> None:
+    """Copy a store to another place; it appears there complete or not at all.
+
+    Raises
+    ------
+    ExportError
+        When something is there already, or it cannot be written.
+    """
+    if path.exists():
+        raise ExportError(f"{path} exists; choose another name.")
+    partial = path.with_name(f".{path.name}.tmp")
+    try:
+        shutil.rmtree(partial, ignore_errors=True)
+        shutil.copytree(store.path, partial)
+        partial.rename(path)
+    except (OSError, shutil.Error) as error:
+        shutil.rmtree(partial, ignore_errors=True)
+        reason = getattr(error, "strerror", None) or error
+        raise ExportError(f"{path} cannot be written: {reason}; choose another place.") from error
+
+
+FORMATS = (
+    ExportFormat("GeoJSON…", ".geojson", "Outlines for QuPath, in level-0 pixels", _geojson),
+    ExportFormat("Areas…", ".areas.csv", "mm² and share of each class", _areas),
+    ExportFormat("Tiles…", ".tiles.csv", "One line per tile: place, presence, shares, confidence", _tiles),
+    ExportFormat("Picture…", ".overview.png", "Slide beside overlay, with legend and scale bar", _png),
+    ExportFormat("TIFF…", ".labels.ome.tif", "Pyramidal label image", _tiff),
+    ExportFormat("Zarr…", ".zarr", "A copy of the whole result (OME-Zarr)", copy_store),
+)
+
+
+def suggested_path(store: Store, ending: str) -> Path:
+    """Return the usual name of an export: beside the store, under its name."""
+    return store.path.with_name(store.path.name.removesuffix(".zarr") + ending)
+
+
+def export_store(store: Store, path: str | Path) -> Path:
+    """Write a finished store in the format that the file name says.
+
+    Parameters
+    ----------
+    store : Store
+    path : str or Path
+        Ends in ``.geojson``, ``.tiles.csv``, ``.csv``, ``.png``, ``.tif``/``.tiff`` or ``.zarr``.
+
+    Returns
+    -------
+    Path
+        The file written.
+
+    Raises
+    ------
+    ExportError
+        When the store is not complete, the ending is unknown, or the file cannot be written.
+    """
+    path = Path(path)
+    if not store.is_complete:
+        raise ExportError(f"{store.path} is not complete; let the run finish (Resume), then export.")
+    endings = {
+        ".geojson": _geojson,
+        ".tiles.csv": _tiles,
+        ".csv": _areas,
+        ".png": _png,
+        ".tif": _tiff,
+        ".tiff": _tiff,
+        ".zarr": copy_store,
+    }
+    for ending, write in endings.items():
+        if path.name.lower().endswith(ending):
+            write(store, path)
+            return path
+    raise ExportError(f"{path} has no known ending; use one of {', '.join(endings)}.")
