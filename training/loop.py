@@ -125,7 +125,8 @@ class Trainee(L.LightningModule):
         return {"optimizer": optimiser, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def on_train_epoch_start(self) -> None:
-        """Start the mean loss of the epoch."""
+        """Start the epoch in training mode, as the network understands it (ResNet38 keeps its batch norm still)."""
+        self.network.train()
         self._loss_sum, self._loss_count = 0.0, 0
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
