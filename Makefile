@@ -9,6 +9,7 @@ RUN    := $(VENV)/bin/python
 STAMPS := $(VENV)/stamps
 OUT    ?= wsss-demo
 ARGS   ?=
+BENCH  ?=
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
@@ -17,13 +18,15 @@ ifneq ($(shell $(RUN) -c pass 2>/dev/null && echo works),works)
 $(shell rm -rf $(STAMPS))
 endif
 
-.PHONY: help demo test lint format docs ci-tools constraints clean
+.PHONY: help demo test lint format docs bench synthetic-demo ci-tools constraints clean
 help:
 	@echo "make demo    segment a synthetic slide with the embedded model and score it ($(OUT)/)"
 	@echo "make test    run the whole test suite"
 	@echo "make lint    ruff and mypy"
 	@echo "make format  rewrite the sources in ruff's format"
 	@echo "make docs    build the documentation (site/index.html), warnings are errors"
+	@echo "make bench   measure memory and speed (BENCH for arguments)"
+	@echo "make synthetic-demo    train the embedded demonstration model anew"
 
 # --- what is installed -----------------------------------------------------------------------------------------------
 
@@ -85,6 +88,13 @@ format: $(STAMPS)/lint
 docs: export NO_MKDOCS_2_WARNING := 1
 docs: $(STAMPS)/docs
 	$(RUN) -m mkdocs build --strict
+
+bench: export OMP_NUM_THREADS ?= 2
+bench: $(STAMPS)/test
+	$(RUN) benchmarks/engine.py $(BENCH)
+
+synthetic-demo: $(STAMPS)/test
+	$(RUN) -m training.synthetic_demo
 
 ci-tools: $(STAMPS)/lint $(STAMPS)/docs $(STAMPS)/gui
 
