@@ -247,6 +247,10 @@ class SegmentSession(Choices):
             self.live.show()
             self._changed()
 
+    def is_result_of(self, slide: Path) -> bool:
+        """Whether the result that is shown is that of a slide."""
+        return self.live is not None and self._request is not None and self._request.slide == slide
+
     @property
     def can_export(self) -> bool:
         """Whether there is a finished result."""

@@ -19,6 +19,7 @@ from tiling.predictor import Prediction
 
 if TYPE_CHECKING:
     from napari_wsss.models.bundle import Bundle
+    from napari_wsss.plugin.explainer import Explainer
     from napari_wsss.plugin.request import RunRequest
     from tiling.events import Event
 
@@ -198,3 +199,45 @@ def write_banded(path: Path, mpp: float | None = 0.5) -> Path:
 def toy() -> SimpleNamespace:
     """The toy model's parts, for tests that need variations of them."""
     return SimpleNamespace(events=toy_events, Predictor=ToyPredictor, write_banded=write_banded)
+
+
+@pytest.fixture(scope="session")
+def small_bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """A real bundle with random weights, the smallest that there is."""
+    import torch
+
+    from napari_wsss.models.bundle import save_bundle
+    from napari_wsss.models.registry import build_stage1, build_stage2
+    from tiling.synthetic import SYNTHETIC_SCHEMA
+
+    torch.manual_seed(0)
+    return save_bundle(
+        tmp_path_factory.mktemp("bundles") / "small",
+        name="small",
+        schema=SYNTHETIC_SCHEMA,
+        mpp=1.0,
+        tile=64,
+        stage1=build_stage1("efficientnet-lite0", 4, width=0.25),
+        stage2=build_stage2("deeplabv3plus", 4, backbone="efficientnet-lite0", width=0.25),
+    )
+
+
+@pytest.fixture
+def toy_explainer(
+    small_bundle: Bundle, banded_slide: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[[Any], Explainer]:
+    """Make the presenter of the Explain dock, with a slide and a real (random) model, for a viewer."""
+    from napari_wsss.plugin.explainer import Explainer
+    from napari_wsss.plugin.preferences import Preferences
+    from napari_wsss.plugin.session import SegmentSession
+
+    monkeypatch.setattr("napari_wsss.plugin.choices.load_preferences", Preferences)
+    monkeypatch.setattr("napari_wsss.plugin.choices.save_preferences", lambda preferences: None)
+
+    def make(viewer: Any) -> Explainer:
+        session = SegmentSession(viewer)
+        session.bundle = small_bundle
+        session.open_slide(banded_slide)
+        return Explainer(session)
+
+    return make
