@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from napari_wsss.cli.border import before_work, tell
 from napari_wsss.cli.export import files_beside, write_exports
 from napari_wsss.cli.progress import make_display
-from napari_wsss.pipeline import segment_events
+from napari_wsss.pipeline import make_predictor, segment_events
 from tiling.batch import prepare_output
 from tiling.events import Finished
 from tiling.jobs import SlideJob
@@ -54,13 +54,14 @@ def run_demo(out: Path, as_json: bool) -> int:
     """Make, segment, score and export the sample slide; print where everything is."""
     with before_work():
         prepare_output(out)
+        predictor = make_predictor(MODEL)
     slide, path = out / "sample.tif", out / "sample.zarr"
     start = time.perf_counter()
     tell(f"Painting a sample slide of {DEMO.width} × {DEMO.height} px …")
     write_slide(slide, DEMO)
     tell(f"Segmenting it with the embedded model {MODEL} …")
     job = SlideJob("sample", slide)
-    with make_display(1) as display, closing(segment_events(slide, MODEL, path, resume=False)) as events:
+    with make_display(1) as display, closing(segment_events(slide, predictor, path, resume=False)) as events:
         for event in events:
             display.event(job, event)
             if isinstance(event, Finished):
@@ -130,8 +131,8 @@ def _blocks(store: Store, truth: SyntheticSlide) -> Iterator[tuple[NDArray[np.ui
 
 def _centres(first: int, last: int, scale: float, extent: int) -> NDArray[np.int64]:
     """Return the level-0 pixel under the centre of each label pixel."""
-    at = np.floor((np.arange(first, last) + 0.5) * scale).astype(np.int64)
-    return np.minimum(at, extent - 1)
+    at = np.floor((np.arange(first, last) + 0.5) * scale)
+    return np.asarray(np.minimum(at, extent - 1), np.int64)
 
 
 def _lines(facts: dict[str, Any]) -> list[str]:
