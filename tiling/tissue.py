@@ -72,8 +72,7 @@ def tissue_mask(
     parameters = parameters or TissueParameters()
     ink = ink_mask(thumbnail, mpp) if parameters.remove_ink else np.zeros(thumbnail.shape[:2], bool)
     saturation = _smooth_saturation(thumbnail, ink, parameters.smoothing_um / mpp)
-    # Ink counts as glass above, but must not stand for the glass of a slide without any.
-    mask = (saturation > _threshold(saturation[~ink], parameters)) & ~ink
+    mask = (saturation > _threshold(saturation, parameters)) & ~ink
     mask = _without_small(mask, parameters.min_object_um2 / mpp**2)
     # A hole where ink was stays a hole.
     return ~_without_small(~mask, parameters.min_hole_um2 / mpp**2) & ~ink

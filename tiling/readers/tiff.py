@@ -115,11 +115,12 @@ class TiffReader(SegmentReader):
         self.metadata = _resolution(tiff, series)
         profile = series.keyframe.tags.get(34675)
         self.icc_profile = None if profile is None else bytes(profile.value)
-        # Both are cached on first use in a way that is not safe for threads.
+        # All are cached on first use: from a file that is closed by then, and in a way not safe for threads.
         for planes in self._planes:
             for plane in planes:
                 plane.page.decode  # noqa: B018
                 plane.page.jpegtables  # noqa: B018
+                plane.page.colormap  # noqa: B018
         self._file = _File(path)
 
     def decode(self, level: int, column: int, row: int) -> NDArray[np.uint8]:
