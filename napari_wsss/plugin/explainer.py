@@ -15,6 +15,7 @@ from napari_wsss.models.bundle import Bundle
 from napari_wsss.plugin.explanation import TileExplanation, TilePlace, tile_at
 from napari_wsss.plugin.job import Job, Starter, limit_compute_threads, start_in_thread
 from napari_wsss.plugin.layers import METADATA_KEY
+from napari_wsss.plugin.marker import mark_box
 from napari_wsss.plugin.messages import explain
 from napari_wsss.plugin.preferences import Preferences
 from napari_wsss.plugin.region import world_to_data
@@ -23,8 +24,6 @@ from tiling.errors import BundleError, SlideError
 from tiling.slide import open_slide
 
 __all__ = ["Explainer", "Networks", "explain_tile"]
-
-MARKER = "Explained tile"
 
 
 @dataclass(frozen=True)
@@ -240,22 +239,10 @@ class Explainer:
         self.revision += 1
 
     def _mark(self) -> None:
-        """Outline the tile on the slide; one layer, moved from tile to tile."""
         slide, explanation = self.session.slide, self.explanation
-        if slide is None or explanation is None:
-            return
-        place = explanation.place
-        # Corners in the slide's data coordinates, where the first pixel's corner is at -0.5.
-        low, high = np.array([place.y, place.x]) - 0.5, np.array([place.y, place.x]) - 0.5 + place.side
-        corners = np.array([low, [low[0], high[1]], high, [high[0], low[1]]])
-        viewer = self.session.viewer
-        layer = next((known for known in viewer.layers if known.name == MARKER), None)
-        if layer is None:
-            layer = viewer.add_shapes(name=MARKER, edge_color="yellow", face_color="transparent")
-        for name in ("units", "scale", "translate", "rotate", "shear", "affine"):
-            setattr(layer, name, getattr(slide, name))
-        layer.data = [corners]
-        layer.edge_width = place.side / 60
+        if slide is not None and explanation is not None:
+            place = explanation.place
+            mark_box(self.session.viewer, slide, place.y, place.x, place.side)
 
     def probabilities_under_cursor(self) -> NDArray[np.float32] | None:
         """Return stage 2's class probabilities (C,) where the mouse is; None outside the tile."""

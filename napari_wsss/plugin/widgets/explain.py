@@ -23,11 +23,11 @@ from napari_wsss.plugin.explainer import Explainer
 from napari_wsss.plugin.explanation import ClassEvidence, TileExplanation
 from napari_wsss.plugin.session import session_for
 from napari_wsss.plugin.widgets.parts import (
-    NOTICE,
     fill_combo,
     note,
     set_note,
     start_as_worker,
+    title,
     wrapped_label,
 )
 
@@ -112,9 +112,7 @@ class ExplainWidget(QWidget):
         self.explainer = explainer or Explainer(session_for(napari_viewer, start_as_worker), start_as_worker)
         self.rows: list[EvidenceRow] = []
         layout = QVBoxLayout(self)
-        title = QLabel(NOTICE)
-        title.setStyleSheet("font-weight: bold;")
-        layout.addWidget(title)
+        layout.addWidget(title())
         self.pick = QPushButton("Pick a tile")
         self.pick.setCheckable(True)
         self.pick.setToolTip("Then click on the slide")

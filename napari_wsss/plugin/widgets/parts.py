@@ -8,16 +8,19 @@ from typing import Any
 from napari.qt.threading import create_worker
 from qtpy.QtCore import QSignalBlocker, Qt
 from qtpy.QtWidgets import (
+    QAbstractItemView,
     QCheckBox,
     QComboBox,
     QDoubleSpinBox,
     QFormLayout,
     QGroupBox,
+    QHeaderView,
     QLabel,
     QLineEdit,
     QPushButton,
     QSlider,
     QSpinBox,
+    QTableWidget,
 )
 
 from napari_wsss.plugin.job import Job
@@ -31,6 +34,8 @@ __all__ = [
     "set_note",
     "set_quietly",
     "start_as_worker",
+    "table",
+    "title",
     "wrapped_label",
 ]
 
@@ -112,3 +117,24 @@ def set_quietly(widget: QCheckBox | QSpinBox | QDoubleSpinBox | QSlider | QLineE
             widget.setText(value)
         else:
             widget.setValue(value)
+
+
+def table(headers: Sequence[str], stretched: int) -> QTableWidget:
+    """Return an empty table that cannot be edited; one column takes the room that is left."""
+    made = QTableWidget(0, len(headers))
+    made.setHorizontalHeaderLabels(list(headers))
+    across, down = made.horizontalHeader(), made.verticalHeader()
+    if across is not None and down is not None:
+        across.setSectionResizeMode(stretched, QHeaderView.ResizeMode.Stretch)
+        down.setVisible(False)
+    made.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
+    made.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
+    made.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
+    return made
+
+
+def title() -> QLabel:
+    """Return the line that stands on top of every panel."""
+    label = QLabel(NOTICE)
+    label.setStyleSheet("font-weight: bold;")
+    return label

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Qt, QTimer
-from qtpy.QtWidgets import QFrame, QLabel, QScrollArea, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QFrame, QScrollArea, QVBoxLayout, QWidget
 
 from napari_wsss.plugin.estimate import Estimator, LiveEstimate
 from napari_wsss.plugin.session import SegmentSession, session_for
 from napari_wsss.plugin.widgets.input_section import InputSection
 from napari_wsss.plugin.widgets.legend_section import LegendSection
-from napari_wsss.plugin.widgets.parts import NOTICE, start_as_worker
+from napari_wsss.plugin.widgets.parts import start_as_worker, title
 from napari_wsss.plugin.widgets.result_section import ResultSection
 from napari_wsss.plugin.widgets.run_section import OptionsSection, RegionSection, RunSection
 
@@ -45,8 +45,7 @@ class SegmentWidget(QWidget):
         super().__init__()
         self.session = session or session_for(napari_viewer, start_as_worker)
         self.estimate = LiveEstimate(Estimator(), start_as_worker, measure=measure)
-        self.notice = QLabel(NOTICE)
-        self.notice.setStyleSheet("font-weight: bold;")
+        self.notice = title()
         self.input = InputSection(self.session)
         self.region = RegionSection(self.session)
         self.options = OptionsSection(self.session)

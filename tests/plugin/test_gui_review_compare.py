@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from napari_wsss.models.bundle import Bundle
+from napari_wsss.plugin.preferences import Preferences
+from napari_wsss.plugin.request import RunRequest
+
+pytestmark = pytest.mark.gui
+
+
+@pytest.fixture
+def result(toy: Any, toy_bundle: Bundle, banded_slide: Path, tmp_path: Path) -> Path:
+    request = RunRequest(
+        banded_slide, toy_bundle, tmp_path / "a.zarr", None, None, Preferences(skip_background=False)
+    )
+    list(toy.events(request))
+    return request.out
+
+
+def test_review_goes_to_the_tile(make_napari_viewer: Callable[..., Any], result: Path, qtbot: Any) -> None:
+    viewer = make_napari_viewer()
+    _, review = viewer.window.add_plugin_dock_widget("napari-wsss", "Review tiles")
+    assert review.table.rowCount() == 0
+    viewer.open(str(result), plugin="napari-wsss")
+    qtbot.waitUntil(lambda: review.table.rowCount() > 20)
+    before = viewer.scene.camera.center
+    review.table.selectRow(3)
+    assert viewer.scene.camera.center != before
+    assert "Tile" in viewer.layers
+    review.order.setCurrentIndex(1)
+    assert "stage 1" in review.table.item(0, 1).text()
+    viewer.layers.clear()
+    qtbot.waitUntil(lambda: review.table.rowCount() == 0)
+
+
+def test_compare_shows_a_table_and_a_layer(
+    make_napari_viewer: Callable[..., Any], result: Path, qtbot: Any
+) -> None:
+    viewer = make_napari_viewer()
+    _, compare = viewer.window.add_plugin_dock_widget("napari-wsss", "Compare results")
+    compare.run.click()
+    assert "two different" in compare.error.text()
+    _, labels = viewer.open(str(result), plugin="napari-wsss")
+    truth = np.asarray(labels.data[0]).copy()
+    truth[:300, :200] = 2  # half of the first band
+    placed = {"scale": labels.scale, "translate": labels.translate, "units": labels.units}
+    viewer.add_labels(truth, name="truth", metadata=labels.metadata, **placed)
+    qtbot.waitUntil(lambda: compare.second.currentText() == "truth")
+    compare.run.click()
+    qtbot.waitUntil(lambda: compare.table.rowCount() > 0, timeout=20_000)
+    table = {
+        compare.table.item(i, 0).text(): compare.table.item(i, 1).text()
+        for i in range(compare.table.rowCount())
+    }
+    assert table["Tumour"] == "0.500"
+    assert table["Equal pixels"] == "87.5 %"
+    assert "Agreement" in viewer.layers
