@@ -10,7 +10,9 @@ import psutil
 from tiling.errors import RunTooLargeError
 from tiling.grid import TileGrid
 from tiling.plan import OVERVIEW_SIDE
+from tiling.readers.segments import CACHE_BYTES
 from tiling.reading import LOOKAHEAD_PER_THREAD
+from tiling.slide import MAX_PIXELS_PER_READ
 
 __all__ = ["MemoryEstimate", "available_memory", "estimate_memory", "refuse_what_cannot_fit"]
 
@@ -77,6 +79,10 @@ def estimate_memory(
         ),
         ("blending: 4 B · 2 · (classes + 1) · tile · batch strip", 4 * 2 * (classes + 1) * tile * strip),
         ("overview and tissue mask: constant", OVERVIEW_SIDE * OVERVIEW_SIDE * 40),
+        (
+            "slide reader: decoded pieces and one part of a level: constant",
+            CACHE_BYTES + 3 * MAX_PIXELS_PER_READ,
+        ),
     ]
     if cam_factor:
         carry = 2 * 4 * (classes + 1) * shared * width // cam_factor**2

@@ -12,7 +12,6 @@ from tiling.blend import RowBlender, Strip, blend_window
 from tiling.geometry import Box
 from tiling.grid import MAX_OVERLAP, TileGrid
 
-
 grids = st.builds(
     lambda w, h, tile, overlap: TileGrid.cover(Box(0, 0, w, h), 1, 1, tile, overlap),
     st.integers(1, 120),

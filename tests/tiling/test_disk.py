@@ -81,7 +81,7 @@ def test_a_slide_that_is_cut_off_in_the_middle_fails_clearly_and_resumes_when_it
     whole = path.read_bytes()
     out = tmp_path / "a.zarr"
     options = RunOptions(mpp=0.5, tissue=None, batch_size=2, read_threads=1, overlap=0)
-    with open_slide(path) as slide, pytest.raises(SlideError, match=r"slide\.tif"):
+    with open_slide(path) as slide, pytest.raises(SlideError, match=r"slide\.tif"):  # noqa: PT012
         for number, _ in enumerate(run(slide, ColourPredictor(64), out, options)):
             if number == 40:
                 os.truncate(path, 4096)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -41,7 +43,7 @@ def test_finished_lines_partition_the_canvas(grid: TileGrid) -> None:
     ends = [grid.finished_lines(row) for row in range(grid.rows)]
     assert ends[0][0] == 0
     assert ends[-1][1] == grid.height
-    assert all(a[1] == b[0] for a, b in zip(ends, ends[1:], strict=False))
+    assert all(a[1] == b[0] for a, b in pairwise(ends))
     # A later row never reaches into finished lines, and a row can finish only lines that it reaches.
     for row, (first, last) in enumerate(ends):
         assert first <= last <= grid.tile_box(row, 0).bottom
