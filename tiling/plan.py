@@ -183,7 +183,7 @@ def make_plan(slide: Slide, predictor: Predictor, options: RunOptions) -> RunPla
         mask = tissue_mask(overview, overview_mpp, options.tissue)
     candidates = mask
     if options.roi is not None:
-        inside = options.roi.coarse(grid, mask.shape)
+        inside = options.roi.coarse(grid, (overview.shape[0], overview.shape[1]))
         if not inside.any():
             raise RegionError(
                 f"The region of interest lies outside the scanned area of {slide.path}; "
