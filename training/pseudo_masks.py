@@ -194,7 +194,10 @@ def _open(out: Path, layers: Sequence[str], identity: dict[str, Any], restart: b
         out.mkdir(parents=True, exist_ok=True)
         write_json_atomic(record, identity)
     for layer in layers:
-        (out / f"PM_{layer}").mkdir(exist_ok=True)
+        folder = out / f"PM_{layer}"
+        folder.mkdir(exist_ok=True)
+        for leftover in folder.glob(".*.tmp"):  # half-written by a killed run
+            leftover.unlink()
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -41,6 +41,9 @@ class SegmenterTrainee(Trainee):
         schedule: LearningRateSchedule,
         seed: int,
     ) -> None:
+        if settings.freeze_bn:
+            for module in _batch_norms(network):
+                module.requires_grad_(False)
         super().__init__(network, settings.optimiser, schedule, seed)
         self.stage = settings
         classes: int = network.num_classes  # type: ignore[assignment]
@@ -66,9 +69,8 @@ class SegmenterTrainee(Trainee):
         """Keep batch norm still when asked to."""
         super().on_train_epoch_start()
         if self.stage.freeze_bn:
-            for module in self.network.modules():
-                if isinstance(module, nn.BatchNorm2d):
-                    module.eval()
+            for module in _batch_norms(self.network):
+                module.eval()
 
     def loss(self, batch: Any) -> Tensor:
         """Weighted loss over the pseudo masks of all layers."""
@@ -112,6 +114,10 @@ class SegmenterTrainee(Trainee):
             "gated_fwiou": gated.fwiou,
             "score": chosen.miou if self.stage.select == "miou" else (chosen.miou + chosen.fwiou) / 2,
         }
+
+
+def _batch_norms(network: nn.Module) -> list[nn.Module]:
+    return [m for m in network.modules() if isinstance(m, nn.BatchNorm2d)]
 
 
 class GateCalibrator:

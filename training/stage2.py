@@ -300,7 +300,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     inputs.add_argument("--layer-weights", metavar="A,B,…", help="weight of each layer's mask in the loss")
     network = parser.add_argument_group("network and loss (defaults: the preset's)")
-    network.add_argument("--backbone", help="resnet101, efficientnet-lite0")
+    network.add_argument("--backbone", type=_backbone, help="resnet101, efficientnet-lite0")
     network.add_argument(
         "--weights", metavar="imagenet|none|FILE", help="initial weights (default: imagenet)"
     )
@@ -335,10 +335,24 @@ def _parser() -> argparse.ArgumentParser:
     network.add_argument(
         "--eval-interval", type=positive_int, default=1, metavar="N", help="epochs per validation"
     )
+    network.add_argument("--Is-GM", dest="gate", type=_truth, help=argparse.SUPPRESS)
     about = parser.add_argument_group("bundle")
     about.add_argument("--description", default="", help="one sentence for model.json")
     about.add_argument("--licence", default="", help="licence of the weights")
     return parser
+
+
+def _backbone(text: str) -> str:
+    """Read a backbone name; ``resnet`` is the reference's name of ResNet-101."""
+    return {"resnet": "resnet101"}.get(text, text)
+
+
+def _truth(text: str) -> bool:
+    """Read a word for yes or no (the reference's ``--Is_GM False`` meant True)."""
+    words = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+    if text.lower() not in words:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither True nor False; use --gate or --no-gate")
+    return words[text.lower()]
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -68,8 +68,8 @@ def demo_recipe() -> Recipe:
         data_seed=1000,
         seed=1,
         stage1=override(recommended.stage1, {**shared, "epochs": 10}),
-        cam=CamSettings(smooth=3, flip=True),
-        stage2=override(recommended.stage2, {**shared, "epochs": 10, "head_channels": 64, "mosaic": 0.5}),
+        cam=CamSettings(smooth=5, flip=True),
+        stage2=override(recommended.stage2, {**shared, "epochs": 10, "head_channels": 64, "mosaic": 0.6}),
     )
 
 

@@ -88,6 +88,7 @@ def _fill(network: nn.Module, weights: str | None, light: bool, stage: int) -> N
         legacy.load_stage1_weights(network, path)
     else:
         legacy.load_stage2_weights(network, path)
+    _log.info("stage %d starts from %s", stage, path)
 
 
 def _quicken(network: nn.Module) -> None:
@@ -127,7 +128,10 @@ def trained_classifier(
         from napari_wsss.models.bundle import sha256_of
 
         network = build_stage1(backbone, num_classes)
-        legacy.load_stage1_weights(network, path)
+        if not legacy.load_stage1_weights(network, path):
+            raise TrainingError(
+                f"{path} holds no classifier for {num_classes} classes; it is no trained stage 1."
+            )
         return network.eval(), {"architecture": backbone, "sha256": sha256_of(path)}
     bundle = load_bundle(weights)
     if len(bundle.schema) != num_classes:

@@ -75,7 +75,7 @@ def schema() -> ClassSchema:
 
 
 @pytest.fixture(scope="session")
-def make_root() -> Callable[[Path], Path]:
+def make_root() -> Callable[..., Path]:
     """The function that writes a data root, for fixtures of a wider scope."""
     return write_root
 

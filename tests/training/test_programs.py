@@ -251,3 +251,74 @@ def test_names_of_the_reference_are_understood(tiny_root: Path, tmp_path: Path) 
     )
     settings = json.loads((tmp_path / "out" / "run.json").read_text())["settings"]
     assert (settings["batch_size"], settings["epochs"], settings["optimiser"]["weight_decay"]) == (4, 1, 0.01)
+
+
+def test_gate_is_a_real_boolean(trained: Path, tmp_path: Path) -> None:
+    for i, (words, expected) in enumerate(
+        [
+            (["--Is_GM", "False"], False),
+            (["--no-gate"], False),
+            (["--gate"], True),
+            (["--Is_GM", "True"], True),
+        ]
+    ):
+        out = tmp_path / str(i)
+        run_stage2(trained / "data", trained / "s1" / "bundle", out, "--epochs", "1", *words)
+        assert json.loads((out / "run.json").read_text())["settings"]["gated_selection"] is expected
+    assert load_bundle(tmp_path / "0" / "bundle").gate.thresholds == (0.1,)
+
+
+def test_frozen_batch_norm_does_not_move(trained: Path, tmp_path: Path) -> None:
+    def means(out: Path) -> torch.Tensor:
+        network = load_bundle(out / "bundle").build_stage2()
+        assert network is not None
+        norms = [m for m in network.modules() if isinstance(m, torch.nn.BatchNorm2d)]
+        return torch.cat([v for m in norms for v in (m.running_mean, m.bias)])  # type: ignore[misc]
+
+    bundle = trained / "s1" / "bundle"
+    run_stage2(trained / "data", bundle, tmp_path / "frozen", "--epochs", "1", "--freeze-bn")
+    run_stage2(trained / "data", bundle, tmp_path / "free", "--epochs", "1", "--no-freeze-bn")
+    assert not means(tmp_path / "frozen").any()
+    assert means(tmp_path / "free").any()
+
+
+def test_validation_at_an_interval_and_tensorboard(trained: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    run_stage2(trained / "data", trained / "s1" / "bundle", out, "--eval-interval", "2", "--tensorboard")
+    log = rows(out)
+    assert [row["miou"] != "" for row in log] == [False, True, False]
+    assert load_bundle(out / "bundle").provenance["stage2"]["epoch"] == 2
+    assert list((out / "tensorboard").glob("events.*"))
+
+
+def test_training_without_val(trained: Path, tmp_path: Path, make_root: Any) -> None:
+    root = make_root(tmp_path / "data", val=0)
+    for folder in ("img", "mask"):
+        (root / "val" / folder).rmdir()
+    (root / "val").rmdir()
+    run_stage1(root, tmp_path / "s1")
+    run_masks(root, tmp_path / "s1" / "bundle")
+    run_stage2(root, tmp_path / "s1" / "bundle", tmp_path / "s2", "--mosaic", "0")
+    bundle = load_bundle(tmp_path / "s2" / "bundle")
+    assert bundle.gate.thresholds == (0.1,)
+    assert bundle.metrics == {}
+    assert bundle.provenance["stage2"]["epoch"] == EPOCHS
+
+
+def test_training_continues_from_a_bundle(trained: Path, tmp_path: Path) -> None:
+    first = trained / "s1" / "bundle"
+    stage1.main(
+        [
+            *data(trained / "data"),
+            "--out",
+            str(tmp_path / "s1"),
+            *COMMON,
+            "--weights",
+            str(first),
+            "--lr",
+            "1e-9",
+        ]
+    )
+    start = load_bundle(first).build_stage1().state_dict()
+    end = load_bundle(tmp_path / "s1" / "bundle").build_stage1().state_dict()
+    assert all(torch.allclose(start[k], end[k], atol=1e-5) for k in start if "weight" in k)
