@@ -6,6 +6,7 @@ resumed run and with any number of workers.
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 
 import numpy as np
@@ -14,7 +15,7 @@ from PIL import Image, ImageFilter
 
 from training.presets import AugmentSettings
 
-__all__ = ["augment", "crop", "mosaic", "stain_jitter", "voronoi_cells"]
+__all__ = ["augment", "crop", "mosaic", "recompress", "stain_jitter", "voronoi_cells"]
 
 # Optical densities of haematoxylin, eosin and DAB (Ruifrok & Johnston 2001), rows of unit length.
 _STAINS = np.array([[0.65, 0.70, 0.29], [0.07, 0.99, 0.11], [0.27, 0.57, 0.78]])
@@ -58,6 +59,9 @@ def augment(
             ImageFilter.GaussianBlur(float(rng.random()))
         )
         image = np.asarray(blurred)
+    # Drawn only when it is on, so that the other presets keep their sequence of random numbers.
+    if settings.jpeg > 0 and rng.random() < settings.jpeg:
+        image = recompress(np.ascontiguousarray(image), rng)
     return np.ascontiguousarray(image), [np.ascontiguousarray(m) for m in rest]
 
 
@@ -82,6 +86,27 @@ def stain_jitter(image: NDArray[np.uint8], strength: float, rng: np.random.Gener
     offset = shift @ _STAINS
     density = _DENSITY[image] @ matrix.astype(np.float32) + offset.astype(np.float32)
     return np.asarray(np.clip(np.exp(-density) * 255.0 + 0.5, 0, 255), np.uint8)
+
+
+def recompress(image: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
+    """Compress a patch as another scanner would.
+
+    Slides of the same glass differ most in this: quality from 30 to 95, colour at full, half or quarter resolution.
+    A network that has seen only one of them changes its mind at every border when it meets another.
+
+    Parameters
+    ----------
+    image : (H, W, 3) uint8
+    rng : numpy.random.Generator
+
+    Returns
+    -------
+    (H, W, 3) uint8
+    """
+    buffer = io.BytesIO()
+    quality, subsampling = int(rng.integers(30, 96)), int(rng.integers(3))
+    Image.fromarray(image).save(buffer, "JPEG", quality=quality, subsampling=subsampling)
+    return np.asarray(Image.open(buffer).convert("RGB"))
 
 
 _DENSITY = -np.log(np.maximum(np.arange(256), 1) / 255.0).astype(np.float32)

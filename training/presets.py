@@ -44,6 +44,8 @@ class AugmentSettings:
         Probability of a Gaussian blur with a radius from U(0, 1) px.
     stain : float
         Strength of the jitter in haematoxylin-eosin-DAB space; 0 is off.
+    jpeg : float
+        Probability of another JPEG compression, with random quality and colour resolution.
     """
 
     horizontal_flip: float = 0.5
@@ -51,6 +53,7 @@ class AugmentSettings:
     rotate: bool = False
     blur: float = 0.0
     stain: float = 0.0
+    jpeg: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -260,7 +263,7 @@ _RECOMMENDED = Preset(
             warmup_epochs=0.5,
             gradient_clip=5.0,
         ),
-        augment=AugmentSettings(vertical_flip=0.5, rotate=True, stain=0.03),
+        augment=AugmentSettings(vertical_flip=0.5, rotate=True, stain=0.03, jpeg=0.5),
         pda=None,
         select="best",
     ),
@@ -278,7 +281,7 @@ _RECOMMENDED = Preset(
             warmup_epochs=0.5,
             gradient_clip=5.0,
         ),
-        augment=AugmentSettings(vertical_flip=0.5, rotate=True, blur=0.3, stain=0.03),
+        augment=AugmentSettings(vertical_flip=0.5, rotate=True, blur=0.3, stain=0.03, jpeg=0.5),
         mosaic=0.4,
         select="mean",
     ),

@@ -55,3 +55,18 @@ def test_mosaic_is_exact(pieces: int) -> None:
     assert np.array_equal(image[..., 0], mask)
     if pieces >= 5:
         assert {0, 1, 2} <= set(np.unique(mask))
+
+
+def test_recompression_keeps_the_picture_and_changes_its_colour_detail() -> None:
+    from training.augment import recompress
+
+    rng = np.random.default_rng(0)
+    image = np.full((64, 64, 3), (180, 90, 150), np.uint8)
+    image[::2, ::2] = (90, 40, 120)  # detail that half the colour resolution cannot hold
+    changed = [recompress(image, rng) for _ in range(12)]
+    assert all(c.shape == image.shape and c.dtype == np.uint8 for c in changed)
+    differences = [np.abs(c.astype(int) - image).mean() for c in changed]
+    assert max(differences) < 40
+    assert max(differences) > 2 * min(differences)
+    again = recompress(image, np.random.default_rng(5))
+    np.testing.assert_array_equal(again, recompress(image, np.random.default_rng(5)))
