@@ -117,6 +117,10 @@ class ClassifierTrainee(Trainee):
         images = images.contiguous(memory_format=torch.channels_last)
         return presence_loss(self.network(images, gamma, self.stage.pda_normalised), labels)
 
+    def label_maps(self, images: Tensor) -> dict[str, Tensor]:
+        """Return the map of the last layer's CAM."""
+        return {"CAM": cam_labels(self.network, images)[0]}
+
     def on_validation_epoch_start(self) -> None:
         """Forget the last validation."""
         self._confusion.reset()

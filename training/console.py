@@ -121,6 +121,12 @@ def add_training_options(parser: argparse.ArgumentParser) -> None:
     machine.add_argument(
         "--precision", choices=("fp32", "bf16", "fp16"), default="fp32", help="mixed precision"
     )
+    machine.add_argument(
+        "--pictures",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="curves and sample pages each epoch",
+    )
     machine.add_argument("--tensorboard", action="store_true", help="also write TensorBoard logs")
 
 

@@ -8,22 +8,22 @@ from __future__ import annotations
 
 import logging
 import math
-import time
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import lightning as L
 import torch
-from lightning.pytorch.callbacks import Checkpoint
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from tiling.errors import TrainingError
+from training.keeper import History, Keeper
 from training.presets import OptimiserSettings
+from training.reports import Reporter, SamplePages
 from training.run import RunFolder
 from training.schedules import LearningRateSchedule
 
@@ -46,24 +46,7 @@ class LoopOptions:
     eval_interval: int = 1
     sync_bn: bool = False
     tensorboard: bool = False
-
-
-@dataclass
-class History:
-    """One row of numbers per finished epoch, and which epoch was best on val."""
-
-    rows: list[dict[str, float]] = field(default_factory=list)
-    best_epoch: int | None = None
-    best_score: float = -math.inf
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return plain numbers for the checkpoint."""
-        return {"rows": self.rows, "best_epoch": self.best_epoch, "best_score": self.best_score}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take back what :meth:`state_dict` returned."""
-        self.rows = [dict(row) for row in state["rows"]]
-        self.best_epoch, self.best_score = state["best_epoch"], float(state["best_score"])
+    pictures: bool = True
 
 
 class Trainee(L.LightningModule):
@@ -93,7 +76,6 @@ class Trainee(L.LightningModule):
         self._average = (
             {k: v.detach().clone() for k, v in network.state_dict().items()} if settings.ema > 0 else None
         )
-        self._shelved: dict[str, Tensor] | None = None
 
     # -- what subclasses say ------------------------------------------------------------------------------------------
 
@@ -104,6 +86,10 @@ class Trainee(L.LightningModule):
     def loss(self, batch: Any) -> Tensor:
         """Return the loss of a batch."""
         raise NotImplementedError
+
+    def label_maps(self, images: Tensor) -> dict[str, Tensor]:
+        """Return label maps (N, H, W) to look at, by name, for a batch of images."""
+        return {}
 
     @property
     def score(self) -> float | None:
@@ -200,72 +186,6 @@ class Trainee(L.LightningModule):
         return {k: v.detach().cpu().contiguous().clone() for k, v in state.items()}
 
 
-class _Keeper(Checkpoint):
-    """After every epoch: log row, best weights, then the checkpoint, each written atomically and in this order."""
-
-    def __init__(self, folder: RunFolder, history: History, epochs: int) -> None:
-        self.folder = folder
-        self.history = history
-        self.epochs = epochs
-        self._epoch_start = self._run_start = time.monotonic()
-        self._first_epoch = 0
-
-    def state_dict(self) -> dict[str, Any]:
-        return self.history.state_dict()
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.history.load_state_dict(state_dict)
-
-    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self._run_start = time.monotonic()
-        self._first_epoch = trainer.current_epoch
-
-    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self._epoch_start = time.monotonic()
-
-    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        assert isinstance(pl_module, Trainee)
-        epoch, now = trainer.current_epoch, time.monotonic()
-        row: dict[str, float] = {"epoch": epoch + 1, "loss": round(pl_module.mean_loss, 6)}
-        row["lr"] = float(trainer.optimizers[0].param_groups[0]["lr"])
-        row.update({k: round(v, 6) for k, v in pl_module.scores.items()})
-        row["seconds"] = round(now - self._epoch_start, 2)
-        self.history.rows = [r for r in self.history.rows if r["epoch"] <= epoch] + [row]
-        score = pl_module.score
-        if trainer.is_global_zero:
-            if score is not None and (score > self.history.best_score or self.history.best_epoch is None):
-                temporary = self.folder.best.with_suffix(".tmp")
-                save_file(pl_module.weights(), temporary)
-                temporary.replace(self.folder.best)
-                self.history.best_score, self.history.best_epoch = score, epoch + 1
-            self.folder.write_log(self.history.rows)
-        temporary = self.folder.last.with_suffix(".tmp")
-        trainer.save_checkpoint(temporary)
-        if trainer.is_global_zero:
-            temporary.replace(self.folder.last)
-            self._say(row, now)
-        for logger in trainer.loggers:
-            logger.log_metrics({k: v for k, v in row.items() if k != "epoch"}, step=epoch + 1)
-        pl_module.scores = {}
-
-    def _say(self, row: Mapping[str, float], now: float) -> None:
-        epoch = int(row["epoch"])
-        left = (now - self._run_start) / max(1, epoch - self._first_epoch) * (self.epochs - epoch)
-        scores = "  ".join(
-            f"{k} {v:.3f}" for k, v in row.items() if k not in {"epoch", "lr", "seconds", "score"}
-        )
-        best = "  *" if self.history.best_epoch == epoch else ""
-        _log.info(
-            "epoch %d/%d  %s  %s, left %s%s",
-            epoch,
-            self.epochs,
-            scores,
-            _clock(row["seconds"]),
-            _clock(left),
-            best,
-        )
-
-
 def fit(
     trainee: Trainee,
     train: DataLoader[Any],
@@ -273,6 +193,7 @@ def fit(
     folder: RunFolder,
     epochs: int,
     options: LoopOptions,
+    pages: SamplePages | None = None,
 ) -> History:
     """Train, or continue to train, and return the history; the trainee holds the last weights.
 
@@ -285,6 +206,8 @@ def fit(
         Opened. Its last checkpoint, if there is one, is continued.
     epochs : int
     options : LoopOptions
+    pages : SamplePages, optional
+        What the page of samples shows after each epoch.
 
     Raises
     ------
@@ -292,6 +215,7 @@ def fit(
         When the loss stops being a number, or a checkpoint cannot be continued.
     """
     history = History()
+    reporter = Reporter(folder, pages) if options.pictures else None
     logger: Any = False
     if options.tensorboard:
         from lightning.pytorch.loggers import TensorBoardLogger
@@ -307,7 +231,7 @@ def fit(
             precision=_PRECISIONS[options.precision],
             max_epochs=epochs,
             logger=logger,
-            callbacks=[_Keeper(folder, history, epochs), *progress],
+            callbacks=[Keeper(folder, history, epochs, reporter), *progress],
             enable_progress_bar=bool(progress),
             enable_model_summary=False,
             num_sanity_val_steps=0,
@@ -372,12 +296,6 @@ def _quiet() -> Iterator[None]:
                 log.setLevel(level)
 
 
-def _clock(seconds: float) -> str:
-    minutes, rest = divmod(int(seconds + 0.5), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
-
-
 def seed_everything(seed: int) -> None:
     """Seed the weights' initialisation; samples and dropout have their own seeds."""
     torch.manual_seed(seed)
@@ -395,4 +313,5 @@ def options_of(args: Any) -> LoopOptions:
         eval_interval=getattr(args, "eval_interval", 1),
         sync_bn=bool(getattr(args, "sync_bn", False)),
         tensorboard=args.tensorboard,
+        pictures=args.pictures,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from training.metrics import Scores, SegmentationScores, scores_of
 from training.presets import Stage2Settings
 from training.schedules import LearningRateSchedule
 
-__all__ = ["GateCalibrator", "SegmenterTrainee"]
+__all__ = ["GateCalibrator", "SegmenterTrainee", "calibrate_gate"]
 
 
 class SegmenterTrainee(Trainee):
@@ -87,6 +88,12 @@ class SegmenterTrainee(Trainee):
         """Return stage 1's probabilities, (N, C) float32."""
         stage1 = self._gatekeeper[0].to(images.device)
         return torch.sigmoid(stage1(images.contiguous(memory_format=torch.channels_last)).float())
+
+    def label_maps(self, images: Tensor) -> dict[str, Tensor]:
+        """Return the label map before and after the gate."""
+        logits = self.network(images.contiguous(memory_format=torch.channels_last)).float()
+        gated = apply_gate(logits, self.presence(images), self.stage.gate_threshold)
+        return {"stage 2": logits.argmax(1), "gated": gated.argmax(1)}
 
     def on_validation_epoch_start(self) -> None:
         """Forget the last validation."""
@@ -187,3 +194,43 @@ class GateCalibrator:
             if best == before:
                 break
         return best
+
+
+def calibrate_gate(
+    trainee: SegmenterTrainee, val: Iterable[Any] | None
+) -> tuple[tuple[float, ...], dict[str, Any]]:
+    """Choose the gate's thresholds on val and score the network there, gate off and on.
+
+    Parameters
+    ----------
+    trainee : SegmenterTrainee
+        With the chosen weights; moved to the CPU.
+    val : iterable of (images, masks), or None
+
+    Returns
+    -------
+    thresholds : tuple of float
+        One per class; the settings' own without val or with ungated selection.
+    metrics : dict
+        JSON-ready scores; empty without val.
+    """
+    settings = trainee.stage
+    fixed = (settings.gate_threshold,)
+    if val is None:
+        return fixed, {}
+    network = trainee.network.cpu().eval()
+    calibrator = GateCalibrator(trainee.num_classes)
+    outputs = []
+    with torch.no_grad():
+        for images, masks in val:
+            x = images.contiguous(memory_format=torch.channels_last)
+            logits, presence = network(x).float(), trainee.presence(x)
+            calibrator.add(logits, presence, masks)
+            outputs.append((logits.half(), presence, masks))
+    thresholds = calibrator.calibrate(settings.gate_threshold) if settings.gated_selection else fixed
+    plain, gated = (SegmentationScores(trainee.num_classes) for _ in range(2))
+    for half, presence, masks in outputs:
+        logits = half.float()
+        plain.update(logits.argmax(1), masks)
+        gated.update(apply_gate(logits, presence, thresholds).argmax(1), masks)
+    return thresholds, {"val": {"gate_off": plain.compute().to_dict(), "gate_on": gated.compute().to_dict()}}

@@ -120,6 +120,7 @@ def train_stage1(
     from training.classifier import CAM_THRESHOLD, ClassifierTrainee
     from training.datasets import EpochSampler, EvaluationSet, PatchSet
     from training.loop import fit, load_best, seed_everything
+    from training.reports import SamplePages
     from training.schedules import LearningRateSchedule
     from training.weights import initial_classifier
 
@@ -162,9 +163,10 @@ def train_stage1(
         persistent_workers=options.workers > 0,
         drop_last=True,
     )
-    val = None
+    val, pages = None, None
     if data.val:
         windows = EvaluationSet(data.val, len(data.schema), data.side)
+        pages = SamplePages(data.schema, windows)
         val = DataLoader(windows, settings.batch_size, num_workers=options.workers)
     _log.info(
         "stage 1: %s, %d patches, %d val images, %d epochs of %d steps",
@@ -174,7 +176,7 @@ def train_stage1(
         settings.epochs,
         steps,
     )
-    history = fit(trainee, loader, val, folder, settings.epochs, options)
+    history = fit(trainee, loader, val, folder, settings.epochs, options, pages)
     if settings.select == "best" and history.best_epoch is not None:
         load_best(trainee, folder)
         chosen = history.best_epoch

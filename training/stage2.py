@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from napari_wsss.models import Bundle
     from tiling.classes import ClassSchema
     from training.loop import LoopOptions
-    from training.segmenter import SegmenterTrainee
 
 __all__ = ["BundleTexts", "Stage2Data", "main", "read_stage2_data", "train_stage2"]
 
@@ -146,8 +145,9 @@ def train_stage2(
     from napari_wsss.models import Gate, load_bundle, save_bundle
     from training.datasets import EpochSampler, EvaluationSet, PseudoMaskSet
     from training.loop import fit, load_best, seed_everything
+    from training.reports import SamplePages
     from training.schedules import LearningRateSchedule
-    from training.segmenter import SegmenterTrainee
+    from training.segmenter import SegmenterTrainee, calibrate_gate
     from training.weights import initial_segmenter
 
     identity = {
@@ -209,9 +209,10 @@ def train_stage2(
         persistent_workers=options.workers > 0,
         drop_last=settings.drop_last,
     )
-    val = None
+    val, pages = None, None
     if data.val:
         windows = EvaluationSet(data.val, len(data.schema), data.side)
+        pages = SamplePages(data.schema, windows)
         val = DataLoader(windows, settings.batch_size, num_workers=options.workers)
     _log.info(
         "stage 2: deeplabv3plus on %s, %d patches, %d val images, %d epochs of %d steps",
@@ -221,14 +222,14 @@ def train_stage2(
         settings.epochs,
         steps,
     )
-    history = fit(trainee, loader, val, folder, settings.epochs, options)
+    history = fit(trainee, loader, val, folder, settings.epochs, options, pages)
     if history.best_epoch is not None:
         load_best(trainee, folder)
         chosen = history.best_epoch
     else:
         trainee.network.load_state_dict(trainee.weights())
         chosen = settings.epochs
-    thresholds, metrics = _calibrate(trainee, val, settings)
+    thresholds, metrics = calibrate_gate(trainee, val)
     bundle = save_bundle(
         folder.bundle,
         name=texts.name or folder.path.resolve().name,
@@ -248,37 +249,6 @@ def train_stage2(
     )
     _log.info("wrote %s (epoch %d, gate %s)", folder.bundle, chosen, ", ".join(f"{t:g}" for t in thresholds))
     return bundle
-
-
-def _calibrate(
-    trainee: SegmenterTrainee, val: Any, settings: Stage2Settings
-) -> tuple[tuple[float, ...], dict[str, Any]]:
-    """Choose gate thresholds on val and score the chosen network there, gate off and on."""
-    import torch
-
-    from napari_wsss.models import apply_gate
-    from training.metrics import SegmentationScores
-    from training.segmenter import GateCalibrator
-
-    if val is None:
-        return (settings.gate_threshold,), {}
-    network = trainee.network.cpu().eval()
-    calibrator = GateCalibrator(trainee.num_classes)
-    outputs = []
-    with torch.no_grad():
-        for images, masks in val:
-            images = images.contiguous(memory_format=torch.channels_last)
-            logits, presence = network(images).float(), trainee.presence(images)
-            calibrator.add(logits, presence, masks)
-            outputs.append((logits.half(), presence, masks))
-    fixed = (settings.gate_threshold,)
-    thresholds = calibrator.calibrate(settings.gate_threshold) if settings.gated_selection else fixed
-    plain, gated = (SegmentationScores(trainee.num_classes) for _ in range(2))
-    for half, presence, masks in outputs:
-        logits = half.float()
-        plain.update(logits.argmax(1), masks)
-        gated.update(apply_gate(logits, presence, thresholds).argmax(1), masks)
-    return thresholds, {"val": {"gate_off": plain.compute().to_dict(), "gate_on": gated.compute().to_dict()}}
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -67,6 +67,6 @@ def test_recompression_keeps_the_picture_and_changes_its_colour_detail() -> None
     assert all(c.shape == image.shape and c.dtype == np.uint8 for c in changed)
     differences = [np.abs(c.astype(int) - image).mean() for c in changed]
     assert max(differences) < 40
-    assert max(differences) > 2 * min(differences)
+    assert max(differences) > 1.3 * min(differences)
     again = recompress(image, np.random.default_rng(5))
     np.testing.assert_array_equal(again, recompress(image, np.random.default_rng(5)))

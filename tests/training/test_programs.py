@@ -322,3 +322,13 @@ def test_training_continues_from_a_bundle(trained: Path, tmp_path: Path) -> None
     start = load_bundle(first).build_stage1().state_dict()
     end = load_bundle(tmp_path / "s1" / "bundle").build_stage1().state_dict()
     assert all(torch.allclose(start[k], end[k], atol=1e-5) for k in start if "weight" in k)
+
+
+def test_pictures(trained: Path) -> None:
+    for out in (trained / "s1", trained / "s2"):
+        with Image.open(out / "curves.png") as curves:
+            assert curves.size == (700, 600)
+        pages = sorted(p.name for p in (out / "samples").iterdir())
+        assert pages == ["epoch_001.png", "epoch_002.png", "epoch_003.png"]
+        with Image.open(out / "samples" / pages[-1]) as page:
+            assert len(page.convert("RGB").getcolors(1 << 24)) > 50

@@ -1,0 +1,131 @@
+"""What happens after every epoch: a log row, the best weights, the checkpoint, the pictures."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import lightning as L
+from lightning.pytorch.callbacks import Checkpoint
+from safetensors.torch import save_file
+
+from training.reports import Reporter
+from training.run import RunFolder
+
+__all__ = ["History", "Keeper"]
+
+_log = logging.getLogger("training")
+
+
+@dataclass
+class History:
+    """One row of numbers per finished epoch, and which epoch was best on val."""
+
+    rows: list[dict[str, float]] = field(default_factory=list)
+    best_epoch: int | None = None
+    best_score: float = -math.inf
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return plain numbers for the checkpoint."""
+        return {"rows": self.rows, "best_epoch": self.best_epoch, "best_score": self.best_score}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take back what :meth:`state_dict` returned."""
+        self.rows = [dict(row) for row in state["rows"]]
+        self.best_epoch, self.best_score = state["best_epoch"], float(state["best_score"])
+
+
+class Keeper(Checkpoint):
+    """After every epoch: best weights, log row, checkpoint, pictures; each file is whole or absent.
+
+    Parameters
+    ----------
+    folder : RunFolder
+    history : History
+        Filled in here, and kept in the checkpoint.
+    epochs : int
+        Number of epochs of the run, for the time left.
+    reporter : Reporter, optional
+    """
+
+    def __init__(
+        self, folder: RunFolder, history: History, epochs: int, reporter: Reporter | None = None
+    ) -> None:
+        self.folder = folder
+        self.history = history
+        self.epochs = epochs
+        self.reporter = reporter
+        self._epoch_start = self._run_start = time.monotonic()
+        self._first_epoch = 0
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the history, for the checkpoint."""
+        return self.history.state_dict()
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take the history back."""
+        self.history.load_state_dict(state_dict)
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Start the clock of the run."""
+        self._run_start = time.monotonic()
+        self._first_epoch = trainer.current_epoch
+
+    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Start the clock of the epoch."""
+        self._epoch_start = time.monotonic()
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Write everything, in the order that a kill in between does not harm."""
+        trainee: Any = pl_module
+        epoch, now = trainer.current_epoch, time.monotonic()
+        row: dict[str, float] = {"epoch": epoch + 1, "loss": round(trainee.mean_loss, 6)}
+        row["lr"] = float(trainer.optimizers[0].param_groups[0]["lr"])
+        row.update({k: round(v, 6) for k, v in trainee.scores.items()})
+        row["seconds"] = round(now - self._epoch_start, 2)
+        self.history.rows = [r for r in self.history.rows if r["epoch"] <= epoch] + [row]
+        score = trainee.score
+        if trainer.is_global_zero:
+            if score is not None and (score > self.history.best_score or self.history.best_epoch is None):
+                temporary = self.folder.best.with_suffix(".tmp")
+                save_file(trainee.weights(), temporary)
+                temporary.replace(self.folder.best)
+                self.history.best_score, self.history.best_epoch = score, epoch + 1
+            self.folder.write_log(self.history.rows)
+        temporary = self.folder.last.with_suffix(".tmp")
+        trainer.save_checkpoint(temporary)
+        if trainer.is_global_zero:
+            temporary.replace(self.folder.last)
+            self._say(row, now)
+            if self.reporter is not None:
+                self.reporter.after_epoch(trainee, self.history.rows)
+        for logger in trainer.loggers:
+            logger.log_metrics({k: v for k, v in row.items() if k != "epoch"}, step=epoch + 1)
+        trainee.scores = {}
+
+    def _say(self, row: Mapping[str, float], now: float) -> None:
+        epoch = int(row["epoch"])
+        left = (now - self._run_start) / max(1, epoch - self._first_epoch) * (self.epochs - epoch)
+        scores = "  ".join(
+            f"{k} {v:.3f}" for k, v in row.items() if k not in {"epoch", "lr", "seconds", "score"}
+        )
+        best = "  *" if self.history.best_epoch == epoch else ""
+        _log.info(
+            "epoch %d/%d  %s  %s, left %s%s",
+            epoch,
+            self.epochs,
+            scores,
+            _clock(row["seconds"]),
+            _clock(left),
+            best,
+        )
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(int(seconds + 0.5), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
