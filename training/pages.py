@@ -116,10 +116,11 @@ def learning_curves(rows: Sequence[Mapping[str, float]]) -> Image.Image:
         points = [(row["epoch"], row[name]) for row in rows if name in row]
         below.plot(*zip(*points, strict=True), marker=".", label=name)
     if names:
-        below.legend(loc="lower right", fontsize="small")
+        below.legend(loc="best", fontsize="small")
     below.set_ylim(0, 1)
     below.set_ylabel("score on val")
     below.set_xlabel("epoch")
+    below.xaxis.get_major_locator().set_params(integer=True)
     below.grid(alpha=0.3)
     canvas.draw()
     pixels = np.asarray(canvas.buffer_rgba())[..., :3]

@@ -60,7 +60,7 @@ class Recipe:
 
 def demo_recipe() -> Recipe:
     """Return the recipe of the bundle in the package: a narrow network without pretrained weights."""
-    shared: dict[str, Any] = {"width": 0.5, "batch_size": 16, "optimiser.lr": 2e-3}
+    shared: dict[str, Any] = {"width": 0.5, "batch_size": 16, "optimiser.lr": 2e-3, "optimiser.ema": 0.99}
     recommended = PRESETS["recommended"]
     return Recipe(
         patches=1000,
