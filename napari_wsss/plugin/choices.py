@@ -10,10 +10,11 @@ from napari_wsss.models.bundle import Bundle, list_bundles, load_bundle
 from napari_wsss.plugin.layers import METADATA_KEY, slide_layer
 from napari_wsss.plugin.messages import explain
 from napari_wsss.plugin.preferences import Preferences, load_preferences, save_preferences
-from napari_wsss.plugin.region import drawn_box, view_box
+from napari_wsss.plugin.region import drawn_roi, view_box
 from napari_wsss.plugin.request import RunRequest, default_folder, result_path
 from tiling.errors import BundleError, RegionError, SlideError
 from tiling.geometry import Box
+from tiling.roi import Roi
 from tiling.slide import open_slide
 
 __all__ = ["Choices", "RegionChoice"]
@@ -205,16 +206,16 @@ class Choices:
         if self.bundle is None:
             raise BundleError(self.bundle_problem)
         path = Path(self.slide.metadata[METADATA_KEY]["path"])
-        region = self._region_box()
+        region, roi = self._region()
         folder = Path(self.preferences.folder) if self.preferences.folder else default_folder(path)
-        out = result_path(path, folder, region)
-        return RunRequest(path, self.bundle, out, self.mpp, region, self.preferences, resume=not restart)
+        out = result_path(path, folder, whole=region is None and roi is None)
+        return RunRequest(path, self.bundle, out, self.mpp, region, roi, self.preferences, resume=not restart)
 
-    def _region_box(self) -> Box | None:
+    def _region(self) -> tuple[Box | None, Roi | None]:
         if self.region == "view":
-            return view_box(self.viewer, self.slide)
+            return view_box(self.viewer, self.slide), None
         if self.region == "shapes":
             if self.shapes is None or self.shapes not in self.viewer.layers:
                 raise RegionError("No shapes layer is chosen; add one and draw a rectangle on the slide.")
-            return drawn_box(self.viewer, self.slide, self.shapes)
-        return None
+            return None, drawn_roi(self.viewer, self.slide, self.shapes)
+        return None, None

@@ -103,6 +103,7 @@ class Estimator:
             overlap=preferences.overlap,
             tissue=TissueParameters() if preferences.skip_background else None,
             region=request.region,
+            roi=request.roi,
             batch_size=preferences.batch_size,
             cams=preferences.keep_cams,
         )

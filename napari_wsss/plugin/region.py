@@ -11,8 +11,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from tiling.errors import RegionError
 from tiling.geometry import Box
+from tiling.roi import Polygon, Roi
 
-__all__ = ["bounding_box", "drawn_box", "view_box", "visible_corners"]
+__all__ = ["bounding_box", "drawn_roi", "view_box", "visible_corners"]
 
 Point = tuple[float, float]
 
@@ -81,28 +82,38 @@ def view_box(viewer: Any, layer: Any) -> Box:
     return box
 
 
-def drawn_box(viewer: Any, slide: Any, shapes: Any) -> Box:
-    """Return the box around everything drawn in a shapes layer, in level-0 pixels of a slide layer.
+def drawn_roi(viewer: Any, slide: Any, shapes: Any) -> Roi:
+    """Return everything drawn in a shapes layer as polygons in level-0 pixels of a slide layer.
+
+    Rectangles and ellipses, also turned ones, polygons and closed paths count; lines have no area.
 
     Raises
     ------
     RegionError
-        When nothing is drawn, or nothing of it lies on the slide.
+        When nothing with an area is drawn, or nothing of it lies on the slide.
     """
-    if len(shapes.data) == 0:
-        raise RegionError(f"Nothing is drawn in {shapes.name}; draw a rectangle or a polygon on the slide.")
     factor = unit_factors(shapes.units, viewer_units(viewer, shapes))
     to_data = world_to_data(viewer, slide)
-    points = [
-        to_data(np.asarray(shapes.data_to_world(vertex))[-2:] * factor)
-        for shape in shapes.data
-        for vertex in shape
-    ]
+    outlines = []
+    for kind, shape in zip(shapes.shape_type, shapes.data, strict=True):
+        vertices = _ellipse(np.asarray(shape)) if kind == "ellipse" else shape
+        if kind != "line" and len(vertices) >= 3:
+            outlines.append([to_data(np.asarray(shapes.data_to_world(v))[-2:] * factor) for v in vertices])
+    if not outlines:
+        raise RegionError(f"Nothing is drawn in {shapes.name}; draw a rectangle or a polygon on the slide.")
     height, width = layer_size(slide)
-    box = bounding_box(points, width, height)
-    if box.is_empty:
+    if bounding_box([vertex for outline in outlines for vertex in outline], width, height).is_empty:
         raise RegionError(f"The shapes of {shapes.name} lie beside {slide.name}; draw them on the slide.")
-    return box
+    # Half a pixel turns napari's centres into corners.
+    return Roi(tuple(Polygon(tuple((float(x) + 0.5, float(y) + 0.5) for y, x in o)) for o in outlines))
+
+
+def _ellipse(corners: NDArray[np.float64], points: int = 64) -> NDArray[np.float64]:
+    """Return the outline of the ellipse in a (perhaps turned) rectangle, which is how napari keeps ellipses."""
+    center = corners.mean(0)
+    one, other = (corners[1] - corners[0]) / 2, (corners[2] - corners[1]) / 2
+    angles = np.linspace(0, 2 * np.pi, points, endpoint=False)[:, None]
+    return np.asarray(center + np.cos(angles) * one + np.sin(angles) * other)
 
 
 def world_to_data(viewer: Any, layer: Any) -> Callable[[ArrayLike], NDArray[np.float64]]:

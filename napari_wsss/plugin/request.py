@@ -11,6 +11,7 @@ from napari_wsss.plugin.job import limit_compute_threads
 from napari_wsss.plugin.preferences import Preferences
 from tiling.events import Event
 from tiling.geometry import Box
+from tiling.roi import Roi
 from tiling.tissue import TissueParameters
 
 __all__ = ["RunRequest", "default_folder", "result_path"]
@@ -30,6 +31,8 @@ class RunRequest:
         µm per level-0 pixel typed by the user; None takes the slide's own.
     region : Box or None
         Level-0 pixels.
+    roi : Roi or None
+        Polygons in level-0 pixels.
     preferences : Preferences
         Gate, overlap, device and the like.
     resume : bool
@@ -41,6 +44,7 @@ class RunRequest:
     out: Path
     mpp: float | None
     region: Box | None
+    roi: Roi | None
     preferences: Preferences
     resume: bool = True
 
@@ -56,6 +60,7 @@ class RunRequest:
             mpp=self.mpp,
             resume=self.resume,
             region=self.region,
+            roi=self.roi,
             overlap=self.preferences.overlap,
             gate=self.preferences.gate,
             gate_threshold=self.preferences.threshold,
@@ -66,10 +71,10 @@ class RunRequest:
         )
 
 
-def result_path(slide: Path, folder: Path, region: Box | None) -> Path:
+def result_path(slide: Path, folder: Path, *, whole: bool) -> Path:
     """Return the store of a slide; parts of a slide never overwrite the result of the whole."""
     slide_id = slide.stem if slide.is_file() else slide.name
-    return folder / f"{slide_id}{'' if region is None else '-region'}.zarr"
+    return folder / f"{slide_id}{'' if whole else '-region'}.zarr"
 
 
 def default_folder(slide: Path) -> Path:

@@ -168,6 +168,7 @@ def toy_events(request: RunRequest, predictor: ToyPredictor | None = None) -> Ge
         overlap=request.preferences.overlap,
         tissue=TissueParameters() if request.preferences.skip_background else None,
         region=request.region,
+        roi=request.roi,
         batch_size=4,
         cams=request.preferences.keep_cams,
     )

@@ -21,7 +21,7 @@ from tiling.geometry import Box
 def request_of(toy_bundle: Bundle, banded_slide: Path, tmp_path: Path) -> Any:
     def make(region: Box | None = None, slide: Path = banded_slide, **preferences: Any) -> RunRequest:
         options = {"skip_background": False, **preferences}
-        return RunRequest(slide, toy_bundle, tmp_path / "a.zarr", None, region, Preferences(**options))
+        return RunRequest(slide, toy_bundle, tmp_path / "a.zarr", None, region, None, Preferences(**options))
 
     return make
 

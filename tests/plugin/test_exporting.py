@@ -25,7 +25,7 @@ def finished(toy: Any, toy_bundle: Any, banded_slide: Path, tmp_path: Path) -> S
 
     preferences = Preferences(skip_background=False)
     out = tmp_path / "out" / "banded.zarr"
-    list(toy.events(RunRequest(banded_slide, toy_bundle, out, None, None, preferences)))
+    list(toy.events(RunRequest(banded_slide, toy_bundle, out, None, None, None, preferences)))
     return open_store(out)
 
 

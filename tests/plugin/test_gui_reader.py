@@ -93,7 +93,8 @@ def test_one_pixel_is_where_it_is(
     # The first label pixel of the rectangle covers level-0 pixels 1000 and 1001.
     first, second = (slide.data_to_world((600, x))[1] for x in (1000, 1001))
     assert labels.world_to_data((300.0, (first + second) / 2))[1] == pytest.approx(500)
-    assert labels.get_value(slide.data_to_world((600, 1000)), world=True) in (1, (0, 1))
+    _, value = labels.get_value(slide.data_to_world((600, 1000)), world=True)
+    assert value == 1
 
 
 def test_the_class_under_the_cursor_is_named(

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.gui
 @pytest.fixture
 def result(toy: Any, toy_bundle: Bundle, banded_slide: Path, tmp_path: Path) -> Path:
     request = RunRequest(
-        banded_slide, toy_bundle, tmp_path / "a.zarr", None, None, Preferences(skip_background=False)
+        banded_slide, toy_bundle, tmp_path / "a.zarr", None, None, None, Preferences(skip_background=False)
     )
     list(toy.events(request))
     return request.out

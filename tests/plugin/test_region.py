@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from napari_wsss.plugin.region import bounding_box, drawn_box, view_box, visible_corners
+from napari_wsss.plugin.region import bounding_box, drawn_roi, view_box, visible_corners
 from tiling.errors import RegionError
 from tiling.geometry import Box
+from tiling.roi import Roi
 
 
 def test_the_box_holds_whole_pixels() -> None:
@@ -89,6 +90,11 @@ def test_a_view_beside_the_slide_is_refused() -> None:
         view_box(viewer, slide)
 
 
+def roi_box(roi: Roi) -> tuple[float, float, float, float]:
+    points = np.array([point for polygon in roi.polygons for point in polygon.exterior])
+    return (*points.min(0), *points.max(0))
+
+
 def test_drawn_shapes() -> None:
     from napari.layers import Shapes
 
@@ -96,11 +102,26 @@ def test_drawn_shapes() -> None:
     units = ("micrometer", "micrometer")
     shapes = Shapes([np.array([[10, 20], [10, 40], [30, 40], [30, 20]])], units=units)
     viewer = viewer_with(slide, shapes, center=(0, 0), zoom=1, canvas=(10, 10))
-    assert drawn_box(viewer, slide, shapes) == Box(40, 20, 41, 41)
+    assert roi_box(drawn_roi(viewer, slide, shapes)) == (40.5, 20.5, 80.5, 60.5)
     # Drawn in the slide's own pixels, as napari's toolbar does with the slide selected.
     pixels = Shapes([shapes.data[0] * 2], scale=(0.5, 0.5), units=units)
     viewer = viewer_with(slide, pixels, center=(0, 0), zoom=1, canvas=(10, 10))
-    assert drawn_box(viewer, slide, pixels) == Box(40, 20, 41, 41)
+    assert roi_box(drawn_roi(viewer, slide, pixels)) == (40.5, 20.5, 80.5, 60.5)
+
+
+def test_ellipses_polygons_and_lines() -> None:
+    from napari.layers import Shapes
+
+    slide = slide_like(scale=(1, 1))
+    shapes = Shapes(units=("micrometer",) * 2)
+    shapes.add_ellipses(np.array([[10, 20], [10, 60], [30, 60], [30, 20]]))
+    shapes.add_polygons(np.array([[100, 100], [100, 150], [150, 100]]))
+    shapes.add_lines(np.array([[0, 0], [300, 300]]))
+    viewer = viewer_with(slide, shapes, center=(0, 0), zoom=1, canvas=(10, 10))
+    ellipse, triangle = drawn_roi(viewer, slide, shapes).polygons
+    points = np.array(ellipse.exterior) - (40.5, 20.5)
+    np.testing.assert_allclose((points[:, 0] / 20) ** 2 + (points[:, 1] / 10) ** 2, 1, atol=1e-6)
+    assert len(triangle.exterior) == 3
 
 
 def test_nothing_drawn_and_drawn_elsewhere() -> None:
@@ -110,7 +131,8 @@ def test_nothing_drawn_and_drawn_elsewhere() -> None:
     empty = Shapes(name="ROI")
     viewer = viewer_with(slide, empty, center=(0, 0), zoom=1, canvas=(10, 10))
     with pytest.raises(RegionError, match="Nothing is drawn in ROI"):
-        drawn_box(viewer, slide, empty)
-    far = Shapes([np.array([[9000, 9000], [9100, 9100]])], shape_type="line", units=("micrometer",) * 2)
+        drawn_roi(viewer, slide, empty)
+    square = np.array([[9000, 9000], [9000, 9100], [9100, 9100], [9100, 9000]])
+    far = Shapes([square], units=("micrometer",) * 2)
     with pytest.raises(RegionError, match="beside"):
-        drawn_box(viewer, slide, far)
+        drawn_roi(viewer, slide, far)

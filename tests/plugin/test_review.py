@@ -19,7 +19,7 @@ from tiling.store import FLAG_PREDICTED, Store, open_store
 @pytest.fixture
 def store(toy: Any, toy_bundle: Bundle, banded_slide: Path, tmp_path: Path) -> Store:
     request = RunRequest(
-        banded_slide, toy_bundle, tmp_path / "a.zarr", None, None, Preferences(skip_background=False)
+        banded_slide, toy_bundle, tmp_path / "a.zarr", None, None, None, Preferences(skip_background=False)
     )
     list(toy.events(request))
     return open_store(request.out)
