@@ -24,10 +24,12 @@ from training.console import CommandParser, positive_int, run_command, set_up_lo
 from training.data import Pair, check_pairs, report_or_raise
 
 if TYPE_CHECKING:
+    from PIL import Image
+
     from napari_wsss.models import Bundle
     from training.metrics import Scores
 
-__all__ = ["Evaluation", "bootstrap", "evaluate", "main", "presence_gated"]
+__all__ = ["Evaluation", "TilePredictor", "best_and_worst", "bootstrap", "evaluate", "main", "presence_gated"]
 
 _log = logging.getLogger("training")
 Matrix = NDArray[np.int64]
@@ -35,7 +37,7 @@ Matrix = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Confusion matrices (C + 1, C + 1), background last, of every image, per variant (``gate_off``, ``gate_on``)."""
+    """Confusion matrices (C + 1, C + 1), background last, of every image, per variant (``gate_on_tta``, …)."""
 
     classes: int
     groups: tuple[str, ...]
@@ -74,25 +76,85 @@ def presence_gated(
     return np.asarray(kept / kept.sum(1, keepdims=True), np.float32)
 
 
-def evaluate(
-    bundle: Bundle,
-    pairs: Sequence[Pair],
-    *,
-    overlap: float = 0.25,
-    batch_size: int = 16,
-    device: str = "auto",
-    group: Callable[[str], str] = lambda name: name,
-) -> Evaluation:
-    """Segment every image of a split, gate off and on, and count.
+VIEWS: dict[str, tuple[tuple[int, bool], ...]] = {
+    "none": ((0, False),),
+    "flip": ((0, False), (0, True)),
+    "d4": tuple((turns, mirrored) for turns in range(4) for mirrored in (False, True)),
+}
+"""Test-time augmentation: quarter turns and mirroring of each view."""
+
+
+class TilePredictor:
+    """Class probabilities of tiles for each cell of the grid gate × test-time augmentation.
 
     Parameters
     ----------
     bundle : Bundle
+    device : str
+    tta : {"none", "flip", "d4"}
+        Views whose probabilities (and presence) are averaged before the gate.
+    """
+
+    def __init__(self, bundle: Bundle, device: str = "auto", tta: str = "none") -> None:
+        from napari_wsss.predictor import BundlePredictor
+
+        self.bundle = bundle
+        self.tta = tta
+        self._plain = BundlePredictor(bundle, device=device, precision="fp32", gate=False)
+        # The reference's gate works on logits; any other follows from the probabilities.
+        reference = bundle.gate.mode != "mask"
+        self._gated = BundlePredictor(bundle, device=device, precision="fp32") if reference else None
+
+    def __call__(self, tiles: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
+        """Predict tiles (N, T, T, 3) uint8: per variant, probabilities (N, C, T, T) float32."""
+        found: dict[str, NDArray[np.float32]] = {}
+        sums: list[NDArray[np.float32]] = []
+        for turns, mirrored in VIEWS[self.tta]:
+            view = np.rot90(tiles[:, :, ::-1] if mirrored else tiles, turns, (1, 2))
+            plain, gated, presence = self._view(np.ascontiguousarray(view))
+            # Undo the turn, then the mirror.
+            back = [np.rot90(p, -turns, (2, 3)) for p in (plain, gated)]
+            back = [p[..., ::-1] if mirrored else p for p in back]
+            if not found:
+                found = {"gate_off": back[0], "gate_on": back[1]}
+                sums = [*back, presence]
+            else:
+                sums = [a + b for a, b in zip(sums, [*back, presence], strict=True)]
+        views = len(VIEWS[self.tta])
+        if views > 1:
+            plain, gated, presence = (s / np.float32(views) for s in sums)
+            if self._gated is None:
+                gated = presence_gated(plain, presence, self.bundle.gate.thresholds)
+            found |= {"gate_off_tta": plain, "gate_on_tta": gated}
+        return {name: np.ascontiguousarray(p) for name, p in found.items()}
+
+    def _view(
+        self, tiles: NDArray[np.uint8]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
+        prediction = self._plain(tiles)
+        plain, presence = prediction.probabilities, prediction.presence
+        if self._gated is not None:
+            return plain, self._gated(tiles).probabilities, presence
+        return plain, presence_gated(plain, presence, self.bundle.gate.thresholds), presence
+
+
+def evaluate(
+    predictor: TilePredictor,
+    pairs: Sequence[Pair],
+    *,
+    overlap: float = 0.25,
+    batch_size: int = 16,
+    group: Callable[[str], str] = lambda name: name,
+) -> Evaluation:
+    """Segment every image of a split with every variant, and count.
+
+    Parameters
+    ----------
+    predictor : TilePredictor
     pairs : sequence of Pair
     overlap : float
         Between tiles of images larger than the bundle's tile.
     batch_size : int
-    device : str
     group : callable
         Image name to the name of its slide or patient, for the bootstrap.
 
@@ -100,25 +162,13 @@ def evaluate(
     -------
     Evaluation
     """
-    from napari_wsss.predictor import BundlePredictor
     from training.datasets import read_image, read_mask
     from training.tiled import blend_image
 
-    classes = len(bundle.schema)
-    plain = BundlePredictor(bundle, device=device, precision="fp32", gate=False)
-    gated = BundlePredictor(bundle, device=device, precision="fp32") if bundle.gate.mode != "mask" else None
-
-    def predict(tiles: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
-        found = plain(tiles)
-        if gated is not None:
-            opened = gated(tiles).probabilities
-        else:
-            opened = presence_gated(found.probabilities, found.presence, bundle.gate.thresholds)
-        return {"gate_off": found.probabilities, "gate_on": opened}
-
+    tile, classes = predictor.bundle.tile, len(predictor.bundle.schema)
     matrices: dict[str, list[Matrix]] = {}
     for number, pair in enumerate(pairs):
-        labels = blend_image(read_image(pair.image), predict, bundle.tile, overlap, batch_size)
+        labels = blend_image(read_image(pair.image), predictor, tile, overlap, batch_size)
         truth = read_mask(pair.mask, classes).astype(np.int64)
         for variant, found in labels.items():
             index = truth * (classes + 1) + found
@@ -200,6 +250,53 @@ def table(evaluation: Evaluation, names: Sequence[str], rounds: int = 1000) -> s
     )
 
 
+def best_and_worst(
+    predictor: TilePredictor,
+    pairs: Sequence[Pair],
+    evaluation: Evaluation,
+    *,
+    count: int = 4,
+    overlap: float = 0.25,
+    batch_size: int = 16,
+) -> Image.Image:
+    """Draw the images with the highest and lowest pixel accuracy: image, truth, and every variant.
+
+    Parameters
+    ----------
+    predictor : TilePredictor
+    pairs : sequence of Pair
+        Those of ``evaluation``.
+    evaluation : Evaluation
+    count : int
+        Images at each end.
+    overlap : float
+    batch_size : int
+
+    Returns
+    -------
+    PIL.Image.Image
+    """
+    from training.datasets import read_image, read_mask
+    from training.pages import contact_sheet, overlay
+    from training.tiled import blend_image
+
+    schema, side = predictor.bundle.schema, 320
+    tissue = slice(0, evaluation.classes)
+    right = [m.diagonal()[tissue].sum() / max(1, m[tissue].sum()) for m in evaluation.matrices["gate_on"]]
+    order = [i for i in np.argsort(right) if evaluation.matrices["gate_on"][i][tissue].any()]
+    chosen = order[::-1][:count] + order[:count]
+    rows = []
+    for i in dict.fromkeys(int(i) for i in chosen):
+        image, truth = read_image(pairs[i].image), read_mask(pairs[i].mask, evaluation.classes)
+        found = blend_image(image, predictor, predictor.bundle.tile, overlap, batch_size)
+        step = max(1, -(-max(truth.shape) // side))
+        small = image[::step, ::step]
+        pictures = {"image": small, "truth": overlay(small, truth[::step, ::step], schema)}
+        pictures |= {n.replace("_", " "): overlay(small, m[::step, ::step], schema) for n, m in found.items()}
+        rows.append((f"{pairs[i].image.name}: {right[i]:.3f} of the tissue right", pictures))
+    return contact_sheet(rows, schema, f"{predictor.bundle.name}: best and worst of {len(pairs)} images")
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = CommandParser(
         prog="python -m training.evaluate",
@@ -220,6 +317,15 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--bootstrap", type=positive_int, default=1000, metavar="N", help="rounds for the intervals"
+    )
+    parser.add_argument(
+        "--tta",
+        choices=sorted(VIEWS),
+        default="none",
+        help="also score the mean over flips, or flips and quarter turns",
+    )
+    parser.add_argument(
+        "--pictures", type=Path, metavar="FILE", help="write a page of the best and worst images (PNG)"
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all numbers")
     parser.add_argument("--skip-bad", action="store_true", help="leave bad files out instead of stopping")
@@ -249,12 +355,15 @@ def main(argv: Sequence[str] | None = None) -> None:
         found = pattern.search(name) if pattern else None
         return found.group(0) if found else name
 
-    evaluation = evaluate(
-        bundle, pairs, overlap=args.overlap, batch_size=args.batch_size, device=args.device, group=group
-    )
+    predictor = TilePredictor(bundle, args.device, args.tta)
+    evaluation = evaluate(predictor, pairs, overlap=args.overlap, batch_size=args.batch_size, group=group)
     if args.json:
         facts = {"bundle": bundle.name, "hashes": bundle.hashes, "split": args.split}
         write_json_atomic(args.json, {**facts, **report(evaluation, args.bootstrap)})
+    if args.pictures:
+        page = best_and_worst(predictor, pairs, evaluation, overlap=args.overlap, batch_size=args.batch_size)
+        args.pictures.parent.mkdir(parents=True, exist_ok=True)
+        page.save(args.pictures, format="PNG")
     abbreviations = [c.abbreviation for c in bundle.schema.classes]
     sys.stdout.write(table(evaluation, abbreviations, args.bootstrap) + "\n")
 

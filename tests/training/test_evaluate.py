@@ -12,7 +12,7 @@ from PIL import Image
 from napari_wsss.models import Gate, apply_gate, build_stage1, build_stage2, save_bundle
 from training import evaluate as program
 from training.data import check_pairs
-from training.evaluate import Evaluation, bootstrap, evaluate, presence_gated, report
+from training.evaluate import Evaluation, TilePredictor, bootstrap, evaluate, presence_gated, report
 from training.segmenter import GateCalibrator
 from training.tiled import blend_image
 
@@ -67,7 +67,7 @@ def test_han_protocol_ignores_background_and_the_variant_keeps_it(bundle: Any, t
     mask[:8] = 3
     Image.fromarray(mask).save(path)
     pairs, _ = check_pairs(tiny_root / "val", 3)
-    result = evaluate(bundle, pairs, device="cpu")
+    result = evaluate(TilePredictor(bundle, "cpu"), pairs)
     assert set(result.matrices) == {"gate_off", "gate_on"}
     assert result.scores("gate_off").pixels == 4 * 32 * 32 - 8 * 32
     assert result.scores("gate_off", keep_background=True).pixels == 4 * 32 * 32
@@ -87,6 +87,19 @@ def test_bootstrap_resamples_groups() -> None:
     assert low == high == pytest.approx(1 / 3)
 
 
+def test_tta_is_the_mean_over_views_put_back(bundle: Any) -> None:
+    tiles = RNG.integers(0, 256, (2, 32, 32, 3), np.uint8)
+    d4, plain = TilePredictor(bundle, "cpu", "d4"), TilePredictor(bundle, "cpu")
+    found = d4(tiles)
+    np.testing.assert_allclose(found["gate_off"], plain(tiles)["gate_off"], atol=1e-5)
+    # The mean is symmetric: turning the tile turns the answer.
+    turned = d4(np.ascontiguousarray(np.rot90(tiles, 1, (1, 2))))
+    np.testing.assert_allclose(turned["gate_off_tta"], np.rot90(found["gate_off_tta"], 1, (2, 3)), atol=1e-5)
+    mirrored = d4(np.ascontiguousarray(tiles[:, :, ::-1]))
+    np.testing.assert_allclose(mirrored["gate_on_tta"], found["gate_on_tta"][..., ::-1], atol=1e-5)
+    assert np.abs(found["gate_off_tta"] - found["gate_off"]).max() > 1e-4
+
+
 def test_command(bundle: Any, tiny_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     argv = [
         "--bundle",
@@ -99,10 +112,13 @@ def test_command(bundle: Any, tiny_root: Path, tmp_path: Path, capsys: pytest.Ca
         "10",
         "--quiet",
     ]
-    program.main([*argv, "--json", str(tmp_path / "scores.json"), "--group", "v"])
+    files = ["--json", str(tmp_path / "scores.json"), "--pictures", str(tmp_path / "out" / "page.png")]
+    program.main([*argv, *files, "--group", "v", "--tta", "flip"])
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].split()[:3] == ["mIoU", "FwIoU", "mDice"]
-    assert [line[:8] for line in lines[1:]] == ["gate off", "gate on "]
+    assert [line[:12].strip() for line in lines[1:]] == ["gate off", "gate on", "gate off tta", "gate on tta"]
+    with Image.open(tmp_path / "out" / "page.png") as page:
+        assert page.size[0] > 5 * 32
     data = json.loads((tmp_path / "scores.json").read_text())
     assert (data["images"], data["groups"], data["split"]) == (4, 1, "val")
 
