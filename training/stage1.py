@@ -220,6 +220,11 @@ def _parser() -> argparse.ArgumentParser:
         help="initial weights: .pth, .params, or a bundle (default: imagenet)",
     )
     network.add_argument("--pda", action=argparse.BooleanOptionalAction, help="progressive dropout attention")
+    network.add_argument(
+        "--pda-normalised",
+        action=argparse.BooleanOptionalAction,
+        help="bound the attention, so that it cannot explode",
+    )
     network.add_argument("--select", choices=("last", "best"), help="which epoch becomes the bundle")
     parser.add_argument("--max-epoches", dest="epochs", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--wt-dec", dest="weight_decay", type=float, help=argparse.SUPPRESS)
@@ -233,7 +238,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     set_up_logging(args.quiet)
     preset = PRESETS[args.preset]
     settings: Stage1Settings = override(
-        preset.stage1, {**optimiser_changes(args), "backbone": args.backbone, "select": args.select}
+        preset.stage1,
+        {
+            **optimiser_changes(args),
+            "backbone": args.backbone,
+            "select": args.select,
+            "pda_normalised": args.pda_normalised,
+        },
     )
     if args.pda is not None:
         known = settings.pda or PRESETS["paper"].stage1.pda

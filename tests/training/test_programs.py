@@ -332,3 +332,22 @@ def test_pictures(trained: Path) -> None:
         assert pages == ["epoch_001.png", "epoch_002.png", "epoch_003.png"]
         with Image.open(out / "samples" / pages[-1]) as page:
             assert len(page.convert("RGB").getcolors(1 << 24)) > 50
+
+
+def test_pda_switches(tiny_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[tuple[float | None, bool]] = []
+    from napari_wsss.models import LiteClassifier
+
+    original = LiteClassifier.forward
+
+    def forward(self: Any, x: Any, pda_gamma: float | None = None, pda_normalise: bool = False) -> Any:
+        if self.training:
+            seen.append((pda_gamma, pda_normalise))
+        return original(self, x, pda_gamma, pda_normalise)
+
+    monkeypatch.setattr(LiteClassifier, "forward", forward)
+    run_stage1(tiny_root, tmp_path / "a", "--pda", "--pda-normalised", "--epochs", "5")
+    assert seen[::3] == [(None, True)] * 3 + [(pytest.approx(0.985), True), (pytest.approx(0.985**2), True)]
+    seen.clear()
+    run_stage1(tiny_root, tmp_path / "b", "--no-pda", "--epochs", "5")
+    assert set(seen) == {(None, False)}
