@@ -77,6 +77,7 @@ def write_bundle(
         text = json.dumps(make(specs).to_dict(), indent=2, ensure_ascii=False, allow_nan=False)
         (staging / MODEL_JSON).write_text(text + "\n", encoding="utf-8")
         for path in staging.iterdir():
+            path.chmod(0o644)  # safetensors writes for the owner only; a lab shares its models
             _sync(path)
         staging.chmod(0o755)
         _swap(staging, folder)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -258,3 +259,9 @@ def test_schemas(tmp_path: Path) -> None:
             resolve_schema(path)
     with pytest.raises(BundleError, match="neither a known class schema"):
         resolve_schema(tmp_path / "none.json")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX permissions")
+def test_others_may_read_a_bundle(folder: Path) -> None:
+    for path in (folder, *folder.iterdir()):
+        assert path.stat().st_mode & 0o044 == 0o044
