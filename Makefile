@@ -9,7 +9,7 @@ RUN    := $(VENV)/bin/python
 STAMPS := $(VENV)/stamps
 OUT    ?= wsss-demo
 ARGS   ?=
-BENCH  ?=
+BENCH  ?= engine cam
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
@@ -25,7 +25,7 @@ help:
 	@echo "make lint    ruff and mypy"
 	@echo "make format  rewrite the sources in ruff's format"
 	@echo "make docs    build the documentation (site/index.html), warnings are errors"
-	@echo "make bench   measure memory and speed (BENCH for arguments)"
+	@echo "make bench   measure memory and speed (BENCH=\"engine cam\")"
 	@echo "make synthetic-demo    train the embedded demonstration model anew"
 
 # --- what is installed -----------------------------------------------------------------------------------------------
@@ -91,7 +91,7 @@ docs: $(STAMPS)/docs
 
 bench: export OMP_NUM_THREADS ?= 2
 bench: $(STAMPS)/test
-	$(RUN) benchmarks/engine.py $(BENCH)
+	@set -e; for name in $(BENCH); do printf '\n== %s\n' $$name; $(RUN) benchmarks/$$name.py; done
 
 synthetic-demo: $(STAMPS)/test
 	$(RUN) -m training.synthetic_demo
