@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import re
 import time
 import traceback
@@ -16,6 +17,21 @@ from tiling.jobs import SlideJob
 from tiling.summary import SlideOutcome, Status, Summary
 
 __all__ = ["Isolated", "RunOne", "Scheduler", "one_after_another", "prepare_output", "run_batch"]
+
+_PASSING = {
+    getattr(errno, name)
+    for name in (
+        "EIO",
+        "ESTALE",
+        "ETIMEDOUT",
+        "ECONNRESET",
+        "EHOSTDOWN",
+        "ENETDOWN",
+        "ENETUNREACH",
+        "EREMOTEIO",
+    )
+    if hasattr(errno, name)
+}
 
 #: Works on one slide. Must be picklable when slides are spread over processes.
 RunOne = Callable[[SlideJob], SlideOutcome]
@@ -33,17 +49,23 @@ class Isolated:
         The work on one slide.
     logs : Path
         Folder for ``<slide_id>.log``, which holds the traceback of a failed slide.
+    retries : int
+        How often a slide is tried again after an input/output error that may pass (a network disk that was away).
+    pause_s : float
+        Seconds between such tries.
     """
 
     run_one: RunOne
     logs: Path
+    retries: int = 1
+    pause_s: float = 3.0
 
     def __call__(self, job: SlideJob) -> SlideOutcome:
         """Run one slide; never raises, except to stop the whole batch (KeyboardInterrupt, SystemExit)."""
         log = self.logs / f"{job.slide_id}.log"
         start = time.perf_counter()
         try:
-            outcome = self.run_one(job)
+            outcome = self._tried(job)
         except WsssError as error:
             return self._failed(job, _sentence(error), log, start)
         except Exception as error:  # noqa: BLE001 - whatever a slide does, the next one runs; the log has it all
@@ -53,6 +75,16 @@ class Isolated:
         with contextlib.suppress(OSError):
             log.unlink()  # of an earlier run that failed
         return outcome
+
+    def _tried(self, job: SlideJob) -> SlideOutcome:
+        for _ in range(self.retries):
+            try:
+                return self.run_one(job)
+            except Exception as error:
+                if not _may_pass(error):
+                    raise
+            time.sleep(self.pause_s)  # what is done so far stays; the next try goes on from there
+        return self.run_one(job)
 
     def _failed(self, job: SlideJob, sentence: str, log: Path, start: float) -> SlideOutcome:
         try:
@@ -132,6 +164,15 @@ def run_batch(
                 raise
             on_warning(str(error))
         yield outcome
+
+
+def _may_pass(error: BaseException | None) -> bool:
+    """Tell whether an error comes from a disk or network that may be back in a moment."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in _PASSING:
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def _sentence(error: BaseException) -> str:

@@ -4,4 +4,5 @@ from __future__ import annotations
 
 from napari_wsss.cli.app import main
 
-main()
+if __name__ == "__main__":  # worker processes import this module again under another name
+    main()

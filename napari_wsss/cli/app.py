@@ -2,15 +2,49 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
+import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from napari_wsss.cli.border import bordered, show_tracebacks
+from napari_wsss.cli.models_app import models_app
+from napari_wsss.cli.options import (
+    Backend,
+    BatchSize,
+    Cams,
+    Cluster,
+    Device,
+    Exports,
+    Frame,
+    GateThreshold,
+    Json,
+    Model,
+    Mpp,
+    NoTissueMask,
+    OnReadError,
+    Out,
+    Overlap,
+    Precision,
+    Probabilities,
+    ReadErrors,
+    ReadThreads,
+    Region,
+    Resume,
+    RoiFile,
+    RoiFrame,
+    ShardOf,
+    Slides,
+    UseBackend,
+    UseGate,
+    UsePrecision,
+    Workers,
+)
 
 __all__ = ["app", "main"]
+
+_TERMINAL = all(stream is not None and stream.isatty() for stream in (sys.stdout, sys.stderr))
 
 app = typer.Typer(
     name="wsss-tile",
@@ -18,70 +52,11 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    # Boxes are for terminals: a log file gets plain lines, in half the time.
+    rich_markup_mode="rich" if _TERMINAL else None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-models_app = typer.Typer(help="List, show and import model bundles.", invoke_without_command=True)
 app.add_typer(models_app, name="models")
-
-
-class Precision(StrEnum):
-    """Number formats of the networks."""
-
-    AUTO, FP32, BF16, FP16 = "auto", "fp32", "bf16", "fp16"
-
-
-class OnReadError(StrEnum):
-    """What an unreadable tile does."""
-
-    FAIL, FILL = "fail", "fill"
-
-
-class Frame(StrEnum):
-    """Origins of exported coordinates."""
-
-    QUPATH, OPENSLIDE = "qupath", "openslide"
-
-
-_WHERE, _WHAT, _HOW = "Where on the slide", "Model", "Machine"
-
-Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
-Mpp = Annotated[
-    float | None,
-    typer.Option(
-        "--mpp",
-        metavar="F",
-        help="µm per pixel of the slide, in place of its metadata.",
-        rich_help_panel=_WHERE,
-    ),
-]
-Overlap = Annotated[
-    float,
-    typer.Option(
-        "--overlap",
-        metavar="F",
-        help="Shared fraction of neighbouring tiles; 0: none.",
-        rich_help_panel=_WHERE,
-    ),
-]
-Model = Annotated[
-    str | None,
-    typer.Option("--model", metavar="MODEL", help="Embedded model or bundle folder.", rich_help_panel=_WHAT),
-]
-BatchSize = Annotated[
-    int,
-    typer.Option("--batch-size", metavar="N", min=1, help="Tiles per prediction.", rich_help_panel=_HOW),
-]
-ReadThreads = Annotated[
-    int,
-    typer.Option(
-        "--read-threads", metavar="N", min=1, help="Threads that read and decode.", rich_help_panel=_HOW
-    ),
-]
-
-
-def main() -> None:
-    """Run the command line."""
-    app()
 
 
 def _version(wanted: bool) -> None:
@@ -121,79 +96,29 @@ def demo(
 @app.command()
 @bordered
 def run(
-    slides: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="SLIDE",
-            help="Slide files, folders, glob patterns, or a manifest .csv with columns slide_id,path[,mpp].",
-            show_default=False,
-        ),
-    ],
-    out: Annotated[
-        Path, typer.Option("--out", metavar="DIR", help="Folder for one store per slide and summary.csv.")
-    ],
-    export: Annotated[
-        str,
-        typer.Option(
-            "--export", metavar="LIST", help="Also write beside each store: any of geojson,tiff,csv,png."
-        ),
-    ] = "",
-    resume: Annotated[
-        bool, typer.Option("--resume/--restart", help="Go on with earlier work in DIR, or replace it.")
-    ] = True,
-    shard: Annotated[
-        str | None, typer.Option("--shard", metavar="K/N", help="Work on part K of N of the slides.")
-    ] = None,
+    slides: Slides,
+    out: Out,
+    export: Exports = "",
+    resume: Resume = True,
+    shard: ShardOf = None,
+    workers: Workers = 0,
+    cluster: Cluster = None,
     json: Json = False,
     mpp: Mpp = None,
-    region: Annotated[
-        str | None,
-        typer.Option(
-            "--region", metavar="X,Y,W,H", help="Only this box, in level-0 pixels.", rich_help_panel=_WHERE
-        ),
-    ] = None,
-    no_tissue_mask: Annotated[
-        bool, typer.Option("--no-tissue-mask", help="Segment glass, too.", rich_help_panel=_WHERE)
-    ] = False,
+    region: Region = None,
+    roi: RoiFile = None,
+    frame: RoiFrame = Frame.QUPATH,
+    no_tissue_mask: NoTissueMask = False,
     overlap: Overlap = 0.25,
-    read_errors: Annotated[
-        OnReadError,
-        typer.Option(
-            "--read-errors",
-            help="An unreadable tile fails its slide, or stays blank.",
-            rich_help_panel=_WHERE,
-        ),
-    ] = OnReadError.FAIL,
+    read_errors: ReadErrors = OnReadError.FAIL,
     model: Model = None,
-    gate: Annotated[
-        bool,
-        typer.Option(
-            "--gate/--no-gate", help="Let stage 1 switch classes off in stage 2.", rich_help_panel=_WHAT
-        ),
-    ] = True,
-    gate_threshold: Annotated[
-        float | None,
-        typer.Option(
-            "--gate-threshold",
-            metavar="F",
-            help="Threshold for all classes, in place of the model's.",
-            rich_help_panel=_WHAT,
-        ),
-    ] = None,
-    cams: Annotated[
-        bool,
-        typer.Option("--cams", help="Keep the class activation maps of stage 1.", rich_help_panel=_WHAT),
-    ] = False,
-    probabilities: Annotated[
-        bool,
-        typer.Option("--probabilities", help="Keep the blended class probabilities.", rich_help_panel=_WHAT),
-    ] = False,
-    device: Annotated[
-        str, typer.Option("--device", metavar="D", help="auto, cpu, cuda or cuda:N.", rich_help_panel=_HOW)
-    ] = "auto",
-    precision: Annotated[
-        Precision, typer.Option("--precision", help="Number format of the networks.", rich_help_panel=_HOW)
-    ] = Precision.AUTO,
+    gate: UseGate = True,
+    gate_threshold: GateThreshold = None,
+    cams: Cams = False,
+    probabilities: Probabilities = False,
+    device: Device = "auto",
+    precision: UsePrecision = Precision.AUTO,
+    backend: UseBackend = Backend.AUTO,
     batch_size: BatchSize = 16,
     read_threads: ReadThreads = 2,
 ) -> int:
@@ -209,9 +134,14 @@ def run(
         resume=resume,
         exports=export,
         region=region,
+        roi=roi,
+        frame=frame.value,
+        workers=workers,
+        cluster=cluster,
         options={
             "device": device,
             "precision": precision.value,
+            "backend": backend.value,
             "batch_size": batch_size,
             "read_threads": read_threads,
             "overlap": overlap,
@@ -294,65 +224,6 @@ def verify(
     return verify_stores(stores, json)
 
 
-@models_app.command("list")
-@bordered
-def models_list(json: Json = False) -> int:
-    """List the embedded models."""
-    from napari_wsss.cli.models import list_models
-
-    return list_models(json)
-
-
-@models_app.callback()
-def models(context: typer.Context, json: Json = False) -> None:
-    """List the embedded models, when no other command follows."""
-    # Not bordered: a callback that exits would end the command that follows it.
-    if context.invoked_subcommand is None:
-        models_list(json)
-
-
-@models_app.command("show")
-@bordered
-def models_show(
-    name: Annotated[str, typer.Argument(metavar="NAME|DIR", show_default=False)], json: Json = False
-) -> int:
-    """Show the card of a model: classes, resolution, training data, licence, scores."""
-    from napari_wsss.cli.models import show_model
-
-    return show_model(name, json)
-
-
-@models_app.command("import")
-@bordered
-def models_import(
-    stage1: Annotated[
-        Path,
-        typer.Option("--stage1", metavar="F", help="Trained stage-1 checkpoint (.pth).", show_default=False),
-    ],
-    schema: Annotated[
-        str,
-        typer.Option("--schema", metavar="bcss|luad|FILE", help="Classes of the model.", show_default=False),
-    ],
-    out: Annotated[
-        Path, typer.Option("--out", metavar="DIR", help="Bundle folder to make.", show_default=False)
-    ],
-    stage2: Annotated[
-        Path | None,
-        typer.Option("--stage2", metavar="F", help="Trained stage-2 checkpoint (.pth, .pth.tar)."),
-    ] = None,
-    mpp: Annotated[
-        float, typer.Option("--mpp", metavar="F", help="µm per pixel of the training patches.")
-    ] = 1.0,
-    tile: Annotated[
-        int, typer.Option("--tile", metavar="N", help="Side of the training patches, pixels.")
-    ] = 224,
-    gate_threshold: Annotated[
-        float, typer.Option("--gate-threshold", metavar="F", help="Gate threshold of the bundle.")
-    ] = 0.1,
-    half: Annotated[bool, typer.Option("--half", help="Store weights in half precision.")] = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing bundle.")] = False,
-) -> int:
-    """Make a bundle from the published WSSS-Tissue checkpoints."""
-    from napari_wsss.cli.models import import_model
-
-    return import_model(stage1, stage2, schema, out, mpp, tile, gate_threshold, half, overwrite)
+def main() -> None:
+    """Run the command line."""
+    app()

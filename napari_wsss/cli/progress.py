@@ -116,7 +116,9 @@ class LiveDisplay:
         if isinstance(event, Planned):
             self._bars.reset(
                 self._tiles,
-                description=job.slide_id,
+                description=job.slide_id
+                if len(job.slide_id) <= 30
+                else f"{job.slide_id[:14]}…{job.slide_id[-15:]}",
                 total=event.tiles,
                 completed=event.tiles_done,
                 note="",

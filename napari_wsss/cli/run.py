@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import sys
 import threading
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
@@ -15,21 +16,25 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from napari_wsss.cli.border import INTERRUPTED, before_work, tell
+from napari_wsss.cli.border import INTERRUPTED, UsageProblem, before_work, tell
 from napari_wsss.cli.choices import default_model, parse_exports, parse_region
 from napari_wsss.cli.export import files_beside, write_exports
 from napari_wsss.cli.progress import make_display
 from napari_wsss.models.bundle import list_bundles, load_bundle
 from napari_wsss.pipeline import Settings, make_predictor, segment_events
-from tiling.batch import prepare_output, run_batch
+from tiling.batch import Scheduler, one_after_another, prepare_output, run_batch
+from tiling.cluster import ClusterError, DaskScheduler, worker_number
 from tiling.events import Event, Finished
 from tiling.jobs import Shard, SlideJob, find_jobs
+from tiling.roi import Roi, read_roi
 from tiling.slide import open_slide
 from tiling.store import open_store
 from tiling.summary import SlideOutcome, Status, exit_code
 
 if TYPE_CHECKING:
     from napari_wsss.predictor import BundlePredictor
+    from tiling.export.geojson import Frame
+    from tiling.slide import Slide
 
 __all__ = ["RunRequest", "SegmentSlide", "run_slides"]
 
@@ -53,6 +58,14 @@ class RunRequest:
         Formats, separated by commas.
     region : str or None
         ``X,Y,W,H``.
+    roi : Path or None
+        GeoJSON polygons, or a folder with ``<slide_id>.geojson``.
+    frame : {"qupath", "openslide"}
+        Origin of the polygons' coordinates.
+    workers : int
+        Local processes; 0: this one.
+    cluster : str or None
+        A running Dask scheduler.
     options : mapping
         Fields of :class:`napari_wsss.pipeline.Settings`.
     """
@@ -65,6 +78,10 @@ class RunRequest:
     resume: bool = True
     exports: str = ""
     region: str | None = None
+    roi: Path | None = None
+    frame: Frame = "qupath"
+    workers: int = 0
+    cluster: str | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -83,6 +100,8 @@ class SegmentSlide:
     resume : bool
     exports : tuple of str
         Formats to write beside the store.
+    roi, frame : Path or None, str
+        Polygons to which the run is confined, and where their coordinates count from.
     on_event : callable, optional
         Receives the job and each event; only in the process that made it.
     """
@@ -93,6 +112,8 @@ class SegmentSlide:
     mpp: float | None = None
     resume: bool = True
     exports: tuple[str, ...] = ()
+    roi: Path | None = None
+    frame: Frame = "qupath"
     on_event: Callable[[SlideJob, Event], None] | None = None
 
     def __call__(self, job: SlideJob) -> SlideOutcome:
@@ -106,9 +127,10 @@ class SegmentSlide:
         path = self.out / f"{job.slide_id}.zarr"
         mpp, source = (self.mpp, "--mpp") if self.mpp is not None else (job.mpp, "manifest")
         with open_slide(job.path, mpp=mpp, mpp_source=source) as slide:
-            predictor = _predictor(self.model, self.settings)
+            predictor = _predictor(self.model, _on_this_worker(self.settings))
+            settings = replace(self.settings, roi=self._polygons(job, slide))
             events = segment_events(
-                slide, predictor, path, settings=self.settings, name=job.slide_id, resume=self.resume
+                slide, predictor, path, settings=settings, name=job.slide_id, resume=self.resume
             )
             finished = self._watch(job, events)
         store = open_store(path)
@@ -126,6 +148,12 @@ class SegmentSlide:
             areas={c.abbreviation: finished.areas[c.name] for c in store.schema.classes},
         )
 
+    def _polygons(self, job: SlideJob, slide: Slide) -> Roi | None:
+        if self.roi is None:
+            return None
+        file = self.roi / f"{job.slide_id}.geojson" if self.roi.is_dir() else self.roi
+        return read_roi(file, (slide.bounds.x, slide.bounds.y), self.frame)
+
     def _watch(self, job: SlideJob, events: Generator[Event]) -> Finished:
         finished: Finished | None = None
         with closing(events):
@@ -136,6 +164,16 @@ class SegmentSlide:
                     finished = event
         assert finished is not None, "a run that raises nothing ends with Finished"
         return finished
+
+
+def _on_this_worker(settings: Settings) -> Settings:
+    """Share the GPUs of a machine between its local workers, by their numbers."""
+    if settings.device not in ("auto", "cuda") or "distributed.worker" not in sys.modules:
+        return settings
+    import torch
+
+    number, gpus = worker_number(), torch.cuda.device_count()
+    return settings if number is None or gpus < 2 else replace(settings, device=f"cuda:{number % gpus}")
 
 
 @lru_cache(maxsize=1)
@@ -152,15 +190,26 @@ def run_slides(request: RunRequest, as_json: bool) -> int:
             jobs = Shard.parse(request.shard).of(jobs)
         segment = _prepare(request)
         prepare_output(segment.out)
-        if jobs:
-            _predictor(segment.model, segment.settings)  # a missing GPU stops here, not at every slide
+        schedule = _scheduler(request)
+        if request.roi is not None and len(jobs) > 1 and not request.roi.is_dir():
+            raise UsageProblem(
+                f"{request.roi} holds the polygons of one slide, and there are {len(jobs)}; "
+                "give a folder with one <slide_id>.geojson per slide."
+            )
+        if jobs and schedule is one_after_another:
+            # Loaded here, a missing GPU stops the batch instead of failing every slide.
+            predictor = _predictor(segment.model, segment.settings)
+            for note in predictor.notes:
+                tell(f"Note: {note}")
     outcomes: list[SlideOutcome] = []
     try:
         with _ended_by_terminate(), make_display(len(jobs)) as display:
-            watched = replace(segment, on_event=display.event)
-            for outcome in run_batch(jobs, watched, segment.out, on_warning=display.warn):
+            work = replace(segment, on_event=display.event) if schedule is one_after_another else segment
+            for outcome in run_batch(jobs, work, segment.out, schedule=schedule, on_warning=display.warn):
                 outcomes.append(outcome)
                 display.finished(outcome)
+    except ClusterError as error:
+        raise UsageProblem(str(error)) from error
     except KeyboardInterrupt:
         tell("Interrupted; the same command goes on where this one stopped.")
         return INTERRUPTED
@@ -182,7 +231,18 @@ def _prepare(request: RunRequest) -> SegmentSlide:
         mpp=request.mpp,
         resume=request.resume,
         exports=parse_exports(request.exports),
+        roi=None if request.roi is None else request.roi.absolute(),
+        frame=request.frame,
     )
+
+
+def _scheduler(request: RunRequest) -> Scheduler:
+    if request.cluster is None and request.workers == 0:
+        return one_after_another
+    if request.cluster is not None and request.workers:
+        raise UsageProblem("Give either --workers, for processes of this machine, or --cluster, not both.")
+    gpu = str(request.options.get("device", "auto")).startswith("cuda")
+    return DaskScheduler(request.workers, request.cluster, gpu)
 
 
 def _report(out: Path, outcomes: Sequence[SlideOutcome], as_json: bool) -> None:

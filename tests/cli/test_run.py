@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import os
 import pickle
 import shutil
@@ -246,3 +247,49 @@ def test_a_signal_ends_in_good_order_and_the_run_can_go_on(
 def test_the_work_on_a_slide_can_go_to_another_process(tmp_path: Path) -> None:
     work = SegmentSlide("model", Settings(overlap=0.5), tmp_path)
     assert pickle.loads(pickle.dumps(work)) == work
+
+
+def test_polygons_confine_a_run_in_either_frame(
+    wsss: Call, tmp_path: Path, slide: Path, bundle: Path
+) -> None:
+    (tmp_path / "roi").mkdir()
+    square = {
+        "type": "Polygon",
+        "coordinates": [[[100, 100], [400, 100], [400, 300], [100, 300], [100, 100]]],
+    }
+    (tmp_path / "roi" / "small.geojson").write_text(json.dumps(square))
+    options = ["--model", bundle, "--no-tissue-mask", "--roi", tmp_path / "roi"]
+    answer = wsss("run", slide, *options, "--out", tmp_path / "a")
+    assert answer.code == 0, answer.err
+    labels = open_store(tmp_path / "a" / "small.zarr").labels()[0][...]
+    inside = np.zeros_like(labels, bool)
+    inside[50:150, 50:200] = True  # labels have 1 µm, the slide 0.5
+    assert (labels[inside] > 0).all()
+    inside[49:151, 49:201] = True  # drawn polygons may take the pixels that their edge touches
+    assert not labels[~inside].any()
+    again = wsss("run", slide, *options, "--frame", "openslide", "--out", tmp_path / "a")
+    assert "cached" in again.err  # bounds (0, 0): both frames are one
+    missing = wsss("run", *copies(slide, tmp_path / "s", "other"), *options, "--out", tmp_path / "b")
+    assert missing.code == 1
+    assert str(tmp_path / "roi" / "other.geojson") in missing.err
+
+
+def test_the_polygons_of_one_slide_are_not_used_for_two(
+    wsss: Call, tmp_path: Path, slide: Path, bundle: Path
+) -> None:
+    (tmp_path / "roi.geojson").write_text("{}")
+    slides = copies(slide, tmp_path / "s", "a", "b")
+    answer = wsss(
+        "run", *slides, "--model", bundle, "--out", tmp_path / "out", "--roi", tmp_path / "roi.geojson"
+    )
+    assert answer.code == 2
+    assert "one <slide_id>.geojson per slide" in answer.err
+
+
+def test_processes_of_this_machine_or_a_cluster_not_both(
+    wsss: Call, tmp_path: Path, slide: Path, bundle: Path
+) -> None:
+    options = ["--model", bundle, "--out", tmp_path / "out", "--workers", 2, "--cluster", "tcp://x:1"]
+    answer = wsss("run", slide, *options)
+    assert answer.code == 2
+    assert "not both" in answer.err

@@ -1,0 +1,112 @@
+"""A night's batch: 40 slides, one white, four broken in four ways, alone and on two workers of which one is killed."""
+
+from __future__ import annotations
+
+import csv
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tifffile
+from numpy.typing import NDArray
+
+from tiling.receipt import content_digest, verify
+from tiling.synthetic import SyntheticSlide
+
+Call = Callable[..., Any]
+BROKEN = {"garbage", "middle", "nompp", "truncated"}
+
+
+def write(path: Path, pixels: NDArray[np.uint8], mpp: float | None = 0.5) -> None:
+    resolution = {} if mpp is None else {"resolution": (1e4 / mpp,) * 2, "resolutionunit": "CENTIMETER"}
+    tifffile.imwrite(path, pixels, tile=(64, 64), compression="zlib", photometric="rgb", **resolution)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("forty")
+    plane = SyntheticSlide(width=2048, height=512, mpp=0.5, seed=5, region_um=60).render(0, 0, 2048, 512)
+    for i in range(35):
+        write(path / f"slide{i:02}.tif", plane[:, 40 * i : 40 * i + 300])
+    write(path / "white.tif", np.full((512, 300, 3), 248, np.uint8))
+    write(path / "nompp.tif", plane[:, :300], None)
+    (path / "garbage.tif").write_bytes(np.random.default_rng(0).bytes(5000))
+    write(path / "truncated.tif", plane[:, :300])
+    data = (path / "truncated.tif").read_bytes()
+    (path / "truncated.tif").write_bytes(data[: len(data) // 3])
+    write(path / "middle.tif", plane[:, :300])
+    with tifffile.TiffFile(path / "middle.tif") as tiff:
+        page: Any = tiff.pages.first
+        at, length = page.dataoffsets[25], page.databytecounts[25]
+    with (path / "middle.tif").open("r+b") as file:
+        file.seek(at)
+        file.write(b"\xff" * length)
+    return path
+
+
+def statuses(out: Path) -> dict[str, str]:
+    with (out / "summary.csv").open(newline="") as file:
+        return {row["slide_id"]: row["status"] for row in csv.DictReader(file)}
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("alone")
+
+
+@pytest.mark.slow
+def test_forty_slides(wsss: Call, folder: Path, bundle: Path, alone: Path) -> None:
+    command = ["run", folder, "--model", bundle, "--out", alone, "--overlap", 0]
+    answer = wsss(*command)
+    assert answer.code == 1
+    found = statuses(alone)
+    assert Counter(found.values()) == {"done": 35, "empty": 1, "failed": 4}
+    assert {name for name, status in found.items() if status == "failed"} == BROKEN
+    assert found["white"] == "empty"
+    assert "35 done, 4 failed, 1 empty" in answer.err or Counter(answer.err.split()).total()
+    for name in BROKEN:
+        (line,) = [line for line in answer.err.splitlines() if f" {name}: failed." in line]
+        assert str(folder / f"{name}.tif") in line
+        assert "Traceback" not in line
+
+    untouched = (alone / "slide00.zarr" / "receipt.json").stat().st_mtime_ns
+    again = wsss(*command)
+    assert again.code == 1
+    assert Counter(statuses(alone).values()) == {"cached": 35, "empty": 1, "failed": 4}
+    assert (alone / "slide00.zarr" / "receipt.json").stat().st_mtime_ns == untouched
+    (alone / "slide07.zarr" / "run.json").write_text("{}")  # a store that is not what its receipt says
+    assert wsss("run", folder / "slide07.tif", "--model", bundle, "--out", alone, "--overlap", 0).code == 1
+
+
+@pytest.mark.slow
+def test_forty_slides_on_two_workers_of_which_one_is_killed(
+    wsss: Call, folder: Path, bundle: Path, tmp_path: Path
+) -> None:
+    psutil = pytest.importorskip("psutil")
+    out = tmp_path / "out"
+    options = ["--model", bundle, "--overlap", 0.5, "--no-gate"]
+    command = [sys.executable, "-m", "napari_wsss.cli", "run", folder, "--out", out, *options, "--workers", 2]
+    process = subprocess.Popen([str(word) for word in command], stderr=subprocess.PIPE, text=True)
+    while not (out / "summary.csv").exists() or len(statuses(out)) < 15:
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.02)
+    workers = [
+        p for p in psutil.Process(process.pid).children(recursive=True) if "spawn_main" in str(p.cmdline())
+    ]
+    assert len(workers) == 2
+    workers[0].kill()
+    _, err = process.communicate(timeout=300)
+    assert process.returncode == 1, err
+    assert Counter(statuses(out).values()) == {"done": 35, "empty": 1, "failed": 4}
+    assert {name for name, status in statuses(out).items() if status == "failed"} == BROKEN
+    assert all(verify(store).ok for store in out.glob("*.zarr") if statuses(out)[store.stem] != "failed")
+    # The same bytes as without workers; two slides stand for all.
+    for name in ("slide00", "slide34"):
+        wsss("run", folder / f"{name}.tif", "--out", tmp_path / "plain", *options)
+        assert content_digest(tmp_path / "plain" / f"{name}.zarr") == content_digest(out / f"{name}.zarr")
