@@ -9,11 +9,12 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from napari_wsss.models.bundle_json import Gate, NetworkSpec, mapping, parse_gate, parse_spec, spec_to_dict
 from napari_wsss.models.registry import STAGE1_ARCHITECTURES, STAGE2_ARCHITECTURES
 from tiling.classes import ClassSchema
 from tiling.errors import BundleError, DataError
@@ -26,48 +27,6 @@ __all__ = ["FORMAT_VERSION", "Bundle", "Gate", "NetworkSpec", "list_bundles", "l
 FORMAT_VERSION = 1
 MODEL_JSON = "model.json"
 EMBEDDED = Path(__file__).resolve().parents[1] / "bundles"
-
-
-@dataclass(frozen=True)
-class NetworkSpec:
-    """One network of a bundle.
-
-    Attributes
-    ----------
-    architecture : str
-        Name in :mod:`napari_wsss.models.registry`.
-    arguments : mapping
-        Constructor arguments beside the number of classes.
-    file : str
-        Weights file inside the bundle's folder.
-    sha256 : str
-        Its digest, 64 hex digits.
-    dtype : str
-        How matrices and kernels are stored (``float32`` or ``float16``); always computed in float32 unless
-        the caller casts the network.
-    """
-
-    architecture: str
-    arguments: Mapping[str, Any]
-    file: str
-    sha256: str
-    dtype: str = "float32"
-
-
-@dataclass(frozen=True)
-class Gate:
-    """How stage 1 switches classes off in stage 2.
-
-    Attributes
-    ----------
-    thresholds : tuple of float
-        One for all classes, or one per class.
-    mode : str
-        ``mask`` or ``reference``.
-    """
-
-    thresholds: tuple[float, ...] = (0.1,)
-    mode: str = "mask"
 
 
 @dataclass(frozen=True)
@@ -157,8 +116,8 @@ class Bundle:
             "schema": self.schema.to_dict(),
             "mpp": self.mpp,
             "tile": self.tile,
-            "stage1": _spec_to_dict(self.stage1),
-            "stage2": None if self.stage2 is None else _spec_to_dict(self.stage2),
+            "stage1": spec_to_dict(self.stage1),
+            "stage2": None if self.stage2 is None else spec_to_dict(self.stage2),
             "gate": {"thresholds": list(self.gate.thresholds), "mode": self.gate.mode},
             "metrics": dict(self.metrics),
             "provenance": dict(self.provenance),
@@ -287,16 +246,6 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def _spec_to_dict(spec: NetworkSpec) -> dict[str, Any]:
-    return {
-        "architecture": spec.architecture,
-        "arguments": dict(spec.arguments),
-        "file": spec.file,
-        "sha256": spec.sha256,
-        "dtype": spec.dtype,
-    }
-
-
 def _find(bundle: str | Path) -> Path:
     text = str(bundle)
     if text in list_bundles():
@@ -358,11 +307,11 @@ def _parse(data: object, folder: Path, path: Path) -> Bundle:
             schema=schema,
             mpp=mpp,
             tile=tile,
-            stage1=_parse_spec(data["stage1"], STAGE1_ARCHITECTURES, "stage1"),
-            stage2=None if stage2 is None else _parse_spec(stage2, STAGE2_ARCHITECTURES, "stage2"),
-            gate=_parse_gate(data.get("gate") or {}, len(schema)),
-            metrics=_mapping(data.get("metrics") or {}, "metrics"),
-            provenance=_mapping(data.get("provenance") or {}, "provenance"),
+            stage1=parse_spec(data["stage1"], STAGE1_ARCHITECTURES, "stage1"),
+            stage2=None if stage2 is None else parse_spec(stage2, STAGE2_ARCHITECTURES, "stage2"),
+            gate=parse_gate(data.get("gate") or {}, len(schema)),
+            metrics=mapping(data.get("metrics") or {}, "metrics"),
+            provenance=mapping(data.get("provenance") or {}, "provenance"),
         )
     except KeyError as error:
         raise BundleError(f"{path}: the entry {error} is missing; restore the file.") from error
@@ -370,53 +319,15 @@ def _parse(data: object, folder: Path, path: Path) -> Bundle:
         raise BundleError(f"{path}: {str(error).rstrip('.')}; correct the file.") from error
 
 
-def _mapping(value: object, what: str) -> dict[str, Any]:
-    if not isinstance(value, dict):
-        raise DataError(f"{what} is {type(value).__name__}, not a JSON object")
-    return value
-
-
-def _parse_spec(value: object, known: Mapping[str, str], stage: str) -> NetworkSpec:
-    spec = _mapping(value, stage)
-    architecture, file, digest = spec["architecture"], spec["file"], spec["sha256"]
-    if architecture not in known:
-        raise DataError(
-            f"{stage} has the unknown architecture {architecture!r} (known: {', '.join(sorted(known))})"
-        )
-    # A bundle must not point outside its own folder.
-    if not isinstance(file, str) or file != Path(file).name or not file.endswith(".safetensors"):
-        raise DataError(
-            f"{stage} names the weights file {file!r}; it must be a .safetensors file of the same folder"
-        )
-    if not isinstance(digest, str) or len(digest) != 64:
-        raise DataError(f"{stage} has no sha256 of 64 hex digits")
-    return NetworkSpec(
-        architecture,
-        _mapping(spec.get("arguments") or {}, f"{stage}.arguments"),
-        file,
-        digest.lower(),
-        str(spec.get("dtype", "float32")),
-    )
-
-
-def _parse_gate(value: object, num_classes: int) -> Gate:
-    gate = _mapping(value, "gate")
-    raw = gate.get("thresholds", [0.1])
-    numbers: Sequence[Any] = raw if isinstance(raw, list) else [raw]
-    thresholds = tuple(float(number) for number in numbers)
-    if len(thresholds) not in (1, num_classes) or not all(0 <= t < 1 for t in thresholds):
-        raise DataError(f"gate thresholds are {raw!r}; give one or {num_classes} numbers from 0 to below 1")
-    mode = gate.get("mode", "mask")
-    if mode not in ("mask", "reference"):
-        raise DataError(f"gate mode is {mode!r}; use 'mask' or 'reference'")
-    return Gate(thresholds, mode)
-
-
 def _build(builder: Any, folder: Path, spec: NetworkSpec, num_classes: int) -> nn.Module:
+    import torch
+
     from napari_wsss.models.weights import fill, read_safetensors
 
     try:
-        network: nn.Module = builder(spec.architecture, num_classes, **spec.arguments)
+        # On the meta device: random weights for 100 million parameters would be made only to be thrown away.
+        with torch.device("meta"):
+            network: nn.Module = builder(spec.architecture, num_classes, **spec.arguments)
     except (TypeError, ValueError) as error:
         raise BundleError(f"{folder / MODEL_JSON}: {spec.architecture} cannot be built ({error}).") from error
     path = folder / spec.file

@@ -63,8 +63,8 @@ def write_bundle(
     if folder.exists():
         if not overwrite:
             raise BundleError(f"{folder}: exists already; choose another folder or allow it to be replaced.")
-        if not (folder / MODEL_JSON).is_file() and any(folder.iterdir()):
-            raise BundleError(f"{folder}: holds other files than a bundle; choose another folder.")
+        if not folder.is_dir() or (not (folder / MODEL_JSON).is_file() and any(folder.iterdir())):
+            raise BundleError(f"{folder}: is no bundle but something else; choose another folder.")
     staging: Path | None = None
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)

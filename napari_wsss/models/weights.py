@@ -85,12 +85,12 @@ def read_torch_file(path: Path) -> dict[str, Any]:
 
 
 def fill(network: nn.Module, state: Mapping[str, Tensor], path: Path, optional: Collection[str] = ()) -> None:
-    """Load ``state`` into ``network``; floating tensors of any precision become the network's own.
+    """Load ``state`` into ``network``; tensors of any precision become the network's own.
 
     Parameters
     ----------
     network : nn.Module
-        Changed in place.
+        Changed in place. On the meta device it takes over (copies of) the tensors.
     state : mapping of str to Tensor
         Exactly the network's keys; ``num_batches_tracked`` counters may be absent.
     path : Path
@@ -123,4 +123,10 @@ def fill(network: nn.Module, state: Mapping[str, Tensor], path: Path, optional: 
         )
     if problems:
         raise BundleError(f"{path}: the weights do not fit {type(network).__name__}: {', '.join(problems)}.")
-    network.load_state_dict(dict(state), strict=False)
+    if not any(value.is_meta for value in own.values()):
+        network.load_state_dict(dict(state), strict=False)
+        return
+    # Copies: tensors that stay mapped to the file would change, or crash, with it.
+    ready = {key: value.to(own[key].dtype, copy=True) for key, value in state.items()}
+    counters = {key: torch.zeros_like(own[key], device="cpu") for key in own if key not in state}
+    network.load_state_dict(ready | counters, assign=True)

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from napari_wsss.models import DeepLabV3Plus, Gate, LiteClassifier, list_bundles, load_bundle, save_bundle
 from napari_wsss.models import bundle as bundle_module
@@ -212,7 +213,7 @@ def test_an_existing_folder_is_kept_unless_told(folder: Path, tmp_path: Path) ->
     other = tmp_path / "photos"
     other.mkdir()
     (other / "cat.txt").write_text("meow")
-    with pytest.raises(BundleError, match="holds other files"):
+    with pytest.raises(BundleError, match="is no bundle"):
         save_bundle(other, name="x", schema=BCSS, mpp=1, tile=64, stage1=model, overwrite=True)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["photos", "tiny"], "nothing is left behind"
 
@@ -265,3 +266,25 @@ def test_schemas(tmp_path: Path) -> None:
 def test_others_may_read_a_bundle(folder: Path) -> None:
     for path in (folder, *folder.iterdir()):
         assert path.stat().st_mode & 0o044 == 0o044
+
+
+def test_built_networks_train_like_fresh_ones(folder: Path) -> None:
+    network = load_bundle(folder).build_stage1()
+    fresh = LiteClassifier(4, width=0.1)
+    flags = {name: p.requires_grad for name, p in fresh.named_parameters()}
+    assert {name: p.requires_grad for name, p in network.named_parameters()} == flags
+    assert {t.device.type for t in network.state_dict().values()} == {"cpu"}
+    network.train()(torch.rand(2, 3, 32, 32)).sum().backward()
+    # the file is not mapped into the network: it may be replaced while the network lives
+    before = network.get_parameter("classifier.weight").detach().clone()
+    (folder / "stage1.safetensors").write_bytes(b"\0" * 10)
+    assert torch.equal(network.get_parameter("classifier.weight"), before)
+
+
+def test_counters_may_be_absent(folder: Path) -> None:
+    path = folder / "stage1.safetensors"
+    state = {k: v for k, v in load_file(path).items() if not k.endswith("num_batches_tracked")}
+    save_file(state, path)
+    network = load_bundle(folder, verify=False).build_stage1()
+    assert network.get_buffer("encoder._bn0.num_batches_tracked").item() == 0
+    network(torch.rand(1, 3, 32, 32))
