@@ -23,6 +23,7 @@ from torch.utils.data import DataLoader
 from tiling.errors import TrainingError
 from training.keeper import History, Keeper
 from training.presets import OptimiserSettings
+from training.progress import TrainingBar, wants_bar
 from training.reports import Reporter, SamplePages
 from training.run import RunFolder
 from training.schedules import LearningRateSchedule
@@ -222,7 +223,7 @@ def fit(
 
         logger = TensorBoardLogger(folder.path, name="", version="tensorboard")
     device = "cpu" if options.device == "cpu" else ("auto" if options.device == "auto" else "gpu")
-    progress = _progress_bar()
+    progress = [TrainingBar(epochs)] if wants_bar() else []
     with _quiet():
         trainer = L.Trainer(
             accelerator=device,
@@ -262,18 +263,6 @@ def _devices(text: str, accelerator: str) -> Any:
         return [int(i) for i in text.split(",")] if "," in text else int(text)
     except ValueError:
         raise TrainingError(f"--devices {text!r} is neither a number nor a list such as 0,1.") from None
-
-
-def _progress_bar() -> list[Any]:
-    """Return a rich bar on a terminal; elsewhere one line per epoch is enough."""
-    import sys
-
-    if not (sys.stderr.isatty() and _log.isEnabledFor(logging.INFO)):
-        return []
-    from lightning.pytorch.callbacks import RichProgressBar
-    from rich.console import Console  # noqa: F401 - fails here, clearly, when rich is absent
-
-    return [RichProgressBar(leave=False, console_kwargs={"stderr": True})]
 
 
 @contextmanager

@@ -351,3 +351,22 @@ def test_pda_switches(tiny_root: Path, tmp_path: Path, monkeypatch: pytest.Monke
     seen.clear()
     run_stage1(tiny_root, tmp_path / "b", "--no-pda", "--epochs", "5")
     assert set(seen) == {(None, False)}
+
+
+def test_progress_bar(tiny_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import io
+
+    from rich.console import Console
+
+    import training.loop as loop
+    from training.progress import TrainingBar
+
+    text = io.StringIO()
+    console = Console(file=text, force_terminal=True, width=100)
+    monkeypatch.setattr(loop, "wants_bar", lambda: True)
+    monkeypatch.setattr(loop, "TrainingBar", lambda epochs: TrainingBar(epochs, console))
+    run_stage1(tiny_root, tmp_path / "out")
+    shown = text.getvalue()
+    for words in ("epoch 1/3", "epoch 3/3 val", "3/3", "loss 0."):
+        assert words in shown
+    assert shown.endswith("\x1b[?25h\r\x1b[1A\x1b[2K") or "\x1b[?25h" in shown[-40:]  # the cursor is back
