@@ -20,6 +20,7 @@ import pytest
 import tifffile
 from PIL import Image
 
+from napari_wsss.cli import run
 from napari_wsss.cli.run import SegmentSlide
 from napari_wsss.pipeline import Settings
 from tiling.receipt import verify
@@ -293,3 +294,24 @@ def test_processes_of_this_machine_or_a_cluster_not_both(
     answer = wsss("run", slide, *options)
     assert answer.code == 2
     assert "not both" in answer.err
+
+
+@pytest.mark.parametrize(
+    ("device", "number", "gpus", "chosen"),
+    [
+        ("auto", 3, 2, "cuda:1"),
+        ("cuda", 0, 4, "cuda:0"),
+        ("auto", 1, 1, "auto"),
+        ("cpu", 3, 2, "cpu"),
+        ("auto", None, 2, "auto"),
+    ],
+)
+def test_local_workers_share_the_gpus_by_their_number(
+    monkeypatch: pytest.MonkeyPatch, device: str, number: int | None, gpus: int, chosen: str
+) -> None:
+    import torch
+
+    monkeypatch.setitem(sys.modules, "distributed.worker", object())  # as in a Dask worker
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+    monkeypatch.setattr(run, "worker_number", lambda: number)
+    assert run._on_this_worker(Settings(device=device)).device == chosen
