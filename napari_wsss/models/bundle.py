@@ -210,7 +210,8 @@ def save_bundle(
     Raises
     ------
     BundleError
-        When the folder exists, cannot be written, or the networks do not fit the schema.
+        When the folder exists, cannot be written, or something does not fit (networks and schema, an
+        implausible mpp, tile or threshold): nothing is written then.
     """
     from napari_wsss.models.bundle_writer import write_bundle
 
@@ -233,6 +234,7 @@ def save_bundle(
             metrics or {},
             provenance or {},
         ),
+        check=lambda text: _parse(json.loads(text), folder, folder / MODEL_JSON),
         num_classes=len(schema),
         dtype=dtype,
         overwrite=overwrite,
@@ -316,7 +318,7 @@ def _parse(data: object, folder: Path, path: Path) -> Bundle:
     except KeyError as error:
         raise BundleError(f"{path}: the entry {error} is missing; restore the file.") from error
     except (DataError, TypeError, ValueError) as error:
-        raise BundleError(f"{path}: {str(error).rstrip('.')}; correct the file.") from error
+        raise BundleError(f"{path}: {str(error).rstrip('.')}; correct it.") from error
 
 
 def _build(builder: Any, folder: Path, spec: NetworkSpec, num_classes: int) -> nn.Module:

@@ -26,6 +26,7 @@ def write_bundle(
     folder: Path,
     networks: Mapping[str, nn.Module | None],
     make: Callable[[dict[str, NetworkSpec]], Bundle],
+    check: Callable[[str], object],
     num_classes: int,
     dtype: str,
     overwrite: bool,
@@ -40,6 +41,8 @@ def write_bundle(
         Stage name -> network, or None for a stage that is absent.
     make : callable
         Turns the specs of the written files into the bundle.
+    check : callable
+        Raises for a model.json text that could not be read back.
     num_classes : int
         Classes of the schema, which the networks must have.
     dtype : str
@@ -75,6 +78,7 @@ def write_bundle(
             if network is not None
         }
         text = json.dumps(make(specs).to_dict(), indent=2, ensure_ascii=False, allow_nan=False)
+        check(text)
         (staging / MODEL_JSON).write_text(text + "\n", encoding="utf-8")
         for path in staging.iterdir():
             path.chmod(0o644)  # safetensors writes for the owner only; a lab shares its models

@@ -230,7 +230,17 @@ def test_a_failed_save_leaves_nothing(tmp_path: Path) -> None:
         )
     with pytest.raises(BundleError, match="float8"):
         save_bundle(tmp_path / "b", name="b", schema=BCSS, mpp=1, tile=64, stage1=model, dtype="float8")
+    for wrong in ({"mpp": -1}, {"tile": 3}, {"gate": Gate((2.0,))}, {"gate": Gate((0.1, 0.2))}):
+        with pytest.raises(BundleError, match=r"b/model\.json"):
+            save_bundle(
+                tmp_path / "b",
+                **({"name": "b", "schema": BCSS, "mpp": 1, "tile": 64, "stage1": model} | wrong),
+            )
     (tmp_path / "file").write_text("")
+    with pytest.raises(BundleError, match="exists already"):
+        save_bundle(tmp_path / "file", name="b", schema=BCSS, mpp=1, tile=64, stage1=model)
+    with pytest.raises(BundleError, match="is no bundle"):
+        save_bundle(tmp_path / "file", name="b", schema=BCSS, mpp=1, tile=64, stage1=model, overwrite=True)
     with pytest.raises(BundleError, match="cannot be written"):
         save_bundle(tmp_path / "file" / "b", name="b", schema=BCSS, mpp=1, tile=64, stage1=model)
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
