@@ -46,7 +46,7 @@ class Settings:
         Tiles per prediction.
     read_threads : int
         Threads that read and decode.
-    device, precision : str
+    device, precision, backend : str
         See :class:`napari_wsss.predictor.BundlePredictor`.
     tissue : TissueParameters or None
         How tissue is found; None segments everything.
@@ -64,7 +64,8 @@ class Settings:
     batch_size: int = 16
     read_threads: int = 2
     device: str = "auto"
-    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    precision: Literal["auto", "fp32", "mixed", "bf16", "fp16"] = "auto"
+    backend: Literal["auto", "torch", "openvino"] = "auto"
     tissue: TissueParameters | None = field(default_factory=TissueParameters)
     keep_cams: bool = False
     keep_probabilities: bool = False
@@ -130,6 +131,7 @@ def make_predictor(bundle: Bundle | str | Path, settings: Settings | None = None
         precision=settings.precision,
         gate=settings.gate,
         gate_threshold=settings.gate_threshold,
+        backend=settings.backend,
     )
 
 

@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
+from napari_wsss.backends.maps import presence_of, probabilities_of
+from napari_wsss.backends.select import BackendName, Precision, choose_backend
 from napari_wsss.models.bundle import Bundle
-from napari_wsss.models.cam import class_activation, resize_maps
-from napari_wsss.models.gate import apply_gate, open_classes
+from napari_wsss.models.cam import resize_maps
 from tiling.classes import ClassSchema
 from tiling.errors import BundleError, DeviceError
 from tiling.predictor import Prediction
 
-__all__ = ["BundlePredictor", "Precision", "choose_device", "choose_precision"]
-
-Precision = Literal["auto", "fp32", "bf16", "fp16"]
-
-_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+__all__ = ["BackendName", "BundlePredictor", "Precision", "choose_device"]
 
 
 def choose_device(device: str) -> torch.device:
@@ -52,23 +47,6 @@ def choose_device(device: str) -> torch.device:
     return chosen
 
 
-def choose_precision(precision: Precision, device: torch.device) -> Literal["fp32", "bf16", "fp16"]:
-    """Resolve ``auto``: bf16 on a GPU that computes it, else fp32.
-
-    Raises
-    ------
-    DeviceError
-        For fp16 on a CPU, which is slow and loses range.
-    """
-    if precision == "auto":
-        return "bf16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "fp32"
-    if precision not in _DTYPES:
-        raise DeviceError(f"There is no precision {precision!r}; use auto, fp32, bf16 or fp16.")
-    if precision == "fp16" and device.type == "cpu":
-        raise DeviceError("fp16 needs a GPU; use --precision fp32 or bf16 on a CPU.")
-    return precision
-
-
 class BundlePredictor:
     """Predicts tiles with a bundle; implements :class:`tiling.predictor.Predictor`.
 
@@ -77,18 +55,30 @@ class BundlePredictor:
     bundle : Bundle
     device : str
         ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
-    precision : {"auto", "fp32", "bf16", "fp16"}
+    precision : {"auto", "fp32", "mixed", "bf16", "fp16"}
     gate : bool
         Whether stage 1 switches classes off.
     gate_threshold : float, optional
         One threshold for all classes; the bundle's own when absent.
+    backend : {"auto", "torch", "openvino"}
+        What runs the networks; see :func:`napari_wsss.backends.select.choose_backend` for what ``auto`` does.
+
+    Attributes
+    ----------
+    device : torch.device
+    backend : str
+        ``torch`` or ``openvino``: the one in use.
+    precision : str
+        ``fp32``, ``mixed``, ``bf16`` or ``fp16``: the one in use.
+    notes : tuple of str
+        Why something faster was not taken, one sentence each; for the receipt and for people.
 
     Raises
     ------
     BundleError
         When the weights cannot be read or do not fit.
     DeviceError
-        When the device or precision is not there.
+        When the device, precision or backend is not there.
 
     Notes
     -----
@@ -103,23 +93,20 @@ class BundlePredictor:
         precision: Precision = "auto",
         gate: bool = True,
         gate_threshold: float | None = None,
+        backend: BackendName = "auto",
     ) -> None:
         self._bundle = bundle
-        self._gate = gate
+        self._gate = bundle.gate if gate else None
         thresholds = bundle.gate.thresholds if gate_threshold is None else (gate_threshold,)
         if any(not 0 <= t <= 1 for t in thresholds):
             raise BundleError(f"The gate threshold is {gate_threshold}; it is a probability from 0 to 1.")
         self.device = choose_device(device)
-        self.precision = choose_precision(precision, self.device)
         self._thresholds = torch.tensor(thresholds, device=self.device)
-        self._stage1: Any = self._place(bundle.build_stage1())
-        stage2 = bundle.build_stage2()
-        self._stage2 = None if stage2 is None else self._place(stage2)
-
-    def _place(self, network: nn.Module) -> nn.Module:
-        # Convolutions are about twice as fast on CPUs when channels lie together, and tiles arrive that way.
-        network = network.eval().requires_grad_(False)
-        return network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+        choice = choose_backend(bundle, self.device, precision, backend)
+        self._run = choice.backend
+        self.backend = choice.backend.name
+        self.precision = choice.backend.precision
+        self.notes = choice.notes
 
     @property
     def schema(self) -> ClassSchema:
@@ -138,36 +125,29 @@ class BundlePredictor:
 
     @property
     def identity(self) -> dict[str, object]:
-        """What decides the result: weights, gate, precision."""
-        gate = self._bundle.gate
+        """What decides the result: weights, gate, precision and backend.
+
+        The precision and backend are the ones in use, so that an interrupted run is only resumed as it was begun.
+        """
         return {
             "bundle": self._bundle.name,
             "hashes": dict(self._bundle.hashes),
             "gate": {
-                "on": self._gate,
+                "on": self._gate is not None,
                 "thresholds": [round(t, 6) for t in self._thresholds.tolist()],
-                "mode": gate.mode,
+                "mode": self._bundle.gate.mode,
             },
             "precision": self.precision,
-            "backend": "torch",
+            "backend": self.backend,
         }
 
     @torch.inference_mode()
     def __call__(self, pixels: NDArray[np.uint8], cam_side: int | None = None) -> Prediction:
         """Predict tiles (N, T, T, 3) uint8 RGB; see :class:`tiling.predictor.Prediction`."""
-        x = self._upload(pixels)
-        autocast = torch.autocast(
-            self.device.type, dtype=_DTYPES[self.precision], enabled=self.precision != "fp32"
-        )
-        with autocast:
-            features = self._stage1.features(x)
-            activation = class_activation(features, self._stage1.classifier_weights)
-            logits = None if self._stage2 is None else self._stage2(x)
-        activation = activation.float()
-        presence = activation.mean((2, 3)).sigmoid()
-        scores = (logits if logits is not None else resize_maps(activation, (x.shape[2], x.shape[3]))).float()
-        probabilities = self._gated(scores, presence).softmax(1)
-        cams = None if cam_side is None else resize_maps(activation, (cam_side, cam_side)).sigmoid()
+        maps = self._run(pixels)
+        presence = presence_of(maps)
+        probabilities = probabilities_of(maps, pixels.shape[1], presence, self._gate, self._thresholds)
+        cams = None if cam_side is None else resize_maps(maps.activation, (cam_side, cam_side)).sigmoid()
         return Prediction(
             probabilities=_numpy(probabilities),
             presence=_numpy(presence),
@@ -175,23 +155,6 @@ class BundlePredictor:
             confidence=_numpy(probabilities.amax(1).mean((1, 2))),
             shares=_numpy(probabilities.mean((2, 3))),
         )
-
-    def _gated(self, scores: Tensor, presence: Tensor) -> Tensor:
-        if not self._gate:
-            return scores
-        mode: Any = self._bundle.gate.mode
-        if mode == "mask":
-            # The same as apply_gate, in place: tiles are large and the scores are ours.
-            closed = ~open_classes(presence, self._thresholds)
-            return scores.masked_fill_(closed[:, :, None, None], float("-inf"))
-        return apply_gate(scores, presence, self._thresholds, mode)
-
-    def _upload(self, pixels: NDArray[np.uint8]) -> Tensor:
-        """Return (N, 3, T, T) float RGB / 255 on the device, channels last in memory."""
-        tensor = torch.from_numpy(pixels)
-        if self.device.type == "cuda":
-            tensor = tensor.pin_memory().to(self.device, non_blocking=True)
-        return tensor.permute(0, 3, 1, 2).float().div_(255)
 
 
 def _numpy(tensor: Tensor) -> NDArray[np.float32]:

@@ -201,9 +201,12 @@ class DeepLabV3Plus(nn.Module):
         -------
         (N, C, H, W) logits
         """
+        return functional.interpolate(self.coarse(x), x.shape[2:], mode="bilinear", align_corners=True)
+
+    def coarse(self, x: Tensor) -> Tensor:
+        """Segment without the last resize: (N, 3, H, W) RGB / 255 -> logits (N, C, H / 4, W / 4)."""
         low, high = self.backbone(x)
-        y = self.decoder(self.aspp(high), low)
-        return functional.interpolate(y, x.shape[2:], mode="bilinear", align_corners=True)
+        return self.decoder(self.aspp(high), low)  # type: ignore[no-any-return]
 
     def backbone_parameters(self) -> Iterator[nn.Parameter]:
         """Trainable parameters of the backbone (learning rate × 1 in the reference)."""

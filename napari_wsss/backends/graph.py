@@ -1,0 +1,152 @@
+"""Rewrite traced networks: batch norms folded into convolutions, and a cut between first and later layers."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import torch
+from torch import Tensor, fx, nn
+from torch.fx.passes.shape_prop import ShapeProp, TensorMetadata
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from tiling.errors import DeviceError
+
+__all__ = ["cut", "fold_batch_norms"]
+
+
+class _Tracer(fx.Tracer):
+    """Keeps our own kinds of convolution and batch norm whole."""
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        return isinstance(m, nn.Conv2d | nn.BatchNorm2d) or super().is_leaf_module(m, module_qualified_name)
+
+
+def fold_batch_norms(network: nn.Module) -> nn.Module:
+    """Return the network as a graph in which batch norms right after a convolution are gone.
+
+    Parameters
+    ----------
+    network : nn.Module
+        In eval mode; its modules are shared with the result, folded convolutions are new.
+
+    Returns
+    -------
+    nn.Module
+        Equal up to rounding, with fewer passes over memory; ``network`` itself when it cannot be traced (control
+        flow that depends on data).
+    """
+    try:
+        graph = _Tracer().trace(network)
+    except fx.proxy.TraceError:
+        return network
+    folded = fx.GraphModule(network, graph)
+    modules = dict(folded.named_modules())
+    calls = Counter(node.target for node in graph.nodes if node.op == "call_module")
+    for node in list(graph.nodes):
+        before = node.args[0] if node.op == "call_module" and node.args else None
+        if not isinstance(before, fx.Node) or before.op != "call_module":
+            continue
+        norm, convolution = modules[str(node.target)], modules[str(before.target)]
+        if not (isinstance(norm, nn.BatchNorm2d) and isinstance(convolution, nn.Conv2d)):
+            continue
+        # Somebody else reads the convolution's raw output, or a module serves in two places: leave it.
+        if len(before.users) > 1 or calls[node.target] > 1 or calls[before.target] > 1:
+            continue
+        parent, _, name = str(before.target).rpartition(".")
+        setattr(folded.get_submodule(parent), name, fuse_conv_bn_eval(convolution, norm))
+        node.replace_all_uses_with(before)
+        graph.erase_node(node)
+    folded.delete_all_unused_submodules()
+    folded.recompile()
+    return folded
+
+
+def cut(network: nn.Module, example: Tensor, stride: int = 16) -> tuple[nn.Module, nn.Module]:
+    """Cut a network where its maps first get small.
+
+    Rounding in the first layers moves label borders most and these layers are cheap; the bulk of the work comes after
+    the first map with one pixel per ``stride`` input pixels.
+
+    Parameters
+    ----------
+    network : nn.Module
+        What :func:`fold_batch_norms` returned.
+    example : (1, T, T, 3) uint8 Tensor
+        A tile; run through the network once to learn sizes.
+    stride : int, optional
+
+    Returns
+    -------
+    first, rest : nn.Module
+        ``rest(*first(pixels))`` is ``network(pixels)``.
+
+    Raises
+    ------
+    DeviceError
+        When the network could not be traced.
+    """
+    if not isinstance(network, fx.GraphModule):
+        raise DeviceError(
+            "These networks cannot be cut for the precision mixed; use --precision fp32 or bf16."
+        )
+    with torch.no_grad():
+        ShapeProp(network).propagate(example)
+    limit = example.shape[1] // stride
+    varying: set[fx.Node] = set()  # follows from the pixels
+    late: set[fx.Node] = set()
+    for node in network.graph.nodes:
+        inputs = [n for n in node.all_input_nodes if n in varying]
+        if node.op == "placeholder" or inputs:
+            varying.add(node)
+        if node.op == "output" or any(n in late or _is_small(n, limit) for n in inputs):
+            late.add(node)
+    return _copy_parts(network, varying - late, late)
+
+
+def _copy_parts(
+    network: fx.GraphModule, early: set[fx.Node], late: set[fx.Node]
+) -> tuple[nn.Module, nn.Module]:
+    """Copy ``early`` and ``late`` nodes into two graphs that hand tensors over.
+
+    Constants and sizes do not cross: each graph finds its own.
+    """
+    crossing = _crossing(network, early, late)
+    first, rest = fx.Graph(), fx.Graph()
+    in_first: dict[fx.Node, fx.Node] = {}
+    in_rest = {node: rest.placeholder(node.name) for node in crossing}
+
+    def copy(node: fx.Node, graph: fx.Graph, made: dict[fx.Node, fx.Node]) -> fx.Node:
+        if node not in made:
+            made[node] = graph.node_copy(node, lambda n: copy(n, graph, made))
+        return made[node]
+
+    for node in network.graph.nodes:
+        if node in late:
+            copy(node, rest, in_rest)
+        elif node in early:
+            copy(node, first, in_first)
+    first.output(tuple(in_first[node] for node in crossing))
+    parts = fx.GraphModule(network, first), fx.GraphModule(network, rest)
+    for part in parts:
+        part.graph.eliminate_dead_code()
+        part.delete_all_unused_submodules()
+        part.recompile()
+    return parts
+
+
+def _crossing(network: fx.GraphModule, early: set[fx.Node], late: set[fx.Node]) -> list[fx.Node]:
+    """Return the early tensors that late nodes need, in order."""
+    pending = [node for user in late for node in user.all_input_nodes if node not in late]
+    found: set[fx.Node] = set()
+    while pending:
+        node = pending.pop()
+        if node in early and "tensor_meta" in node.meta:
+            found.add(node)
+        else:
+            pending.extend(node.all_input_nodes)
+    return [node for node in network.graph.nodes if node in found]
+
+
+def _is_small(node: fx.Node, limit: int) -> bool:
+    meta = node.meta.get("tensor_meta")
+    return isinstance(meta, TensorMetadata) and len(meta.shape) == 4 and meta.shape[2] <= limit
