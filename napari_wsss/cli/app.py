@@ -36,6 +36,7 @@ from napari_wsss.cli.options import (
     RoiFrame,
     ShardOf,
     Slides,
+    Split,
     UseBackend,
     UseGate,
     UsePrecision,
@@ -222,6 +223,65 @@ def verify(
     from napari_wsss.cli.verify import verify_stores
 
     return verify_stores(stores, json)
+
+
+@app.command()
+@bordered
+def patches(
+    slide: Annotated[Path, typer.Argument(metavar="SLIDE", show_default=False)],
+    annotations: Annotated[
+        Path,
+        typer.Option("--annotations", metavar="F", help="GeoJSON polygons with classes, as from QuPath."),
+    ],
+    schema: Annotated[str, typer.Option("--schema", metavar="S", help="bcss, luad or a schema file.")],
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder of the data set.")],
+    split: Annotated[
+        Split, typer.Option("--split", help="train: labels in file names; val, test: masks, too.")
+    ] = Split.TRAIN,
+    patch_mpp: Annotated[
+        float, typer.Option("--patch-mpp", metavar="F", help="µm per pixel of the patches.")
+    ] = 0.5,
+    size: Annotated[
+        int, typer.Option("--size", metavar="N", min=16, help="Side of a patch in pixels.")
+    ] = 224,
+    stride: Annotated[
+        int | None,
+        typer.Option("--stride", metavar="N", min=1, help="Pixels from patch to patch, if not their size."),
+    ] = None,
+    min_share: Annotated[
+        float,
+        typer.Option("--min-share", metavar="F", min=0, max=1, help="Share a class must cover to be named."),
+    ] = 0.02,
+    min_annotated: Annotated[
+        float,
+        typer.Option(
+            "--min-annotated", metavar="F", min=0, max=1, help="Share of the tissue to be annotated."
+        ),
+    ] = 0.95,
+    skip_unknown: Annotated[
+        bool, typer.Option("--skip-unknown", help="Leave out annotations of other classes.")
+    ] = False,
+    mpp: Mpp = None,
+    frame: Annotated[
+        Frame,
+        typer.Option("--frame", help="(0, 0) is the corner of the scanned area (QuPath) or of the slide."),
+    ] = Frame.QUPATH,
+    json: Json = False,
+) -> int:
+    """Cut weakly labelled training patches from an annotated slide."""
+    from napari_wsss.cli.patches import PatchRequest, cut_patches
+    from tiling.patches import PatchOptions
+
+    options = PatchOptions(
+        mpp=patch_mpp,
+        size=size,
+        stride=stride,
+        min_share=min_share,
+        min_annotated=min_annotated,
+        split=split.value,
+    )
+    request = PatchRequest(slide, annotations, out, schema, options, mpp, frame.value, skip_unknown)
+    return cut_patches(request, json)
 
 
 def main() -> None:

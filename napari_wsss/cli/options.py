@@ -33,6 +33,12 @@ class Frame(StrEnum):
     QUPATH, OPENSLIDE = "qupath", "openslide"
 
 
+class Split(StrEnum):
+    """Parts of a data set."""
+
+    TRAIN, VAL, TEST = "train", "val", "test"
+
+
 _WHERE, _WHAT, _HOW = "Where on the slide", "Model", "Machine"
 
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]

@@ -222,3 +222,30 @@ def test_version_and_no_arguments(wsss: Call) -> None:
     assert wsss("--version").out.startswith("wsss-tile ")
     assert "Commands" in wsss().out + wsss().err
     assert wsss("nonsense").code == 2
+
+
+def test_patches_of_a_segmented_slide_can_be_trained_on(
+    wsss: Call, tmp_path: Path, slide: Path, finished: Path
+) -> None:
+    """Our own export serves as annotation: what was corrected in QuPath comes back the same way."""
+    schema = tmp_path / "schema.json"
+    schema.write_text(json.dumps(open_store(finished).schema.to_dict()))
+    wsss("export", finished, "--geojson", tmp_path / "a.geojson")
+    words = [
+        "--annotations",
+        tmp_path / "a.geojson",
+        "--schema",
+        schema,
+        "--out",
+        tmp_path / "set",
+        "--size",
+        64,
+    ]
+    answer = wsss("patches", slide, *words, "--min-annotated", 0.5, "--json")
+    assert answer.code == 0, answer.err
+    files = list((tmp_path / "set" / "train").iterdir())
+    assert len(files) == answer.json["patches"] > 0
+    assert all(file.name.startswith("small-") and file.name.endswith("].png") for file in files)
+    wrong = wsss("patches", slide, *words[:2], "--schema", "luad", *words[4:])
+    assert wrong.code == 1
+    assert "--skip-unknown" in wrong.err

@@ -1,0 +1,72 @@
+"""`wsss-tile patches`: annotations on a slide become weakly labelled training patches."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from napari_wsss.cli.border import before_work, tell
+
+if TYPE_CHECKING:
+    from tiling.export.geojson import Frame
+    from tiling.patches import PatchOptions
+
+__all__ = ["PatchRequest", "cut_patches"]
+
+
+@dataclass(frozen=True)
+class PatchRequest:
+    """The command line of `patches`.
+
+    Attributes
+    ----------
+    slide, annotations, out : Path
+    schema : str
+        ``bcss``, ``luad`` or a file.
+    options : PatchOptions
+    slide_mpp : float or None
+        Overrides the slide's metadata.
+    frame : {"qupath", "openslide"}
+    skip_unknown : bool
+    """
+
+    slide: Path
+    annotations: Path
+    out: Path
+    schema: str
+    options: PatchOptions
+    slide_mpp: float | None
+    frame: Frame
+    skip_unknown: bool
+
+
+def cut_patches(request: PatchRequest, as_json: bool) -> int:
+    """Run the command; prints how many patches show each class."""
+    from napari_wsss.models.schemas import resolve_schema
+    from tiling.annotations import read_annotations
+    from tiling.patches import write_patches
+    from tiling.slide import open_slide
+
+    with before_work():
+        schema = resolve_schema(request.schema)
+    with open_slide(request.slide, mpp=request.slide_mpp) as slide:
+        annotations = read_annotations(
+            request.annotations,
+            schema,
+            (slide.bounds.x, slide.bounds.y),
+            request.frame,
+            request.skip_unknown,
+        )
+        name = request.slide.stem
+        counts = write_patches(slide, annotations, schema, request.out, name, request.options)
+    if as_json:
+        typer.echo(json.dumps(counts, ensure_ascii=False))
+    else:
+        for what, count in counts.items():
+            typer.echo(f"{what}: {count}")
+    tell(f"Written to {request.out / request.options.split}")
+    return 0
