@@ -15,6 +15,8 @@ from tiling.geometry import Box
 
 __all__ = ["GrowingLevel", "GrowingPyramid"]
 
+_STRIP = 512
+
 
 class GrowingLevel:
     """One level on disk plus the finished lines that fill no row of chunks yet, as an (h, w) array.
@@ -105,6 +107,9 @@ class GrowingPyramid:
         The store's label pyramid, finest first, each level half of the one before.
     coarsest_max : int
         Longest side of the level in memory.
+    lines_done : int
+        Finest lines that an interrupted run has left. Coarse levels on disk lag behind them by up to a row of
+        their chunks; that part is shown from the finest level.
 
     Attributes
     ----------
@@ -112,13 +117,18 @@ class GrowingPyramid:
         For napari: finest first, the last is an ``ndarray``.
     """
 
-    def __init__(self, arrays: Sequence[Any], coarsest_max: int = COARSEST_MAX) -> None:
+    def __init__(self, arrays: Sequence[Any], coarsest_max: int = COARSEST_MAX, lines_done: int = 0) -> None:
         self._growing = [
             GrowingLevel(array, 2**k, arrays[0].shape[0])
             for k, array in enumerate(levels_on_disk(arrays, coarsest_max))
         ]
         self.coarsest, self._step = coarsest_level(arrays, coarsest_max)
         self.levels: list[Any] = [*self._growing, self.coarsest]
+        if lines_done:
+            first = min(lines_done // 2**k // a.chunks[0] * a.chunks[0] * 2**k for k, a in enumerate(arrays))
+            for top in range(first, lines_done, _STRIP):
+                lines = np.asarray(arrays[0][top : min(top + _STRIP, lines_done)])
+                self.add(Box(0, top, lines.shape[1], len(lines)), lines)
 
     def add(self, box: Box, labels: NDArray[Any]) -> None:
         """Take the finished labels of a box.

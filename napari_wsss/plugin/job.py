@@ -5,9 +5,12 @@ Plain Python: a widget polls :class:`Job` from a timer, a script from a loop.
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
 import threading
+import time
+import weakref
 from collections import deque
 from collections.abc import Callable, Generator
 from typing import Any, Generic, Literal, TypeVar
@@ -95,12 +98,28 @@ class Job(Generic[T]):
 Starter = Callable[[Job[Any]], object]
 """Starts a job's :meth:`Job.run` in another thread."""
 
+_RUNNING: weakref.WeakSet[Job[Any]] = weakref.WeakSet()
+EXIT_SECONDS = 10.0
 
-def start_in_thread(job: Job[Any]) -> threading.Thread:
-    """Run a job in a daemon thread: a kill at any point leaves a store that can be resumed."""
-    thread = threading.Thread(target=job.run, name="napari-wsss", daemon=True)
-    thread.start()
-    return thread
+
+def start_in_thread(job: Job[Any]) -> None:
+    """Run a job in a thread of plain Python.
+
+    Not a Qt worker: its signals would outlive the application, and it swallows ``RuntimeError``, which torch raises.
+    The thread is a daemon, so that a viewer closed in the middle of a batch can end; the job is cancelled first.
+    """
+    _RUNNING.add(job)
+    threading.Thread(target=job.run, name="napari-wsss", daemon=True).start()
+
+
+@atexit.register
+def cancel_all() -> None:
+    """Cancel all jobs and wait for the batches in work: native code must not run while Python is taken down."""
+    for job in list(_RUNNING):
+        job.cancel()
+    deadline = time.monotonic() + EXIT_SECONDS
+    for job in list(_RUNNING):
+        job.wait(max(0.0, deadline - time.monotonic()))
 
 
 def limit_compute_threads() -> None:

@@ -31,6 +31,8 @@ class LiveResult:
         The store, just created or about to be resumed.
     slide : napari.layers.Image, optional
         The layer on which the result lies: it takes over its rotation and shift.
+    rows_done : int
+        Tile rows that an interrupted run has left.
 
     Attributes
     ----------
@@ -39,11 +41,12 @@ class LiveResult:
         Perhaps no longer in the viewer; see :attr:`shown_layer`.
     """
 
-    def __init__(self, viewer: Any, store: Store, slide: Any | None = None) -> None:
+    def __init__(self, viewer: Any, store: Store, slide: Any | None = None, rows_done: int = 0) -> None:
         self._viewer = viewer
         self.store = store
         self._slide = slide
-        self._pyramid = GrowingPyramid(store.labels())
+        lines_done = store.grid.finished_lines(rows_done - 1)[1] if rows_done else 0
+        self._pyramid = GrowingPyramid(store.labels(), lines_done=lines_done)
         self._dirty = False
         self.layer: Any = None
         self.show()

@@ -179,7 +179,7 @@ class SegmentSession(Choices):
         try:
             match event:
                 case Planned():
-                    self._show_result(event.store)
+                    self._show_result(event.store, event.rows_done)
                 case BlockWritten() if self.live is not None:
                     self.live.add(event)
                 case Finished():
@@ -190,8 +190,8 @@ class SegmentSession(Choices):
         except StoreError as error:
             self.state = replace(self.state, message=explain(error))
 
-    def _show_result(self, store: Path) -> None:
-        self.live = LiveResult(self.viewer, open_store(store), self._slide_of_run())
+    def _show_result(self, store: Path, rows_done: int = 0) -> None:
+        self.live = LiveResult(self.viewer, open_store(store), self._slide_of_run(), rows_done)
         self._shown = True
 
     def _slide_of_run(self) -> Any | None:
@@ -293,9 +293,9 @@ def _written(store: Store, path: Path) -> Generator[Path]:
 _SESSIONS: dict[int, SegmentSession] = {}
 
 
-def session_for(viewer: Any, start: Starter = start_in_thread) -> SegmentSession:
+def session_for(viewer: Any) -> SegmentSession:
     """Return the session of a viewer, which its docks share: they speak of the same slide, model and result."""
     key = id(getattr(viewer, "__wrapped__", viewer))  # plugins are given proxies, a new one each time
     if key not in _SESSIONS:
-        _SESSIONS[key] = SegmentSession(viewer, start=start)
+        _SESSIONS[key] = SegmentSession(viewer)
     return _SESSIONS[key]

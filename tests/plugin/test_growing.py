@@ -87,3 +87,19 @@ def test_on_a_real_store(store_of: Callable[..., Path]) -> None:
     assert shown.levels[0].chunks == arrays[0].chunks
     shown.add(Box(0, 690, 900, 10), np.full((10, 900), 3, np.uint8))
     assert (shown.coarsest[345:] == 3).all()
+
+
+@given(st.integers(60, 200), st.integers(13, 40), st.integers(1, 59), st.integers(0, 5))
+@settings(deadline=None, max_examples=40)
+def test_a_resumed_run_shows_all_that_was_done(height: int, width: int, chunks_done: int, seed: int) -> None:
+    labels = np.random.default_rng(seed).integers(1, 5, (height, width), dtype=np.uint8)
+    arrays = arrays_of(height, width)
+    # The engine's finest chunks are whole tile rows: what is committed is on disk there.
+    done = min(height, chunks_done * arrays[0].chunks[0])
+    LinePyramid(arrays, halve_labels).append(labels[:done])
+    shown = GrowingPyramid(arrays, coarsest_max=12, lines_done=done)
+    for k, level in enumerate(shown.levels):
+        picture = np.asarray(level)
+        full = -(-done // 2**k)
+        assert (picture[:full] > 0).all()
+        assert (picture[full:] == 0).all()

@@ -28,7 +28,6 @@ def open_dock(
 ) -> Callable[..., Opened]:
     """Open the dock as napari does, on a toy model."""
     from napari_wsss.plugin.session import SegmentSession
-    from napari_wsss.plugin.widgets.parts import start_as_worker
     from napari_wsss.plugin.widgets.segment import SegmentWidget
 
     monkeypatch.setattr("napari_wsss.plugin.choices.load_preferences", Preferences)
@@ -36,9 +35,7 @@ def open_dock(
 
     def make(delay: float = 0.0) -> Opened:
         viewer = make_napari_viewer_proxy(show=True)
-        session = SegmentSession(
-            viewer, events=partial(toy.events, predictor=toy.Predictor(delay)), start=start_as_worker
-        )
+        session = SegmentSession(viewer, events=partial(toy.events, predictor=toy.Predictor(delay)))
         session.bundle, session.bundle_problem = toy_bundle, ""
         session.set_preferences(skip_background=False)
         widget = SegmentWidget(viewer, session, measure=False)

@@ -20,7 +20,6 @@ from napari_wsss.plugin.widgets.parts import (
     note,
     section,
     set_note,
-    start_as_worker,
     table,
     title,
 )
@@ -44,7 +43,7 @@ class CompareWidget(QWidget):
 
     def __init__(self, napari_viewer: napari.Viewer) -> None:
         super().__init__()
-        self.comparer = Comparer(napari_viewer, start_as_worker)
+        self.comparer = Comparer(napari_viewer)
         layout = QVBoxLayout(self)
         layout.addWidget(title())
         box, form = section("Layers")

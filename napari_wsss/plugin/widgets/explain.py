@@ -26,7 +26,6 @@ from napari_wsss.plugin.widgets.parts import (
     fill_combo,
     note,
     set_note,
-    start_as_worker,
     title,
     wrapped_label,
 )
@@ -109,7 +108,7 @@ class ExplainWidget(QWidget):
 
     def __init__(self, napari_viewer: napari.Viewer, explainer: Explainer | None = None) -> None:
         super().__init__()
-        self.explainer = explainer or Explainer(session_for(napari_viewer, start_as_worker), start_as_worker)
+        self.explainer = explainer or Explainer(session_for(napari_viewer))
         self.rows: list[EvidenceRow] = []
         layout = QVBoxLayout(self)
         layout.addWidget(title())

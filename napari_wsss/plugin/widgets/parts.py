@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from napari.qt.threading import create_worker
 from qtpy.QtCore import QSignalBlocker, Qt
 from qtpy.QtWidgets import (
     QAbstractItemView,
@@ -23,8 +22,6 @@ from qtpy.QtWidgets import (
     QTableWidget,
 )
 
-from napari_wsss.plugin.job import Job
-
 __all__ = [
     "NOTICE",
     "button",
@@ -33,22 +30,12 @@ __all__ = [
     "section",
     "set_note",
     "set_quietly",
-    "start_as_worker",
     "table",
     "title",
     "wrapped_label",
 ]
 
 NOTICE = "Research use only, not for diagnosis."
-
-
-def start_as_worker(job: Job[Any]) -> None:
-    """Run a job in napari's thread pool: napari asks before it closes while the job goes on.
-
-    The job keeps its events and errors to itself; the panel asks for them. A worker that yields would lose
-    ``RuntimeError``, which is what torch raises.
-    """
-    create_worker(job.run).start()
 
 
 def button(text: str, action: Callable[[], object], tip: str = "") -> QPushButton:

@@ -8,10 +8,11 @@ from qtpy.QtCore import Qt, QTimer
 from qtpy.QtWidgets import QFrame, QScrollArea, QVBoxLayout, QWidget
 
 from napari_wsss.plugin.estimate import Estimator, LiveEstimate
+from napari_wsss.plugin.job import start_in_thread
 from napari_wsss.plugin.session import SegmentSession, session_for
 from napari_wsss.plugin.widgets.input_section import InputSection
 from napari_wsss.plugin.widgets.legend_section import LegendSection
-from napari_wsss.plugin.widgets.parts import start_as_worker, title
+from napari_wsss.plugin.widgets.parts import title
 from napari_wsss.plugin.widgets.result_section import ResultSection
 from napari_wsss.plugin.widgets.run_section import OptionsSection, RegionSection, RunSection
 
@@ -43,8 +44,8 @@ class SegmentWidget(QWidget):
         self, napari_viewer: napari.Viewer, session: SegmentSession | None = None, *, measure: bool = True
     ) -> None:
         super().__init__()
-        self.session = session or session_for(napari_viewer, start_as_worker)
-        self.estimate = LiveEstimate(Estimator(), start_as_worker, measure=measure)
+        self.session = session or session_for(napari_viewer)
+        self.estimate = LiveEstimate(Estimator(), start_in_thread, measure=measure)
         self.notice = title()
         self.input = InputSection(self.session)
         self.region = RegionSection(self.session)

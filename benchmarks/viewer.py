@@ -1,0 +1,183 @@
+"""How the viewer feels while a run goes on: gaps of the event loop, first paint, memory.
+
+Opens a generated slide in napari, starts a run in the dock and pans the view 25 times a second. A timer of 5 ms
+measures how long the event loop was away. Needs a display::
+
+    xvfb-run -s "-screen 0 1600x1200x24" python benchmarks/viewer.py --side 60000 --seconds 30 --bundle BUNDLE
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+os.environ["NAPARI_CONFIG"] = str(Path(tempfile.mkdtemp()) / "settings.yaml")
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+sys.path.insert(0, str(Path(__file__).parent))
+
+PAN_MS, TIMER_MS = 40, 5
+
+
+def memory_mb(field: str) -> float:
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(field + ":"):
+            return int(line.split()[1]) / 1024
+    raise KeyError(field)
+
+
+class Gaps:
+    """Times between the calls of a timer."""
+
+    def __init__(self) -> None:
+        from qtpy.QtCore import QTimer
+
+        self.times: list[float] = []
+        self.timer = QTimer()
+        self.timer.timeout.connect(self.tick)
+
+    def tick(self) -> None:
+        """Note the time."""
+        self.times.append(time.perf_counter())
+
+    def start(self) -> None:
+        """Begin anew."""
+        self.times = [time.perf_counter()]
+        self.timer.start(TIMER_MS)
+
+    def report(self, name: str) -> None:
+        """Stop and print one line of the table."""
+        self.timer.stop()
+        gaps = 1000 * np.diff(self.times)
+        if len(gaps):
+            p50, p95 = np.percentile(gaps, [50, 95])
+            long = (gaps > 100).sum()
+            print(f"| {name} | {len(gaps)} | {p50:.0f} | {p95:.0f} | {gaps.max():.0f} | {long} |", flush=True)
+
+
+class Pan:
+    """Moves the view in a circle, at a zoom where single cells can be seen and further out."""
+
+    def __init__(self, viewer: Any, center: tuple[float, float], zoom: float, radius: float) -> None:
+        from qtpy.QtCore import QTimer
+
+        self.viewer, self.center, self.radius = viewer, center, radius
+        viewer.scene.camera.zoom = zoom
+        self.angle = 0.0
+        self.timer = QTimer()
+        self.timer.timeout.connect(self.step)
+
+    def step(self) -> None:
+        """Move on."""
+        self.angle += 0.05
+        y, x = self.center
+        self.viewer.scene.camera.center = (
+            y + self.radius * np.sin(self.angle),
+            x + self.radius * np.cos(self.angle),
+        )
+
+
+def spin(seconds: float, until: Any = None) -> None:
+    from qtpy.QtWidgets import QApplication
+
+    end = time.perf_counter() + seconds
+    while time.perf_counter() < end and not (until and until()):
+        QApplication.processEvents()
+        time.sleep(0.001)
+
+
+def first_paint(viewer: Any, path: Path) -> float:
+    """Return seconds from the command to a picture of the slide on the canvas."""
+    started = time.perf_counter()
+    viewer.open(str(path), plugin="napari-wsss")
+    picture = np.asarray(viewer.screenshot(canvas_only=True, flash=False))
+    assert picture[..., :3].std() > 1, "nothing was painted"
+    return time.perf_counter() - started
+
+
+def main() -> None:
+    """Print one table."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--side", type=int, default=60000)
+    parser.add_argument("--slide", type=Path, help="another slide instead of the generated one")
+    parser.add_argument("--work", type=Path, default=Path("/tmp/wsss-bench"))
+    parser.add_argument("--seconds", type=float, default=30)
+    parser.add_argument("--bundle", default="")
+    parser.add_argument(
+        "--asynchronous", action="store_true", help="napari's experimental asynchronous slicing"
+    )
+    arguments = parser.parse_args()
+    from engine import make_slide
+
+    arguments.work.mkdir(parents=True, exist_ok=True)
+    path = arguments.slide or arguments.work / f"{arguments.side}.tif"
+    if arguments.slide is None:
+        make_slide(path, arguments.side)
+
+    import napari
+
+    if arguments.asynchronous:
+        napari.settings.get_settings().experimental.async_ = True
+    viewer = napari.Viewer(show=True)
+    viewer.window.resize(1500, 1000)
+    spin(1)
+    before = memory_mb("VmRSS")
+    print(f"first paint of {path.name}: {first_paint(viewer, path):.2f} s (viewer alone {before:.0f} MB)")
+    _, dock = viewer.window.add_plugin_dock_widget("napari-wsss", "Segment slide")
+    dock.estimate._measure = False
+    session = dock.session
+    session.choose_bundle(arguments.bundle)
+    out = Path(tempfile.mkdtemp(dir=arguments.work))
+    session.set_preferences(folder=str(out), skip_background=True)
+    spin(2)
+    extent = viewer.layers[0].extent.world[1]
+    middle = (float(extent[0]) / 2, float(extent[1]) / 2)
+    gaps = Gaps()
+    print("| while | turns | p50 ms | p95 ms | max ms | over 100 ms |\n|---|---|---|---|---|---|")
+    for name, zoom, radius in (("idle, panning", 1.0, 300.0),):
+        pan = Pan(viewer, middle, zoom, radius)
+        pan.timer.start(PAN_MS)
+        gaps.start()
+        spin(arguments.seconds / 3)
+        gaps.report(name)
+        pan.timer.stop()
+    session.run()
+    gaps.start()
+    spin(60, lambda: session.state.phase != "starting")
+    gaps.report("starting a run")
+    assert session.state.phase == "running", session.state
+    for name, zoom, radius in (
+        ("running, cells", 1.0, 300.0),
+        ("running, regions", 0.2, 2000.0),
+        ("running, whole slide", 0.9 * 900 / max(middle) / 2, 100.0),
+    ):
+        pan = Pan(viewer, middle, zoom, radius)
+        spin(0.5)
+        pan.timer.start(PAN_MS)
+        gaps.start()
+        spin(arguments.seconds)
+        gaps.report(f"{name} ({session.state.tiles_per_second:.1f} tiles/s)")
+        pan.timer.stop()
+    started = time.perf_counter()
+    session.cancel()
+    spin(30, lambda: session.state.phase == "cancelled")
+    print(f"cancelled after {time.perf_counter() - started:.2f} s at {session.state.tiles_done:,} tiles")
+    estimate = dock.estimate.estimate
+    formula = estimate.memory_bytes / 2**20 if estimate else float("nan")
+    peak = memory_mb("VmHWM")
+    print(f"peak memory {peak:.0f} MB; formula {formula:.0f} MB; viewer before the slide {before:.0f} MB")
+    viewer.close()
+    shutil.rmtree(out)
+
+
+if __name__ == "__main__":
+    main()
