@@ -77,7 +77,7 @@ WSSS_TILE = [c for c in COMMANDS if c.text.startswith("wsss-tile ")]
 MODULES = [c for c in COMMANDS if c.text.startswith("python -m ")]
 # Needs the tens of megabytes that the authors of the method publish, or is a matter of the machine.
 MODELS_OF_READERS = ("runs/stage2/bundle", "models/bcss")
-NOT_RUN = ("wsss-tile models import", "wsss-tile models show models/", "wsss-tile demo")
+NOT_RUN = ("wsss-tile models import", "wsss-tile models show models/", "wsss-tile demo", "wsss-tile patches")
 
 
 WSSS = str(Path(sys.executable).parent / "wsss-tile")
