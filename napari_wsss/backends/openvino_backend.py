@@ -165,7 +165,10 @@ def _convert(pair: nn.Module, tile: int, parts: int) -> list[Any]:
         warnings.simplefilter("ignore")
         for part in cut(network, values[0]) if parts == 2 else (network,):
             shapes = [list(value.shape) for value in values]
-            models.append(_openvino().convert_model(part, example_input=tuple(values), input=shapes))
+            # Traced here, because OpenVINO would run the networks twice more to check the trace; agreement is
+            # measured on real tiles instead.
+            traced = torch.jit.trace(part, tuple(values), check_trace=False)  # type: ignore[no-untyped-call]
+            models.append(_openvino().convert_model(traced, example_input=tuple(values), input=shapes))
             if len(models) < parts:
                 values = part(*values)
     return models

@@ -1,0 +1,182 @@
+"""BundlePredictor: what the networks say, gated and summed up as documented, on whatever device was asked for."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from napari_wsss.models.bundle import Bundle, Gate
+from napari_wsss.models.cam import class_activation, resize_maps
+from napari_wsss.models.gate import apply_gate
+from napari_wsss.predictor import BundlePredictor, choose_device
+from tiling.errors import BundleError, DeviceError
+
+Tiles = NDArray[np.uint8]
+
+
+def plain(bundle: Bundle, **options: Any) -> BundlePredictor:
+    return BundlePredictor(bundle, **({"device": "cpu", "precision": "fp32", "backend": "torch"} | options))
+
+
+@torch.no_grad()
+def by_hand(bundle: Bundle, tiles: Tiles) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Return activation, presence and scores of the networks as they are."""
+    x = torch.from_numpy(tiles).permute(0, 3, 1, 2).float() / 255
+    stage1: Any = bundle.build_stage1()
+    stage2 = bundle.build_stage2()
+    activation = class_activation(stage1.features(x), stage1.classifier_weights)
+    scores = resize_maps(activation, (bundle.tile, bundle.tile)) if stage2 is None else stage2(x)
+    return activation, stage1(x).sigmoid(), scores
+
+
+@pytest.mark.parametrize("mode", ["mask", "reference"])
+def test_gated_probabilities_are_those_of_apply_gate(bundle: Bundle, tiles: Tiles, mode: Any) -> None:
+    bundle = dataclasses.replace(bundle, gate=Gate(bundle.gate.thresholds, mode))
+    found = plain(bundle)(tiles)
+    _, presence, scores = by_hand(bundle, tiles)
+    closed = presence <= torch.tensor(bundle.gate.thresholds)
+    assert bool(closed.any()) != bool(closed.all()), "the fixture must open some classes and close others"
+    expected = apply_gate(scores, presence, bundle.gate.thresholds, mode).softmax(1)
+    np.testing.assert_allclose(found.probabilities, expected, atol=1e-5)
+    np.testing.assert_allclose(found.presence, presence, atol=1e-6)
+    if mode == "mask":
+        assert not found.probabilities[closed.numpy() & (closed.numpy().sum(1, keepdims=True) < 4)].any()
+
+
+def test_without_gate_every_class_may_appear(bundle: Bundle, tiles: Tiles) -> None:
+    found = plain(bundle, gate=False)(tiles)
+    _, _, scores = by_hand(bundle, tiles)
+    np.testing.assert_allclose(found.probabilities, scores.softmax(1), atol=1e-5)
+    assert (found.probabilities > 0).all()
+
+
+def test_prediction_is_float32_contiguous_and_of_the_tiles_size(bundle: Bundle, tiles: Tiles) -> None:
+    found = plain(bundle)(tiles)
+    assert found.probabilities.shape == (5, 4, 64, 64)
+    assert found.probabilities.dtype == np.float32
+    assert found.probabilities.flags.c_contiguous
+    np.testing.assert_allclose(found.probabilities.sum(1), 1, atol=1e-5)
+    assert found.cams is None
+
+
+def test_confidence_and_shares_summarise_the_probabilities(bundle: Bundle, tiles: Tiles) -> None:
+    found = plain(bundle)(tiles)
+    assert found.confidence is not None
+    assert found.shares is not None
+    np.testing.assert_allclose(found.confidence, found.probabilities.max(1).mean((1, 2)), atol=1e-5)
+    np.testing.assert_allclose(found.shares, found.probabilities.mean((2, 3)), atol=1e-5)
+
+
+def test_without_stage_2_the_activations_are_the_scores(first_only: Bundle, tiles: Tiles) -> None:
+    found = plain(first_only)(tiles)
+    _, presence, scores = by_hand(first_only, tiles)
+    expected = apply_gate(scores, presence, first_only.gate.thresholds).softmax(1)
+    np.testing.assert_allclose(found.probabilities, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("side", [4, 16, 64])
+def test_cams_have_the_side_asked_for(bundle: Bundle, tiles: Tiles, side: int) -> None:
+    found = plain(bundle)(tiles, cam_side=side).cams
+    activation, _, _ = by_hand(bundle, tiles)
+    assert found is not None
+    assert found.shape == (5, 4, side, side)
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, resize_maps(activation, (side, side)).sigmoid(), atol=1e-5)
+
+
+def test_own_threshold_replaces_the_bundles(bundle: Bundle, tiles: Tiles) -> None:
+    strict = plain(bundle, gate_threshold=1.0)
+    found = strict(tiles)
+    assert strict.identity["gate"] == {"on": True, "thresholds": [1.0], "mode": "mask"}
+    # Nothing passes, so the most probable class is all there is.
+    top = found.presence.argmax(1)
+    assert (found.probabilities.argmax(1) == top[:, None, None]).all()
+    _, _, scores = by_hand(bundle, tiles)
+    np.testing.assert_allclose(
+        plain(bundle, gate_threshold=0.0)(tiles).probabilities, scores.softmax(1), atol=1e-5
+    )
+
+
+@pytest.mark.parametrize("threshold", [-0.1, 1.5, float("nan")])
+def test_threshold_must_be_a_probability(bundle: Bundle, threshold: float) -> None:
+    with pytest.raises(BundleError, match="probability from 0 to 1"):
+        plain(bundle, gate_threshold=threshold)
+
+
+def test_a_tile_does_not_depend_on_its_batch(bundle: Bundle, tiles: Tiles) -> None:
+    predictor = plain(bundle)
+    together = predictor(tiles).probabilities
+    alone = np.concatenate([predictor(tiles[i : i + 1]).probabilities for i in range(len(tiles))])
+    np.testing.assert_allclose(together, alone, atol=1e-5)
+
+
+def test_pixels_are_left_alone(bundle: Bundle, tiles: Tiles) -> None:
+    before = tiles.copy()
+    plain(bundle)(tiles)
+    np.testing.assert_array_equal(tiles, before)
+
+
+def test_identity_names_what_is_in_use(bundle: Bundle) -> None:
+    identity = plain(bundle).identity
+    assert identity["backend"] == "torch"
+    assert identity["precision"] == "fp32"
+    assert identity["hashes"] == bundle.hashes
+    assert plain(bundle, precision="bf16").identity != identity
+    assert plain(bundle, gate=False).identity != identity
+
+
+@pytest.mark.parametrize("precision", ["mixed", "bf16"])
+def test_lower_precision_stays_near(bundle: Bundle, tiles: Tiles, precision: str) -> None:
+    exact = plain(bundle, gate=False)(tiles).probabilities
+    found = plain(bundle, gate=False, precision=precision)(tiles).probabilities
+    assert 0 < np.abs(found - exact).max() < 0.1
+
+
+def test_mixed_is_nearer_than_bf16(bundle: Bundle, tiles: Tiles) -> None:
+    exact = plain(bundle, gate=False)(tiles).probabilities
+    error = {
+        p: np.abs(plain(bundle, gate=False, precision=p)(tiles).probabilities - exact).mean()
+        for p in ("mixed", "bf16")
+    }
+    assert error["mixed"] < error["bf16"]
+
+
+@pytest.mark.parametrize("device", ["gpu", "tpu:0", "cpu:x", ""])
+def test_unknown_device(device: str) -> None:
+    with pytest.raises(DeviceError, match="use auto, cpu, cuda"):
+        choose_device(device)
+
+
+def test_devices_without_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert choose_device("auto") == torch.device("cpu")
+    with pytest.raises(DeviceError, match="no CUDA GPU; use --device cpu"):
+        choose_device("cuda")
+
+
+def test_devices_with_two_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert choose_device("auto").type == "cuda"
+    assert choose_device("cuda:1") == torch.device("cuda:1")
+    assert choose_device("cpu") == torch.device("cpu")
+    with pytest.raises(DeviceError, match=r"sees 2 GPU"):
+        choose_device("cuda:2")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"precision": "fp16"}, "fp16 needs a GPU"),
+        ({"precision": "fp8"}, "There is no precision 'fp8'"),
+        ({"backend": "tensorrt"}, "There is no backend 'tensorrt'"),
+    ],
+)
+def test_what_is_not_there_is_one_sentence(bundle: Bundle, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(DeviceError, match=message):
+        plain(bundle, **options)
