@@ -196,7 +196,8 @@ def main() -> None:
                 done = subprocess.run(command, check=True, capture_output=True, text=True, env=os.environ)
                 found.setdefault((side, kind), []).append(json.loads(done.stdout))
     print(
-        "| slide | network | tiles | peak above idle | formula | wall / (network + read) | rate / raw read rate | busy r/p/w |"
+        "| slide | network | tiles | peak above idle | formula | wall / (network + read) "
+        "| rate / raw read rate | busy r/p/w |"
     )
     print("|---|---|---|---|---|---|---|---|")
     for (side, kind), results in found.items():
