@@ -204,7 +204,10 @@ def test_a_slide_without_tissue_is_empty(wsss: Call, tmp_path: Path, bundle: Pat
     tifffile.imwrite(
         tmp_path / "white.tif", white, tile=(256, 256), resolution=(20000, 20000), resolutionunit=3
     )
-    answer = wsss("run", tmp_path / "white.tif", "--model", bundle, "--out", tmp_path / "out")
+    exports = "geojson,tiff,csv,png"
+    answer = wsss(
+        "run", tmp_path / "white.tif", "--model", bundle, "--out", tmp_path / "out", "--export", exports
+    )
     assert answer.code == 0, answer.err
     assert summary(tmp_path / "out")["white"]["status"] == "empty"
 
