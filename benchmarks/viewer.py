@@ -133,12 +133,15 @@ def main() -> None:
     before = memory_mb("VmRSS")
     print(f"first paint of {path.name}: {first_paint(viewer, path):.2f} s (viewer alone {before:.0f} MB)")
     _, dock = viewer.window.add_plugin_dock_widget("napari-wsss", "Segment slide")
-    dock.estimate._measure = False
     session = dock.session
     session.choose_bundle(arguments.bundle)
     out = Path(tempfile.mkdtemp(dir=arguments.work))
     session.set_preferences(folder=str(out), skip_background=True)
-    spin(2)
+    # What a user waits for as well: the model is loaded and timed while the panel is read.
+    spin(300, lambda: dock.estimate.estimate is not None and dock.estimate.estimate.seconds is not None)
+    estimate = dock.estimate.estimate
+    assert estimate is not None, dock.estimate.problem
+    print(f"estimate: {estimate}")
     extent = viewer.layers[0].extent.world[1]
     middle = (float(extent[0]) / 2, float(extent[1]) / 2)
     gaps = Gaps()
@@ -152,7 +155,7 @@ def main() -> None:
         pan.timer.stop()
     session.run()
     gaps.start()
-    spin(60, lambda: session.state.phase != "starting")
+    spin(120, lambda: session.state.phase != "starting")
     gaps.report("starting a run")
     assert session.state.phase == "running", session.state
     for name, zoom, radius in (
@@ -171,10 +174,10 @@ def main() -> None:
     session.cancel()
     spin(30, lambda: session.state.phase == "cancelled")
     print(f"cancelled after {time.perf_counter() - started:.2f} s at {session.state.tiles_done:,} tiles")
-    estimate = dock.estimate.estimate
-    formula = estimate.memory_bytes / 2**20 if estimate else float("nan")
-    peak = memory_mb("VmHWM")
-    print(f"peak memory {peak:.0f} MB; formula {formula:.0f} MB; viewer before the slide {before:.0f} MB")
+    formula = estimate.memory_bytes / 2**20
+    print(
+        f"peak memory {memory_mb('VmHWM'):.0f} MB; formula {formula:.0f} MB; viewer before the slide {before:.0f} MB"
+    )
     viewer.close()
     shutil.rmtree(out)
 

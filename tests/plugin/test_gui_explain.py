@@ -23,7 +23,7 @@ def test_the_dock_shows_a_tile(
     widget.pick.setChecked(True)
     assert explainer.is_picking
     explainer.pick((250, 350))
-    qtbot.waitUntil(lambda: len(widget.rows) == 4, timeout=20_000)
+    qtbot.waitUntil(lambda: len(widget.rows) == 4, timeout=60_000)
     assert sum(row.presence.value() for row in widget.rows) > 0
     assert widget.tile.pixmap().width() > 50
     assert all(cam.pixmap().width() > 50 for cam in widget.cams)

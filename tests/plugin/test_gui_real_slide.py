@@ -58,7 +58,7 @@ def test_from_opening_to_export(
     dock.region.view.click()
     viewer.scene.camera.center = (700, 550)
     viewer.scene.camera.zoom = 1.2
-    qtbot.waitUntil(lambda: "tiles" in dock.run.cost.text(), timeout=10_000)
+    qtbot.waitUntil(lambda: "tiles" in dock.run.cost.text(), timeout=60_000)
     region = session.request().region
     assert region is not None
     qtbot.waitUntil(dock.run.run.isEnabled)
@@ -73,14 +73,14 @@ def test_from_opening_to_export(
         pictures.append(shot(viewer))
     started = time.monotonic()
     dock.run.cancel.click()
-    qtbot.waitUntil(lambda: session.state.phase == "cancelled", timeout=5000)
+    qtbot.waitUntil(lambda: session.state.phase == "cancelled", timeout=30_000)
     batch_seconds = 4 / max(1.0, session.state.tiles_per_second)
     # Under a second plus a batch on a machine of our own; twice that where tests share it.
     assert time.monotonic() - started < 2 * (1 + batch_seconds)
     assert not open_store(session.state.store).is_complete
     qtbot.waitUntil(dock.run.resume.isVisible)
     dock.run.resume.click()
-    qtbot.waitUntil(lambda: session.state.phase == "done", timeout=60_000)
+    qtbot.waitUntil(lambda: session.state.phase == "done", timeout=120_000)
     final = shot(viewer)
     result = session.result_layer
     assert result is not None
@@ -132,12 +132,12 @@ def test_from_opening_to_export(
 
     # Export and read again.
     session.export(tmp_path / "copy.zarr")
-    qtbot.waitUntil(lambda: "is written" in session.notice, timeout=20_000)
+    qtbot.waitUntil(lambda: "is written" in session.notice, timeout=60_000)
     _, again = viewer.open(str(tmp_path / "copy.zarr"), plugin="napari-wsss")
     np.testing.assert_array_equal(np.asarray(again.data[0]), np.asarray(result.data[0]))
     np.testing.assert_allclose(again.extent.world, result.extent.world)
     session.export(tmp_path / "outlines.geojson")
-    qtbot.waitUntil(lambda: "outlines.geojson is written" in session.notice, timeout=60_000)
+    qtbot.waitUntil(lambda: "outlines.geojson is written" in session.notice, timeout=120_000)
     features = json.loads((tmp_path / "outlines.geojson").read_text())["features"]
     by_class: dict[str, float] = dict.fromkeys(areas, 0.0)
     for feature in features:

@@ -53,7 +53,7 @@ def test_compare_shows_a_table_and_a_layer(
     viewer.add_labels(truth, name="truth", metadata=labels.metadata, **placed)
     qtbot.waitUntil(lambda: compare.second.currentText() == "truth")
     compare.run.click()
-    qtbot.waitUntil(lambda: compare.table.rowCount() > 0, timeout=20_000)
+    qtbot.waitUntil(lambda: compare.table.rowCount() > 0, timeout=60_000)
     table = {
         compare.table.item(i, 0).text(): compare.table.item(i, 1).text()
         for i in range(compare.table.rowCount())

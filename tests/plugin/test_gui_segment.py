@@ -46,7 +46,7 @@ def open_dock(
     return make
 
 
-def until(qtbot: Any, condition: Callable[[], bool], timeout: int = 30_000) -> None:
+def until(qtbot: Any, condition: Callable[[], bool], timeout: int = 120_000) -> None:
     qtbot.waitUntil(condition, timeout=timeout)
 
 
@@ -217,7 +217,7 @@ def test_the_viewer_is_closed_in_the_middle(
     job = session._job
     assert job is not None
     viewer.close()
-    until(qtbot, lambda: job.has_ended, timeout=5000)
+    until(qtbot, lambda: job.has_ended, timeout=30_000)
     assert job.outcome == "cancelled"
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
-from qtpy.QtCore import QSignalBlocker, Qt
+from qtpy.QtCore import QObject, Qt
 from qtpy.QtWidgets import (
     QAbstractItemView,
     QCheckBox,
@@ -80,10 +81,20 @@ def section(title: str) -> tuple[QGroupBox, QFormLayout]:
     return box, form
 
 
+@contextmanager
+def quiet(widget: QObject) -> Iterator[None]:
+    """Change a widget without telling anybody."""
+    before = widget.blockSignals(True)
+    try:
+        yield
+    finally:
+        widget.blockSignals(before)
+
+
 def fill_combo(combo: QComboBox, items: Sequence[tuple[str, Any]], chosen: Any) -> None:
     """Show ``(text, value)`` pairs with one of them chosen, without telling anybody; nothing is redrawn needlessly."""
     known = [(combo.itemText(i), combo.itemData(i)) for i in range(combo.count())]
-    with QSignalBlocker(combo):
+    with quiet(combo):
         if known != list(items):
             combo.clear()
             for text, value in items:
@@ -97,7 +108,7 @@ def set_quietly(widget: QCheckBox | QSpinBox | QDoubleSpinBox | QSlider | QLineE
     """Set the value of an input without its signal, and not while somebody types into it."""
     if widget.hasFocus() and not isinstance(widget, QCheckBox):
         return
-    with QSignalBlocker(widget):
+    with quiet(widget):
         if isinstance(widget, QCheckBox):
             widget.setChecked(value)
         elif isinstance(widget, QLineEdit):

@@ -14,7 +14,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_wsss.plugin.reviewer import Reviewer
-from napari_wsss.plugin.widgets.parts import button, fill_combo, note, set_note, table, title
+from napari_wsss.plugin.widgets.parts import button, fill_combo, note, quiet, set_note, table, title
 
 if TYPE_CHECKING:
     import napari
@@ -76,13 +76,12 @@ class ReviewWidget(QWidget):
     def _fill(self) -> None:
         set_note(self.error, self.reviewer.problem)
         entries = self.reviewer.entries
-        self.table.blockSignals(True)
-        self.table.clearSelection()
-        self.table.setRowCount(len(entries))
-        for number, entry in enumerate(entries):
-            self.table.setItem(number, 0, QTableWidgetItem(f"{100 * entry.score:.0f} %"))
-            self.table.setItem(number, 1, QTableWidgetItem(entry.reason))
-        self.table.blockSignals(False)
+        with quiet(self.table):
+            self.table.clearSelection()
+            self.table.setRowCount(len(entries))
+            for number, entry in enumerate(entries):
+                self.table.setItem(number, 0, QTableWidgetItem(f"{100 * entry.score:.0f} %"))
+                self.table.setItem(number, 1, QTableWidgetItem(entry.reason))
 
     def _result_chosen(self, index: int) -> None:
         layers = self.reviewer.result_layers()
