@@ -354,7 +354,10 @@ def test_a_read_only_bundle_uses_the_users_cache(tmp_path: Path) -> None:
 
 
 @needs_openvino
-def test_nothing_writable_still_works(bundle: Bundle, tiles: Tiles, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_writable_still_works(
+    bundle: Bundle, tiles: Tiles, agrees: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    agrees({})
     monkeypatch.setattr(select, "cache_for", lambda path: Cache(None))
     found = BundlePredictor(bundle, "cpu", "fp32")
     assert in_use(found) == ("openvino", "fp32")
