@@ -168,7 +168,7 @@ def _weights_by_round(
         scale = 1.0 / features[0, 0].numel()
         for number, chosen in enumerate(selection):
             # The logit's gradient at the last features is known: its class's weights, the same at every pixel.
-            seed = weights[chosen.clamp(min=0)] * scale * (chosen >= 0)[:, None]
+            seed = weights[chosen.clamp(min=0)] * scale
             found = torch.autograd.grad(
                 features,
                 inner,
