@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -101,14 +102,22 @@ def create_store(
     """
     try:
         clear_store(path)
-        path.mkdir(parents=True)
-        # From here on the folder is known as a store, whatever happens to the process.
-        write_json_atomic(path / RUN, dict(run))
+        _make_known(path, run)
         _write_content(path, layout, overview)
     except OSError as error:
         raise StoreError(
             f"{path} cannot be written: {error.strerror or error}; choose another --out."
         ) from error
+
+
+def _make_known(path: Path, run: Mapping[str, Any]) -> None:
+    """Make the folder with its ``run.json`` in one step: it is known as a store at every moment, whoever is killed."""
+    for leftover in path.parent.glob(f".{path.name}.*.new"):
+        shutil.rmtree(leftover)
+    staging = path.with_name(f".{path.name}.{os.getpid()}.new")
+    staging.mkdir(parents=True)
+    write_json_atomic(staging / RUN, dict(run))
+    staging.rename(path)
 
 
 def clear_store(path: Path) -> None:

@@ -57,7 +57,11 @@ def main(folder: Path, kills: int, seed: int) -> None:
         log = folder / f"log-{attempt}"
         log.touch()
         pid = child(image, out, log, 0.004)
-        time.sleep(rng.uniform(0.02, 0.45))
+        if rng.random() < 0.7:  # while rows are computed and written; else anywhere from the very start
+            deadline = time.monotonic() + 20
+            while not log.stat().st_size and time.monotonic() < deadline:
+                time.sleep(0.002)
+        time.sleep(rng.uniform(0, 0.3))
         os.kill(pid, signal.SIGKILL)
         _, status = os.waitpid(pid, 0)
         rows = out / "journal" / "rows.jsonl"

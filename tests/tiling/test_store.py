@@ -184,3 +184,28 @@ def test_journal_forgives_a_torn_line_and_nothing_else(tmp_path: Path) -> None:
     lines.write_bytes(b"\n".join(damaged))
     with pytest.raises(StoreError, match="line 2"):
         journal.read()
+
+
+def test_a_kill_while_the_store_is_created_leaves_nothing_in_the_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "a.zarr"
+    options = RunOptions(mpp=0.5, tissue=None)
+
+    def segment() -> None:
+        with Slide(ArrayReader(colourful(100, 100), mpp=0.5)) as slide:
+            list(run(slide, ColourPredictor(32), out, options))
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    for step in ("write_json_atomic", "_write_content"):
+        with monkeypatch.context() as patch:
+            patch.setattr(f"tiling.store_writer.{step}", killed)
+            with pytest.raises(KeyboardInterrupt):
+                segment()
+        # Either nothing is there, or a folder that says what it is.
+        assert not out.exists() or (out / "run.json").exists()
+    segment()
+    assert verify(out).ok
+    assert [p.name for p in tmp_path.iterdir()] == ["a.zarr"]
