@@ -171,7 +171,7 @@ def _scale_bar(draw: ImageDraw.ImageDraw, x: int, y: int, um_per_pixel: float, w
 def _legend(found: Sequence[Amount], width: int) -> list[list[Amount]]:
     """Spread the classes over as many columns as their texts allow, equally filled."""
     widest = max(sum(map(_TEXT.width, _texts(amount))) for amount in found)
-    columns = max(1, min(len(found), int(width // (widest + _SWATCH + 90))))
+    columns = max(1, min(len(found), int(width // (widest + _SWATCH + 50))))
     rows = -(-len(found) // columns)
     columns = -(-len(found) // rows)  # 5 classes in two rows are 3 + 2, not 4 + 1
     return [list(found[i : i + columns]) for i in range(0, len(found), columns)]
