@@ -15,7 +15,7 @@ from PIL import Image, ImageFilter
 
 from training.presets import AugmentSettings
 
-__all__ = ["augment", "crop", "mosaic", "recompress", "stain_jitter", "voronoi_cells"]
+__all__ = ["augment", "coarser_colour", "crop", "mosaic", "recompress", "stain_jitter", "voronoi_cells"]
 
 # Optical densities of haematoxylin, eosin and DAB (Ruifrok & Johnston 2001), rows of unit length.
 _STAINS = np.array([[0.65, 0.70, 0.29], [0.07, 0.99, 0.11], [0.27, 0.57, 0.78]])
@@ -62,6 +62,11 @@ def augment(
     # Drawn only when it is on, so that the other presets keep their sequence of random numbers.
     if settings.jpeg > 0 and rng.random() < settings.jpeg:
         image = recompress(np.ascontiguousarray(image), rng)
+    if settings.colour > 0 and rng.random() < settings.colour:
+        image = coarser_colour(np.ascontiguousarray(image), int(rng.integers(2, 17)), rng)
+    if settings.noise > 0:
+        noise = rng.standard_normal(image.shape, np.float32) * np.float32(rng.random() * settings.noise)
+        image = np.clip(np.rint(image + noise), 0, 255).astype(np.uint8)
     return np.ascontiguousarray(image), [np.ascontiguousarray(m) for m in rest]
 
 
@@ -107,6 +112,38 @@ def recompress(image: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np
     quality, subsampling = int(rng.integers(30, 96)), int(rng.integers(3))
     Image.fromarray(image).save(buffer, "JPEG", quality=quality, subsampling=subsampling)
     return np.asarray(Image.open(buffer).convert("RGB"))
+
+
+def coarser_colour(image: NDArray[np.uint8], cell: int, rng: np.random.Generator) -> NDArray[np.uint8]:
+    """Keep the brightness of every pixel but give squares of ``cell`` pixels one colour, as compression does.
+
+    Parameters
+    ----------
+    image : (H, W, 3) uint8
+    cell : int
+        Side of a square in pixels; where the squares begin is random.
+    rng : numpy.random.Generator
+
+    Returns
+    -------
+    (H, W, 3) uint8
+    """
+    height, width = image.shape[:2]
+    ycc = Image.fromarray(image).convert("YCbCr")
+    luma, *chroma = ycc.split()
+    left, top = rng.integers(0, cell, 2).tolist()
+    columns, rows = -(-(width + left) // cell), -(-(height + top) // cell)
+    coarse = []
+    for channel in chroma:
+        padded = np.pad(
+            np.asarray(channel),
+            ((top, rows * cell - height - top), (left, columns * cell - width - left)),
+            mode="edge",
+        )
+        small = Image.fromarray(padded).resize((columns, rows), Image.Resampling.BOX)
+        large = small.resize((columns * cell, rows * cell), Image.Resampling.BILINEAR)
+        coarse.append(large.crop((left, top, left + width, top + height)))
+    return np.asarray(Image.merge("YCbCr", (luma, *coarse)).convert("RGB"))
 
 
 _DENSITY = -np.log(np.maximum(np.arange(256), 1) / 255.0).astype(np.float32)

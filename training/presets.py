@@ -46,6 +46,10 @@ class AugmentSettings:
         Strength of the jitter in haematoxylin-eosin-DAB space; 0 is off.
     jpeg : float
         Probability of another JPEG compression, with random quality and colour resolution.
+    colour : float
+        Probability of coarser colour: one hue for squares of 2 to 16 px, brightness as it is.
+    noise : float
+        Largest standard deviation of Gaussian noise, in grey levels; drawn from U(0, noise).
     """
 
     horizontal_flip: float = 0.5
@@ -54,6 +58,8 @@ class AugmentSettings:
     blur: float = 0.0
     stain: float = 0.0
     jpeg: float = 0.0
+    colour: float = 0.0
+    noise: float = 0.0
 
 
 @dataclass(frozen=True)

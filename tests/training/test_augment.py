@@ -70,3 +70,25 @@ def test_recompression_keeps_the_picture_and_changes_its_colour_detail() -> None
     assert max(differences) > 1.3 * min(differences)
     again = recompress(image, np.random.default_rng(5))
     np.testing.assert_array_equal(again, recompress(image, np.random.default_rng(5)))
+
+
+def test_coarser_colour_keeps_brightness_and_flat_pictures() -> None:
+    from training.augment import coarser_colour
+
+    rng = np.random.default_rng(0)
+    flat = np.full((50, 41, 3), (180, 90, 150), np.uint8)
+    for cell in (2, 7, 16):
+        assert np.abs(coarser_colour(flat, cell, rng).astype(int) - flat).max() <= 4
+    image = rng.integers(60, 200, (50, 41, 3), np.uint8)
+    changed = coarser_colour(image, 8, rng)
+    weights = [0.299, 0.587, 0.114]
+    assert np.abs(changed @ weights - image @ weights).mean() < 6  # but for colours that leave the cube
+    spread = (changed.astype(float) - changed.mean(2, keepdims=True)).std()
+    assert spread < 0.5 * (image.astype(float) - image.mean(2, keepdims=True)).std()
+
+
+def test_new_looks_are_off_unless_asked_for() -> None:
+    image = np.random.default_rng(0).integers(0, 256, (16, 16, 3), np.uint8)
+    plain = augment(image, (), AugmentSettings(), np.random.default_rng(1))[0]
+    also = augment(image, (), AugmentSettings(jpeg=0, colour=0, noise=0), np.random.default_rng(1))[0]
+    np.testing.assert_array_equal(plain, also)
