@@ -23,7 +23,7 @@ from tiling.grid import TileGrid
 from tiling.journal import Journal, RowRecord
 from tiling.plan import RunPlan, TileBatch
 from tiling.predictor import Prediction
-from tiling.store import FLAG_EMPTY, FLAG_PREDICTED, FLAG_READ_ERROR
+from tiling.store import FLAG_EMPTY, FLAG_PREDICTED, FLAG_READ_ERROR, RUN
 from tiling.store_writer import StoreLayout, StoreWriter
 
 __all__ = ["FinishedRow", "RowAssembler", "RowCommitter"]
@@ -241,10 +241,16 @@ class RowCommitter:
 
     def _commit(self, row: FinishedRow) -> BlockWritten:
         started = time.perf_counter()
+        folder = self.journal.folder.parent
+        gone = f"{folder} was deleted or moved while it was being written; run the slide again."
         try:
+            # Asked first, because writing would quietly make a part of the store again.
+            if not (folder / RUN).exists():
+                raise StoreError(gone)
             return self._write(row)
+        except KeyError as error:  # zarr's way to say that a group has vanished since
+            raise StoreError(gone) from error
         except OSError as error:
-            folder = self.journal.folder.parent
             if error.errno == errno.ENOSPC:
                 raise StoreError(
                     f"The disk is full while writing {folder}; free some space and run again to resume."

@@ -231,7 +231,13 @@ def test_a_signal_ends_in_good_order_and_the_run_can_go_on(
         "--no-tissue-mask",
     ]
     words = [sys.executable, "-m", "napari_wsss.cli", *map(str, command)]
-    process = subprocess.Popen(words, stderr=subprocess.PIPE, text=True)
+    # Whoever started the tests in the background may have made them deaf to Ctrl-C, and children inherit that.
+    process = subprocess.Popen(
+        words,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
     rows = out / "big.zarr" / "journal" / "rows.jsonl"
     while not rows.exists():
         assert process.poll() is None, process.communicate()

@@ -102,3 +102,15 @@ def test_pixels_do_not_depend_on_the_order_of_runs(tmp_path: Path) -> None:
         trees.append(tree_bytes(tmp_path / name / "s.zarr"))
     assert trees[0] == trees[1]
     assert np.array(list(trees[0])).size > 10
+
+
+def test_a_store_deleted_in_the_middle_is_one_clear_error_and_is_not_made_again(tmp_path: Path) -> None:
+    out = tmp_path / "a.zarr"
+    with (  # noqa: PT012
+        Slide(ArrayReader(colourful(500, 300), mpp=0.5)) as slide,
+        pytest.raises(StoreError, match=r"a\.zarr was deleted or moved"),
+    ):
+        for number, _ in enumerate(run(slide, ColourPredictor(32), out, OPTIONS)):
+            if number == 12:
+                out.rename(tmp_path / "moved")
+    assert not out.exists()
