@@ -3,8 +3,9 @@
 For the light pair (the embedded bundle, or fresh networks when there is none) and the full pair (ResNet38 and
 DeepLabV3+ on ResNet101, fresh weights): the whole prediction of a batch, gate and softmax included. *Torch eager* is
 what a user of the reference would write: fp32, contiguous NCHW, nothing folded. Every round times every variant once,
-in another order; medians over rounds. Agreement is the share of pixels with the label of torch eager, on the tissue
-tiles of the CMU slide when it is there, else on synthetic tissue.
+in another order; medians over rounds. Processor time is printed beside wall time because it hardly suffers when other
+programs use the machine (with OMP_NUM_THREADS=1, where threads do not wait for each other). Agreement is the share of
+pixels with the label of torch eager, on the tissue tiles of the CMU slide when it is there, else on synthetic tissue.
 
     OMP_NUM_THREADS=2 python benchmarks/backends.py --pair light full
 """
@@ -111,11 +112,11 @@ def tissue_tiles(bundle: Bundle, count: int) -> tuple[str, np.ndarray]:
     return "CMU slide", np.stack(tiles)
 
 
-def seconds(call: Callable[[], object]) -> float:
-    """Time one call."""
-    start = time.perf_counter()
+def seconds(call: Callable[[], object]) -> tuple[float, float]:
+    """Time one call: wall and processor seconds (of all threads)."""
+    start, busy = time.perf_counter(), time.process_time()
     call()
-    return time.perf_counter() - start
+    return time.perf_counter() - start, time.process_time() - busy
 
 
 def measure(kind: str, bundle: Bundle, batch: int, tiles: int, rounds: int) -> None:
@@ -129,29 +130,37 @@ def measure(kind: str, bundle: Bundle, batch: int, tiles: int, rounds: int) -> N
     start = time.perf_counter()
     chosen = BundlePredictor(bundle, device="cpu")
     first = time.perf_counter() - start
-    again = seconds(lambda: BundlePredictor(bundle, device="cpu"))
+    again, _ = seconds(lambda: BundlePredictor(bundle, device="cpu"))
     default = f"{chosen.backend} {chosen.precision}"
 
     batches = [pixels[i : i + batch] for i in range(0, len(pixels), batch)]
     labels = {name: np.concatenate([call(b).argmax(1) for b in batches]) for name, call in run.items()}
-    taken: dict[str, list[float]] = {name: [] for name in run}
+    taken: dict[str, list[tuple[float, float]]] = {name: [] for name in run}
     for number in range(rounds):
         order = list(run)
         random.Random(number).shuffle(order)
         for name in order:
-            taken[name].append(seconds(lambda n=name: run[n](pixels[:batch])) / len(pixels[:batch]))
-    base = statistics.median(taken["torch eager"])
+            taken[name].append(seconds(lambda n=name: run[n](pixels[:batch])))
+    count = len(pixels[:batch])
+    middle = {
+        name: [statistics.median(pair[i] for pair in pairs) / count for i in (0, 1)]
+        for name, pairs in taken.items()
+    }
+    base = middle["torch eager"]
     print(
         f"\n{kind} pair ({bundle.name}), {len(pixels)} tiles of {bundle.tile} px ({source}), "
         f"{torch.get_num_threads()} threads, batch {batch}, {rounds} rounds; start {first:.1f} s, again {again:.1f} s\n"
     )
-    print("| backend | tiles/s | × eager | labels as eager |")
-    print("|---|---|---|---|")
-    for name, times in taken.items():
-        middle = statistics.median(times)
+    print("| backend | tiles/s | × eager | CPU ms/tile | × eager | labels as eager |")
+    print("|---|---|---|---|---|---|")
+    for name, (wall, busy) in middle.items():
         same = float(np.mean(labels[name] == labels["torch eager"]))
         mark = " (default)" if name == default else ""
-        print(f"| {name}{mark} | {1 / middle:.1f} | {base / middle:.2f} | {same:.2%} |", flush=True)
+        print(
+            f"| {name}{mark} | {1 / wall:.1f} | {base[0] / wall:.2f} | {1000 * busy:.0f} | {base[1] / busy:.2f} "
+            f"| {same:.2%} |",
+            flush=True,
+        )
     for note in chosen.notes:
         print(note, file=sys.stderr)
 

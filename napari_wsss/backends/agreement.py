@@ -13,8 +13,12 @@ from tiling.synthetic import SyntheticSlide
 
 __all__ = ["ENOUGH", "check_tiles", "labels"]
 
-ENOUGH = 0.995
-"""Share of pixels that must get the same class."""
+ENOUGH = 0.9985
+"""Share of pixels of the check tiles that must get the same class, so that on slides 99.5 % do.
+
+Labels of real tissue are less sure: on the CMU slide up to 2.6 times as many moved as on the check tiles (embedded
+bundle in bf16: 0.77 % against 0.30 %).
+"""
 
 _PIXELS = 12 * 224 * 224
 _BATCH = 4

@@ -61,8 +61,8 @@ def choose_backend(
     device : torch.device
     precision : {"auto", "fp32", "mixed", "bf16", "fp16"}
         ``mixed`` is bf16 but for the first layers, see :func:`napari_wsss.backends.graph.cut`. ``auto``: where the
-        hardware has bf16, the first of bf16 and mixed with which at least 99.5 % of the labels of the check tiles
-        stay as in fp32; else fp32.
+        hardware has bf16, the first of bf16 and mixed that keeps the labels of fp32 on the check tiles so well that
+        99.5 % stay on a slide (:data:`napari_wsss.backends.agreement.ENOUGH`); else fp32.
     backend : {"auto", "torch", "openvino"}
         ``auto``: OpenVINO on a CPU when it is installed and passes the same check, else torch.
 
@@ -181,7 +181,7 @@ class _Workshop:
         self._made.pop(candidate, None)
         return (
             f"{candidate} was not taken: it labels {share:.2%} of the check tiles as torch does in fp32, and "
-            f"{agreement.ENOUGH:.1%} are needed."
+            f"{agreement.ENOUGH:.2%} are needed."
         )
 
     def _measure(self, candidate: _Candidate) -> float:
