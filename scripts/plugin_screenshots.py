@@ -50,7 +50,7 @@ def main() -> None:
         spin(0.5)
         pixels: Any = viewer.screenshot(canvas_only=False, flash=False)
         image = Image.fromarray(pixels[..., :3])
-        image.quantize(200).save(arguments.out / f"plugin-{name}.png", optimize=True)
+        image.save(arguments.out / f"plugin-{name}.jpg", quality=88, optimize=True)
 
     dock_frame, dock = viewer.window.add_plugin_dock_widget("napari-wsss", "Segment slide")
     session = dock.session

@@ -28,11 +28,17 @@ def mark_box(viewer: Any, layer: Any, y: float, x: float, side: float) -> Any:
     """
     top, left = y - 0.5, x - 0.5
     corners = np.array([[top, left], [top, left + side], [top + side, left + side], [top + side, left]])
+    placed = {
+        name: getattr(layer, name) for name in ("scale", "translate", "rotate", "shear", "affine", "units")
+    }
     marker = next((known for known in viewer.layers if known.name == MARKER), None)
     if marker is None:
-        marker = viewer.add_shapes(name=MARKER, edge_color="yellow", face_color="transparent")
-    for name in ("units", "scale", "translate", "rotate", "shear", "affine"):
-        setattr(marker, name, getattr(layer, name))
+        marker = viewer.add_shapes(
+            ndim=2, name=MARKER, edge_color="yellow", face_color="transparent", **placed
+        )
+    else:
+        for name, value in placed.items():
+            setattr(marker, name, value)
     marker.data = [corners]
     marker.edge_width = side / 60
     return marker

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ from typer.testing import CliRunner
 from napari_wsss.cli import app
 from napari_wsss.models.bundle import Bundle
 from napari_wsss.plugin.preferences import Preferences
+from napari_wsss.plugin.request import RunRequest
+from tiling.events import Event, TilesDone
 from tiling.receipt import verify
 from tiling.store import open_store
 
@@ -34,6 +37,15 @@ def label_files(store: Path) -> dict[str, bytes]:
     return {str(f.relative_to(folder)): f.read_bytes() for f in folder.rglob("*") if f.is_file()}
 
 
+def slowly(request: RunRequest) -> Generator[Event]:
+    """The real run, slow enough to be watched and cancelled on any machine."""
+    with closing(request.events()) as events:
+        for event in events:
+            if isinstance(event, TilesDone):
+                time.sleep(0.04)
+            yield event
+
+
 def test_from_opening_to_export(
     make_napari_viewer: Callable[..., Any],
     cmu_slide: Path,
@@ -49,6 +61,8 @@ def test_from_opening_to_export(
     _, dock = viewer.window.add_plugin_dock_widget("napari-wsss", "Segment slide")
     dock.estimate._measure = False
     session = dock.session
+    session._events = slowly
+    monkeypatch.setattr("napari_wsss.plugin.session.REFRESH_SECONDS", 0.1)
     session.choose_bundle(str(small_bundle.path))
     session.set_preferences(folder=str(tmp_path / "out"), batch_size=4)
     dock.input.open_path(str(cmu_slide))
