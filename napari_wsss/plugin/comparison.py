@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_wsss.plugin.layers import coarsest_level, levels_on_disk
+from napari_wsss.plugin.pyramid import resident
 from tiling.classes import ClassSchema
 from tiling.errors import DataError
 
@@ -141,7 +142,7 @@ def agreement_pyramid(first: LabelRaster, second: LabelRaster) -> list[Any]:
     for top in range(0, last.shape[0], lines):
         part = last[top : top + lines, :][::inner, ::inner]
         coarse[top // inner : top // inner + len(part)] = part
-    return [*lazy, coarse]
+    return [*lazy, resident(coarse)]
 
 
 class AgreementLevel:

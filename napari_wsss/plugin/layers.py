@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from napari_wsss.plugin.colors import cam_colormap, class_features, label_colormap
 from napari_wsss.plugin.frame import raster_frame, slide_frame
-from napari_wsss.plugin.pyramid import COARSEST_MAX, slide_pyramid
+from napari_wsss.plugin.pyramid import COARSEST_MAX, resident, slide_pyramid
 from tiling.slide import Slide
 from tiling.store import Store
 
@@ -198,9 +198,9 @@ def coarsest_level(levels: Sequence[Any], coarsest_max: int = COARSEST_MAX) -> t
     """
     for index, level in enumerate(levels[1:], start=1):
         if max(level.shape) <= coarsest_max:
-            return np.array(level), 2**index
+            return resident(np.array(level)), 2**index
     step = max(2, -(-max(levels[-1].shape) // coarsest_max))
-    return every_kth(levels[-1], step), step * 2 ** (len(levels) - 1)
+    return resident(every_kth(levels[-1], step)), step * 2 ** (len(levels) - 1)
 
 
 def every_kth(level: Any, step: int) -> NDArray[Any]:

@@ -18,7 +18,7 @@ from tiling.errors import SlideError
 from tiling.geometry import Box
 from tiling.slide import Slide
 
-__all__ = ["COARSEST_MAX", "OpenSlide", "SlideLevel", "ZoomLevel", "slide_pyramid"]
+__all__ = ["COARSEST_MAX", "OpenSlide", "Resident", "SlideLevel", "ZoomLevel", "resident", "slide_pyramid"]
 
 COARSEST_MAX = 2048
 """Longest side in pixels of the level that is held in memory."""
@@ -211,6 +211,24 @@ def _resize(
     return np.asarray(image.resize((width, height), Image.Resampling.BOX, box=box))
 
 
+class Resident(np.ndarray[Any, np.dtype[Any]]):
+    """An array in memory that calls itself one chunk.
+
+    napari reads whole chunks and keeps what it has read: without this it cuts the coarsest level anew and sends it
+    to the graphics card at every step of a pan.
+    """
+
+    @property
+    def chunks(self) -> tuple[int, ...]:
+        """The whole."""
+        return tuple(int(side) for side in self.shape)
+
+
+def resident(array: NDArray[Any]) -> Resident:
+    """Return the same memory as a level that napari loads once; later changes in place are seen."""
+    return array.view(Resident)
+
+
 class OpenSlide:
     """A slide as long as some level of it is used: then it is closed and its tiles are forgotten.
 
@@ -309,4 +327,4 @@ def slide_pyramid(
             factor *= 4
     if levels[-1].shape == overview.shape:
         levels.pop()
-    return [*levels, overview]
+    return [*levels, resident(overview)]

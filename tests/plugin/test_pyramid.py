@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from napari_wsss.plugin import pyramid
-from napari_wsss.plugin.pyramid import UNREADABLE, OpenSlide, SlideLevel, ZoomLevel, slide_pyramid
+from napari_wsss.plugin.pyramid import UNREADABLE, OpenSlide, SlideLevel, ZoomLevel, resident, slide_pyramid
 from napari_wsss.plugin.tile_cache import TileCache
 from tiling.errors import SlideError
 from tiling.geometry import Box
@@ -179,3 +179,14 @@ def test_a_closed_slide_gives_its_tiles_back() -> None:
     gc.collect()
     assert cache.used_bytes == 0
     assert closed
+
+
+def test_the_level_in_memory_is_one_chunk_and_changes_in_place() -> None:
+    memory = np.zeros((20, 30), np.uint8)
+    level = resident(memory)
+    assert level.chunks == (20, 30)
+    cached = np.asarray(level)  # what napari keeps
+    level[5:, :] = 7
+    assert (cached[5:] == 7).all()
+    assert (memory[5:] == 7).all()
+    assert resident(np.zeros((4, 5, 3), np.uint8)).chunks == (4, 5, 3)
