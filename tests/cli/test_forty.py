@@ -105,7 +105,7 @@ def test_forty_slides_on_two_workers_of_which_one_is_killed(
     ]
     assert len(workers) == 2
     workers[0].kill()
-    _, err = process.communicate(timeout=300)
+    _, err = process.communicate(timeout=1200)
     assert process.returncode == 1, err
     assert Counter(statuses(out).values()) == {"done": 35, "empty": 1, "failed": 4}
     assert {name for name, status in statuses(out).items() if status == "failed"} == BROKEN

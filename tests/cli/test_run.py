@@ -243,7 +243,7 @@ def test_a_signal_ends_in_good_order_and_the_run_can_go_on(
         assert process.poll() is None, process.communicate()
         time.sleep(0.05)
     os.kill(process.pid, number)
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=300)
     assert process.returncode == code
     assert "Traceback" not in err
     assert not list(out.glob("*.owner"))
