@@ -10,6 +10,7 @@ STAMPS := $(VENV)/stamps
 OUT    ?= wsss-demo
 ARGS   ?=
 BENCH  ?= engine cam
+CRC    ?= ../shared/crc
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
@@ -18,7 +19,7 @@ ifneq ($(shell $(RUN) -c pass 2>/dev/null && echo works),works)
 $(shell rm -rf $(STAMPS))
 endif
 
-.PHONY: help demo test lint format docs bench synthetic-demo ci-tools constraints clean
+.PHONY: help demo test lint format docs bench synthetic-demo crc-demo ci-tools constraints clean
 help:
 	@echo "make demo    segment a synthetic slide with the embedded model and score it ($(OUT)/)"
 	@echo "make test    run the whole test suite"
@@ -26,7 +27,8 @@ help:
 	@echo "make format  rewrite the sources in ruff's format"
 	@echo "make docs    build the documentation (site/index.html), warnings are errors"
 	@echo "make bench   measure memory and speed (BENCH=\"engine cam\")"
-	@echo "make synthetic-demo    train the embedded demonstration model anew"
+	@echo "make synthetic-demo    train the embedded model of the synthetic slides anew"
+	@echo "make crc-demo CRC=DIR  train the embedded model of real tissue anew from its 70 patches"
 
 # --- what is installed -----------------------------------------------------------------------------------------------
 
@@ -95,6 +97,9 @@ bench: $(STAMPS)/test
 
 synthetic-demo: $(STAMPS)/test
 	$(RUN) -m training.synthetic_demo
+
+crc-demo: $(STAMPS)/test
+	$(RUN) -m training.crc_demo --dataroot $(CRC)
 
 ci-tools: $(STAMPS)/lint $(STAMPS)/docs $(STAMPS)/gui
 

@@ -141,7 +141,8 @@ def main() -> None:
     spin(300, lambda: dock.estimate.estimate is not None and dock.estimate.estimate.seconds is not None)
     estimate = dock.estimate.estimate
     assert estimate is not None, dock.estimate.problem
-    print(f"estimate: {estimate}")
+    loaded = memory_mb("VmRSS")
+    print(f"estimate: {estimate}; viewer with slide and model {loaded:.0f} MB")
     extent = viewer.layers[0].extent.world[1]
     middle = (float(extent[0]) / 2, float(extent[1]) / 2)
     gaps = Gaps()
@@ -175,9 +176,7 @@ def main() -> None:
     spin(30, lambda: session.state.phase == "cancelled")
     print(f"cancelled after {time.perf_counter() - started:.2f} s at {session.state.tiles_done:,} tiles")
     formula = estimate.memory_bytes / 2**20
-    print(
-        f"peak memory {memory_mb('VmHWM'):.0f} MB; formula {formula:.0f} MB; viewer before the slide {before:.0f} MB"
-    )
+    print(f"peak memory of the run above that {memory_mb('VmHWM') - loaded:.0f} MB; formula {formula:.0f} MB")
     viewer.close()
     shutil.rmtree(out)
 

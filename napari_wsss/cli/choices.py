@@ -2,23 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from napari_wsss.cli.border import UsageProblem
 from tiling.geometry import Box
 
-__all__ = ["EXPORTS", "default_model", "parse_exports", "parse_region"]
+__all__ = ["EXPORTS", "parse_exports", "parse_region"]
 
 EXPORTS = ("geojson", "tiff", "csv", "png")
-_DEFAULT_MODELS = ("crc-demo", "synthetic-demo")  # the first one that is embedded
-
-
-def default_model(embedded: Sequence[str]) -> str:
-    """Return the name of the model that is used when none is given."""
-    for name in (*_DEFAULT_MODELS, *embedded):
-        if name in embedded:
-            return name
-    raise UsageProblem("This installation has no embedded model; give a bundle folder with --model.")
 
 
 def parse_region(text: str | None) -> Box | None:

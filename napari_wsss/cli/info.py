@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, cast
 import typer
 
 from napari_wsss.cli.border import tell
-from napari_wsss.cli.choices import default_model
 
 if TYPE_CHECKING:
     from napari_wsss.models.bundle import Bundle
@@ -38,13 +37,13 @@ def show_slide(
     as_json: bool,
 ) -> int:
     """Print the facts of a slide and of a run with a model."""
-    from napari_wsss.models.bundle import list_bundles, load_bundle
+    from napari_wsss.models.bundle import default_bundle, list_bundles, load_bundle
     from tiling.slide import open_slide
 
     with open_slide(path, mpp=mpp) as slide:
         facts = _slide_facts(slide)
         if slide.mpp is not None and (model or list_bundles()):
-            bundle = load_bundle(model or default_model(list_bundles()), verify=False)
+            bundle = load_bundle(model or default_bundle(), verify=False)
             facts["run"] = _run_facts(slide, bundle, overlap, batch_size, read_threads)
         warnings = slide.warnings
     if as_json:

@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from napari_wsss.cli.border import INTERRUPTED, UsageProblem, before_work, tell
-from napari_wsss.cli.choices import default_model, parse_exports, parse_region
+from napari_wsss.cli.choices import parse_exports, parse_region
 from napari_wsss.cli.export import files_beside, write_exports
 from napari_wsss.cli.progress import make_display
-from napari_wsss.models.bundle import list_bundles, load_bundle
+from napari_wsss.models.bundle import default_bundle, list_bundles, load_bundle
 from napari_wsss.pipeline import Settings, make_predictor, segment_events
 from tiling.batch import Scheduler, one_after_another, prepare_output, run_batch
 from tiling.cluster import ClusterError, DaskScheduler, worker_number
@@ -219,13 +219,12 @@ def run_slides(request: RunRequest, as_json: bool) -> int:
 
 def _prepare(request: RunRequest) -> SegmentSlide:
     """Turn words into checked values; raises before anything is written."""
-    embedded = list_bundles()
-    model = request.model or default_model(embedded)
+    model = request.model or default_bundle()
     bundle = load_bundle(model)
     settings = Settings(**{**request.options, "region": parse_region(request.region)})
     return SegmentSlide(
         # A process elsewhere has the same embedded models, but maybe not the same current folder.
-        model=model if model in embedded else str(bundle.path.absolute()),
+        model=model if model in list_bundles() else str(bundle.path.absolute()),
         settings=settings,
         out=request.out.absolute(),
         mpp=request.mpp,

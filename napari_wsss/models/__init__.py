@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from napari_wsss.models.attention import progressive_dropout_attention
-    from napari_wsss.models.bundle import Bundle, Gate, NetworkSpec, list_bundles, load_bundle, save_bundle
+    from napari_wsss.models.bundle import (
+        Bundle,
+        Gate,
+        NetworkSpec,
+        default_bundle,
+        list_bundles,
+        load_bundle,
+        save_bundle,
+    )
     from napari_wsss.models.cam import class_activation, multilayer_gradcam, plain_cam, resize_maps
     from napari_wsss.models.deeplab import DeepLabV3Plus
     from napari_wsss.models.efficientnet_lite import EfficientNetLite0, LiteClassifier, load_imagenet_weights
@@ -34,6 +42,7 @@ __all__ = [
     "build_stage1",
     "build_stage2",
     "class_activation",
+    "default_bundle",
     "import_checkpoints",
     "list_bundles",
     "load_bundle",
@@ -51,7 +60,15 @@ __all__ = [
 
 _HOMES = {
     "attention": ("progressive_dropout_attention",),
-    "bundle": ("Bundle", "Gate", "NetworkSpec", "list_bundles", "load_bundle", "save_bundle"),
+    "bundle": (
+        "Bundle",
+        "Gate",
+        "NetworkSpec",
+        "default_bundle",
+        "list_bundles",
+        "load_bundle",
+        "save_bundle",
+    ),
     "cam": ("class_activation", "multilayer_gradcam", "plain_cam", "resize_maps"),
     "deeplab": ("DeepLabV3Plus",),
     "efficientnet_lite": ("EfficientNetLite0", "LiteClassifier", "load_imagenet_weights"),

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,11 +22,21 @@ from tiling.errors import BundleError, DataError
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["FORMAT_VERSION", "Bundle", "Gate", "NetworkSpec", "list_bundles", "load_bundle", "save_bundle"]
+__all__ = [
+    "FORMAT_VERSION",
+    "Bundle",
+    "Gate",
+    "NetworkSpec",
+    "default_bundle",
+    "list_bundles",
+    "load_bundle",
+    "save_bundle",
+]
 
 FORMAT_VERSION = 1
 MODEL_JSON = "model.json"
 EMBEDDED = Path(__file__).resolve().parents[1] / "bundles"
+_BEST = ("crc-demo", "synthetic-demo")  # the default is the first one that is embedded
 
 
 @dataclass(frozen=True)
@@ -127,6 +137,26 @@ class Bundle:
 def list_bundles() -> list[str]:
     """Return the names of the bundles that come with the package, sorted."""
     return sorted(path.parent.name for path in EMBEDDED.glob(f"*/{MODEL_JSON}"))
+
+
+def default_bundle(embedded: Sequence[str] | None = None) -> str:
+    """Return the name of the bundle that is used when none is chosen: of real tissue before synthetic.
+
+    Parameters
+    ----------
+    embedded : sequence of str, optional
+        Names to choose from; default: what comes with the package.
+
+    Raises
+    ------
+    BundleError
+        When there is none.
+    """
+    names = list_bundles() if embedded is None else embedded
+    for name in (*_BEST, *names):
+        if name in names:
+            return name
+    raise BundleError("This installation has no embedded model; give a bundle folder with --model.")
 
 
 def load_bundle(bundle: str | Path, verify: bool = True) -> Bundle:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
-from napari_wsss.models.bundle import Bundle, list_bundles, load_bundle
+from napari_wsss.models.bundle import Bundle, default_bundle, list_bundles, load_bundle
 from napari_wsss.plugin.layers import METADATA_KEY, slide_layer
 from napari_wsss.plugin.messages import explain
 from napari_wsss.plugin.preferences import Preferences, load_preferences, save_preferences
@@ -133,10 +133,9 @@ class Choices:
         """
         self.bundle, self.bundle_problem = None, ""
         try:
-            default = next(iter(list_bundles()), "")
-            if not (name or default):
+            if not (name or list_bundles()):
                 raise BundleError("There is no model yet; choose the folder of a model bundle.")
-            self.bundle = load_bundle(name or default)
+            self.bundle = load_bundle(name or default_bundle())
         except BundleError as error:
             self.bundle_problem = str(error)
         self.set_preferences(bundle=name)

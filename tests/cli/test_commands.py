@@ -16,8 +16,6 @@ import pytest
 from PIL import Image
 
 from napari_wsss.cli import demo
-from napari_wsss.cli.choices import default_model
-from tiling.errors import WsssError
 from tiling.store import open_store
 from tiling.synthetic import SyntheticSlide
 
@@ -160,14 +158,6 @@ def test_models_import_of_a_missing_file_is_one_sentence(wsss: Call, tmp_path: P
     )
     assert answer.code == 1
     assert str(tmp_path / "a.pth") in answer.err
-
-
-def test_the_default_model_is_the_best_one_embedded() -> None:
-    assert default_model(["crc-demo", "synthetic-demo"]) == "crc-demo"
-    assert default_model(["other", "synthetic-demo"]) == "synthetic-demo"
-    assert default_model(["other"]) == "other"
-    with pytest.raises(WsssError, match="--model"):
-        default_model([])
 
 
 def test_demo_goes_the_whole_way(

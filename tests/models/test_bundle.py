@@ -11,7 +11,15 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from napari_wsss.models import DeepLabV3Plus, Gate, LiteClassifier, list_bundles, load_bundle, save_bundle
+from napari_wsss.models import (
+    DeepLabV3Plus,
+    Gate,
+    LiteClassifier,
+    default_bundle,
+    list_bundles,
+    load_bundle,
+    save_bundle,
+)
 from napari_wsss.models import bundle as bundle_module
 from napari_wsss.models.schemas import BCSS, LUAD, resolve_schema
 from tiling.errors import BundleError
@@ -298,3 +306,11 @@ def test_counters_may_be_absent(folder: Path) -> None:
     network = load_bundle(folder, verify=False).build_stage1()
     assert network.get_buffer("encoder._bn0.num_batches_tracked").item() == 0
     network(torch.rand(1, 3, 32, 32))
+
+
+def test_the_default_is_the_best_one_embedded() -> None:
+    assert default_bundle(["crc-demo", "synthetic-demo"]) == "crc-demo"
+    assert default_bundle(["other", "synthetic-demo"]) == "synthetic-demo"
+    assert default_bundle(["other"]) == "other"
+    with pytest.raises(BundleError, match="--model"):
+        default_bundle([])

@@ -71,6 +71,9 @@ def test_stage1(tiny_root: Path, tmp_path: Path) -> None:
     )
     torch.manual_seed(0)
     network = build_stage1("resnet38", 3, width=0.05)
+    # A fresh network answers almost 0 everywhere; here PDA must have something to hide.
+    torch.nn.init.constant_(network.bn7.weight, 300.0)  # type: ignore[union-attr, arg-type]
+    torch.nn.init.uniform_(network.fc8.weight, 0.0, 0.1)  # type: ignore[union-attr, arg-type]
     theirs: Any = build_stage1("resnet38", 3, width=0.05)
     theirs.load_state_dict(network.state_dict())
     theirs.to(memory_format=torch.channels_last)
@@ -120,6 +123,7 @@ def test_stage1(tiny_root: Path, tmp_path: Path) -> None:
         if gamma > 0.65:
             gamma *= 0.98
     assert len(losses) == 20
+    assert all(abs(loss - np.log(2)) > 1e-3 for loss in losses[12:])  # PDA has not silenced the patches
     np.testing.assert_allclose(losses, expected, rtol=1e-5)
     close(trainee.network.state_dict(), theirs.state_dict())
 
