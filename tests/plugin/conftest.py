@@ -6,8 +6,10 @@ import os
 import subprocess
 import sys
 import tempfile
+import threading
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from napari_wsss.models.bundle import Bundle
     from napari_wsss.plugin.explainer import Explainer
     from napari_wsss.plugin.request import RunRequest
+    from napari_wsss.plugin.session import SegmentSession
     from tiling.events import Event
 
 # Before napari or numpy's BLAS is loaded: tests must not touch the user's settings, and threads of a linear algebra
@@ -110,20 +113,110 @@ def store_of(tmp_path: Path) -> Callable[..., Path]:
     return make
 
 
+class Pause:
+    """Stops a toy run in the middle until the test lets it go on: no race, however slow the machine is.
+
+    Parameters
+    ----------
+    after : int
+        Tiles that are predicted before it stops.
+    """
+
+    def __init__(self, after: int) -> None:
+        self.after = after
+        self._reached = threading.Event()
+        self._over = threading.Event()
+
+    def here(self) -> None:
+        """Wait, in the thread of the run."""
+        self._reached.set()
+        self._over.wait(300)
+
+    def wait_for(self, session: SegmentSession) -> None:
+        """Return when the run stands still and the session knows all that it has done."""
+        assert self._reached.wait(300)
+        session.poll()
+        assert session.state.phase == "running"
+        assert self.after - 4 < session.state.tiles_done <= self.after
+
+    def end(self) -> None:
+        """Let the run go on."""
+        self._over.set()
+
+
+class Turnstile:
+    """Lets a run tell of one block of labels at a time, so that a test can look at each however slow looking is."""
+
+    def __init__(self) -> None:
+        self._passes = threading.Semaphore(0)
+        self._open = threading.Event()
+        self._passed = 0
+
+    def events(self, source: Generator[Event], delay: float = 0.0) -> Generator[Event]:
+        """Pass events on; ``delay`` seconds go by at each batch."""
+        from tiling.events import BlockWritten, TilesDone
+
+        with closing(source):
+            for event in source:
+                counts = isinstance(event, BlockWritten) and event.labels.any()
+                if counts:
+                    while not self._open.is_set() and not self._passes.acquire(timeout=0.02):
+                        pass
+                elif isinstance(event, TilesDone):
+                    time.sleep(delay)
+                yield event
+                self._passed += counts
+
+    def show_next(self, session: SegmentSession, qtbot: Any) -> None:
+        """Let blocks pass until the picture has grown: what is on disk already is seen before its block is told."""
+
+        def labelled() -> int:
+            layer = session.result_layer
+            return 0 if layer is None else int((np.asarray(layer.data[0]) > 0).sum())
+
+        def drawn() -> bool:
+            job, live = session._job, session.live
+            waiting = job is not None and bool(job._events)
+            return self._passed > passed and live is not None and not waiting and not live._dirty
+
+        before = labelled()
+        while labelled() == before:
+            assert session.state.is_active
+            passed = self._passed
+            self._passes.release()
+            qtbot.waitUntil(drawn, timeout=120_000)
+
+    def open(self) -> None:
+        """Let everything pass from now on."""
+        self._open.set()
+
+
+@pytest.fixture
+def turnstile() -> Iterator[Turnstile]:
+    made = Turnstile()
+    yield made
+    made.open()
+
+
 class ToyPredictor:
     """Classes by brightness, without a network: bands of 64 grey values."""
 
     tile = 64
     mpp = 1.0
 
-    def __init__(self, delay: float = 0.0) -> None:
+    def __init__(self, delay: float = 0.0, pause: Pause | None = None) -> None:
         from tiling.synthetic import SYNTHETIC_SCHEMA
 
         self.schema = SYNTHETIC_SCHEMA
         self.identity: dict[str, object] = {"toy": 1}
         self.delay = delay
+        self.pause = pause
+        self.tiles = 0
 
     def __call__(self, pixels: np.ndarray, cam_side: int | None = None) -> Prediction:
+        self.tiles += len(pixels)
+        if self.pause is not None and self.tiles > self.pause.after:
+            self.pause.here()
         time.sleep(self.delay)
         index = (pixels.mean(-1) // 64).astype(int)
         probabilities = np.eye(4, dtype=np.float32)[index].transpose(0, 3, 1, 2)
@@ -199,7 +292,7 @@ def write_banded(path: Path, mpp: float | None = 0.5) -> Path:
 @pytest.fixture
 def toy() -> SimpleNamespace:
     """The toy model's parts, for tests that need variations of them."""
-    return SimpleNamespace(events=toy_events, Predictor=ToyPredictor, write_banded=write_banded)
+    return SimpleNamespace(events=toy_events, Predictor=ToyPredictor, Pause=Pause, write_banded=write_banded)
 
 
 @pytest.fixture(scope="session")

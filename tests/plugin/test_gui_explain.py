@@ -39,7 +39,7 @@ def test_the_dock_shows_a_tile(
     assert "whole tile" in widget.stage2_title.text()
     explainer.session.bundle, explainer.session.bundle_problem = None, "no such model"
     explainer.pick((250, 350))
-    qtbot.waitUntil(lambda: "no such model" in widget.error.text())
+    qtbot.waitUntil(lambda: "no such model" in widget.error.text(), timeout=120_000)
 
 
 def test_it_opens_from_the_menu(make_napari_viewer: Callable[..., Any]) -> None:

@@ -28,7 +28,7 @@ def test_review_goes_to_the_tile(make_napari_viewer: Callable[..., Any], result:
     _, review = viewer.window.add_plugin_dock_widget("napari-wsss", "Review tiles")
     assert review.table.rowCount() == 0
     viewer.open(str(result), plugin="napari-wsss")
-    qtbot.waitUntil(lambda: review.table.rowCount() > 20)
+    qtbot.waitUntil(lambda: review.table.rowCount() > 20, timeout=120_000)
     before = viewer.scene.camera.center
     review.table.selectRow(3)
     assert viewer.scene.camera.center != before
@@ -36,7 +36,7 @@ def test_review_goes_to_the_tile(make_napari_viewer: Callable[..., Any], result:
     review.order.setCurrentIndex(1)
     assert "stage 1" in review.table.item(0, 1).text()
     viewer.layers.clear()
-    qtbot.waitUntil(lambda: review.table.rowCount() == 0)
+    qtbot.waitUntil(lambda: review.table.rowCount() == 0, timeout=120_000)
 
 
 def test_compare_shows_a_table_and_a_layer(
@@ -51,7 +51,7 @@ def test_compare_shows_a_table_and_a_layer(
     truth[:300, :200] = 2  # half of the first band
     placed = {"scale": labels.scale, "translate": labels.translate, "units": labels.units}
     viewer.add_labels(truth, name="truth", metadata=labels.metadata, **placed)
-    qtbot.waitUntil(lambda: compare.second.currentText() == "truth")
+    qtbot.waitUntil(lambda: compare.second.currentText() == "truth", timeout=120_000)
     compare.run.click()
     qtbot.waitUntil(lambda: compare.table.rowCount() > 0, timeout=60_000)
     table = {

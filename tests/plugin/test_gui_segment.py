@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -33,9 +32,9 @@ def open_dock(
     monkeypatch.setattr("napari_wsss.plugin.choices.load_preferences", Preferences)
     monkeypatch.setattr("napari_wsss.plugin.choices.save_preferences", lambda preferences: None)
 
-    def make(delay: float = 0.0) -> Opened:
+    def make(delay: float = 0.0, pause: Any = None) -> Opened:
         viewer = make_napari_viewer_proxy(show=True)
-        session = SegmentSession(viewer, events=partial(toy.events, predictor=toy.Predictor(delay)))
+        session = SegmentSession(viewer, events=partial(toy.events, predictor=toy.Predictor(delay, pause)))
         session.bundle, session.bundle_problem = toy_bundle, ""
         session.set_preferences(skip_background=False)
         widget = SegmentWidget(viewer, session, measure=False)
@@ -63,7 +62,28 @@ def visible(widget: Any) -> bool:
     return bool(widget.isVisible())
 
 
-def test_run_from_the_dock(open_dock: Callable[..., Opened], banded_slide: Path, qtbot: Any) -> None:
+def _press_export_buttons(widget: Any, folder: Path, qtbot: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each button asks for a place and writes there; the folder is shown."""
+    from qtpy.QtGui import QDesktopServices
+    from qtpy.QtWidgets import QFileDialog
+
+    until(qtbot, lambda: visible(widget.results.folder))
+    for ending, button in widget.results.buttons.items():
+        path = folder / f"export{ending}"
+        monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_, path=path: (str(path), ""))
+        press(qtbot, button)
+        until(qtbot, lambda path=path: widget.results.notice.text() == f"{path} is written.")
+        assert path.exists()
+    assert len(widget.results.buttons) >= 5
+    opened: list[str] = []
+    monkeypatch.setattr(QDesktopServices, "openUrl", lambda url: opened.append(url.toLocalFile()))
+    widget.results.folder.click()
+    assert opened == [str(widget.session.state.store.parent)]
+
+
+def test_run_from_the_dock(
+    open_dock: Callable[..., Opened], banded_slide: Path, qtbot: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     viewer, widget = open_dock()
     assert not widget.run.run.isEnabled()
     widget.input.open_path(str(banded_slide))
@@ -80,6 +100,7 @@ def test_run_from_the_dock(open_dock: Callable[..., Opened], banded_slide: Path,
     texts = [(row.name.text(), row.area.text()) for row in widget.legend.rows]
     assert texts == [(name, f"{area:.3f} mm²") for name, area in store.areas.items()]
     assert [row.share.text() for row in widget.legend.rows] == ["25.0 %"] * 4
+    _press_export_buttons(widget, banded_slide.parent, qtbot, monkeypatch)
     # Every class is where it should be, in its colour.
     viewer.layers[1].opacity = 1.0
     viewer.reset_view()
@@ -92,9 +113,10 @@ def test_run_from_the_dock(open_dock: Callable[..., Opened], banded_slide: Path,
 
 
 def test_it_grows_inside_the_region_and_nowhere_else(
-    open_dock: Callable[..., Opened], banded_slide: Path, qtbot: Any
+    open_dock: Callable[..., Opened], banded_slide: Path, qtbot: Any, toy: Any, turnstile: Any
 ) -> None:
-    viewer, widget = open_dock(delay=0.05)
+    viewer, widget = open_dock()
+    widget.session._events = lambda request: turnstile.events(toy.events(request))
     widget.input.open_path(str(banded_slide))
     widget.region.drawn.click()
     # 400 × 300 µm in the middle of 800 × 600 µm.
@@ -104,15 +126,19 @@ def test_it_grows_inside_the_region_and_nowhere_else(
     viewer.layers.selection.clear()
     press(qtbot, widget.run.run)
     pictures = []
-    while widget.session.state.phase in ("starting", "running"):
-        qtbot.wait(100)
+    for _ in range(3):
+        turnstile.show_next(widget.session, qtbot)
         pictures.append(shot(viewer))
+    turnstile.open()
+    until(qtbot, lambda: widget.session.state.phase == "done")
     last = shot(viewer)
-    # Without the result the picture is what it was before; the first new layer has moved the window's borders.
+    # Without the result the picture is what it was before.
     viewer.layers["banded-region tissue"].visible = False
     before = shot(viewer)
-    changes = [(abs(p - before) > 8).any(-1) for p in pictures if p.shape == before.shape]
-    assert len({int(change.sum()) for change in changes} - {0}) >= 2
+    changes = [(abs(p - before) > 8).any(-1) for p in (*pictures, last)]
+    sizes = [int(change.sum()) for change in changes]
+    assert sizes == sorted(set(sizes)), "every picture shows more than the one before"
+    assert sizes[0] > 0
     height, width = before.shape[:2]
     scale = viewer.scene.camera.zoom
     center = viewer.scene.camera.center[-2:]
@@ -126,19 +152,22 @@ def test_it_grows_inside_the_region_and_nowhere_else(
 
 
 def test_cancel_resume_from_the_dock(
-    open_dock: Callable[..., Opened], banded_slide: Path, qtbot: Any
+    open_dock: Callable[..., Opened], banded_slide: Path, qtbot: Any, toy: Any
 ) -> None:
-    viewer, widget = open_dock(delay=0.05)
+    pause = toy.Pause(after=40)
+    viewer, widget = open_dock(pause=pause)
     widget.input.open_path(str(banded_slide))
     press(qtbot, widget.run.run)
-    until(qtbot, lambda: widget.session.state.tiles_done > 40)
+    pause.wait_for(widget.session)
     until(qtbot, lambda: visible(widget.run.cancel))
     assert not visible(widget.run.run)
-    started = time.monotonic()
+    before = widget.session.state.tiles_done
     widget.run.cancel.click()
-    qtbot.wait(1)
+    until(qtbot, lambda: widget.run.cancel.text() == "Cancelling…")
+    assert not widget.run.cancel.isEnabled()
+    pause.end()
     until(qtbot, lambda: widget.session.state.phase == "cancelled")
-    assert time.monotonic() - started < 1.2
+    assert widget.session.state.tiles_done - before <= 4  # the batch in work, and no more
     until(qtbot, lambda: visible(widget.run.resume))
     assert "cancelled" in widget.run.progress.text()
     layer = viewer.layers[1]

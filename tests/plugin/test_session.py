@@ -33,8 +33,8 @@ def make_session(
     monkeypatch.setattr("napari_wsss.plugin.choices.load_preferences", Preferences)
     monkeypatch.setattr("napari_wsss.plugin.choices.save_preferences", lambda preferences: None)
 
-    def make(delay: float = 0.0, **options: Any) -> SegmentSession:
-        events = partial(toy.events, predictor=toy.Predictor(delay))
+    def make(delay: float = 0.0, pause: Any = None, **options: Any) -> SegmentSession:
+        events = partial(toy.events, predictor=toy.Predictor(delay, pause))
         session = SegmentSession(viewer, **{"events": events, **options})
         session.bundle, session.bundle_problem = toy_bundle, ""
         session.set_preferences(skip_background=False)
@@ -49,7 +49,7 @@ def test_a_run_from_start_to_legend(
     session = make_session()
     session.open_slide(banded_slide)
     assert session.run()
-    assert session.wait(30).phase == "done"
+    assert session.wait(300).phase == "done"
     slide, result = viewer.layers
     store = open_store(banded_slide.parent / "wsss-results" / "banded.zarr")
     assert store.is_complete
@@ -83,20 +83,20 @@ def test_the_layer_grows_while_the_run_goes_on(
 
 
 def test_cancel_then_resume_gives_the_same_as_one_run(
-    make_session: Callable[..., SegmentSession], viewer: Any, banded_slide: Path
+    make_session: Callable[..., SegmentSession], viewer: Any, banded_slide: Path, toy: Any
 ) -> None:
-    session = make_session(delay=0.03)
+    pause = toy.Pause(after=60)
+    session = make_session(pause=pause)
     session.open_slide(banded_slide)
     session.run()
-    while session.state.tiles_done < 60:
-        session.poll()
-        time.sleep(0.01)
-    started = time.monotonic()
+    pause.wait_for(session)
     session.cancel()
     assert session.state.phase == "cancelling"
-    state = session.wait(10)
-    assert time.monotonic() - started < 2
+    before = session.state.tiles_done
+    pause.end()
+    state = session.wait(300)
     assert state.phase == "cancelled"
+    assert state.tiles_done - before <= 4  # the batch in work, and no more
     assert state.can_resume
     assert not open_store(state.store).is_complete
     done = state.tiles_done
@@ -105,7 +105,7 @@ def test_cancel_then_resume_gives_the_same_as_one_run(
     session.show_class(2, visible=False)
     assert session.resume()
     session.poll()
-    assert session.wait(30).phase == "done"
+    assert session.wait(300).phase == "done"
     assert 0 < done < session.state.tiles
     assert viewer.layers[1] is layer
     assert layer.opacity == 0.9
@@ -113,7 +113,7 @@ def test_cancel_then_resume_gives_the_same_as_one_run(
     resumed = open_store(session.state.store).labels()[0][:]
     shutil.rmtree(session.state.store)
     assert session.run(restart=True)
-    assert session.wait(30).phase == "done"
+    assert session.wait(300).phase == "done"
     np.testing.assert_array_equal(open_store(session.state.store).labels()[0][:], resumed)
     assert len(viewer.layers) == 2
 
@@ -124,10 +124,10 @@ def test_a_finished_result_is_checked_and_shown(
     session = make_session()
     session.open_slide(banded_slide)
     session.run()
-    session.wait(30)
+    session.wait(300)
     del viewer.layers[1]
     session.run()
-    assert session.wait(30).phase == "cached"
+    assert session.wait(300).phase == "cached"
     assert len(viewer.layers) == 2
     assert (np.asarray(viewer.layers[1].data[0]) > 0).all()
 
@@ -138,29 +138,29 @@ def test_other_options_ask_before_they_replace(
     session = make_session()
     session.open_slide(banded_slide)
     session.run()
-    session.wait(30)
+    session.wait(300)
     session.set_preferences(overlap=0.5)
     session.run()
-    state = session.wait(30)
+    state = session.wait(300)
     assert state.phase == "failed"
     assert "Replace" in state.message
     assert session.can_replace
     session.run(restart=True)
-    assert session.wait(30).phase == "done"
+    assert session.wait(300).phase == "done"
     assert not session.can_replace
 
 
 def test_the_layer_is_deleted_in_the_middle(
-    make_session: Callable[..., SegmentSession], viewer: Any, banded_slide: Path
+    make_session: Callable[..., SegmentSession], viewer: Any, banded_slide: Path, toy: Any
 ) -> None:
-    session = make_session(delay=0.02)
+    pause = toy.Pause(after=40)
+    session = make_session(pause=pause)
     session.open_slide(banded_slide)
     session.run()
-    while len(viewer.layers) < 2 or session.state.tiles_done < 40:
-        session.poll()
-        time.sleep(0.01)
+    pause.wait_for(session)
     del viewer.layers[1]
-    assert session.wait(30).phase == "done"
+    pause.end()
+    assert session.wait(300).phase == "done"
     assert len(viewer.layers) == 1
     assert session.live is not None
     assert session.result_layer is None
@@ -170,31 +170,31 @@ def test_the_layer_is_deleted_in_the_middle(
 
 
 def test_the_slide_is_deleted_in_the_middle(
-    make_session: Callable[..., SegmentSession], viewer: Any, banded_slide: Path
+    make_session: Callable[..., SegmentSession], viewer: Any, banded_slide: Path, toy: Any
 ) -> None:
-    session = make_session(delay=0.02)
+    pause = toy.Pause(after=40)
+    session = make_session(pause=pause)
     session.open_slide(banded_slide)
     session.run()
-    while session.state.tiles_done < 40:
-        session.poll()
-        time.sleep(0.01)
+    pause.wait_for(session)
     del viewer.layers[0]
-    assert session.wait(30).phase == "done"
+    pause.end()
+    assert session.wait(300).phase == "done"
     assert session.run() is False
     assert "No slide is chosen" in session.problem
 
 
 def test_the_store_is_deleted_in_the_middle(
-    make_session: Callable[..., SegmentSession], banded_slide: Path
+    make_session: Callable[..., SegmentSession], banded_slide: Path, toy: Any
 ) -> None:
-    session = make_session(delay=0.05)
+    pause = toy.Pause(after=40)
+    session = make_session(pause=pause)
     session.open_slide(banded_slide)
     session.run()
-    while session.state.tiles_done < 40:
-        session.poll()
-        time.sleep(0.01)
+    pause.wait_for(session)
     shutil.rmtree(session.state.store, ignore_errors=True)
-    state = session.wait(30)
+    pause.end()
+    state = session.wait(300)
     assert state.phase == "failed"
     assert "banded.zarr" in state.message
 
@@ -205,12 +205,13 @@ def test_closing_stops_the_run(make_session: Callable[..., SegmentSession], band
     session.run()
     while session.state.tiles_done < 8:
         session.poll()
+        assert session.state.is_active
         time.sleep(0.01)
     session.close()
     again = make_session()
     again.open_slide(banded_slide)
     again.run()
-    assert again.wait(30).phase == "done"  # the lock was freed
+    assert again.wait(300).phase == "done"  # the lock was freed
 
 
 @pytest.mark.parametrize(
@@ -231,7 +232,7 @@ def test_errors_are_explained_in_full(
     session = make_session(events=events)
     session.open_slide(banded_slide)
     session.run()
-    state = session.wait(5)
+    state = session.wait(300)
     assert state.phase == "failed"
     assert str(error) in state.message
     assert advice in state.message
@@ -244,14 +245,14 @@ def test_a_slide_without_mpp(make_session: Callable[..., SegmentSession], toy: A
     assert session.slide_mpp is None
     assert any("µm per pixel" in text for text in session.warnings())
     session.run()
-    state = session.wait(10)
+    state = session.wait(300)
     assert state.phase == "failed"
     assert "µm/px" in state.message
     session.set_mpp(0.5)
     assert session.warnings() == []
     assert tuple(layer.scale) == (0.5, 0.5)
     session.run()
-    assert session.wait(30).phase == "done"
+    assert session.wait(300).phase == "done"
     assert [row.percent_text for row in session.legend()] == ["25.0 %"] * 4
 
 
@@ -281,7 +282,7 @@ def test_a_region_drawn_with_shapes(
     rectangle = np.array([[100, 100], [100, 300], [200, 300], [200, 100]])
     session.shapes = viewer.add_shapes([rectangle], units=("micrometer", "micrometer"))
     session.run()
-    state = session.wait(30)
+    state = session.wait(300)
     assert state.phase == "done"
     assert state.store is not None
     assert state.store.name == "banded-region.zarr"
@@ -301,7 +302,7 @@ def test_the_result_lies_on_a_moved_and_turned_slide(
     slide.shear = [0.1]
     slide.affine = np.array([[0.9, 0.1, 5], [-0.2, 1.1, 7], [0, 0, 1]])
     session.run()
-    session.wait(30)
+    session.wait(300)
     result = viewer.layers[1]
     for y, x in ((0, 0), (599, 0), (300, 799)):
         # Label pixel (y, x) covers level-0 pixels 2y, 2y + 1: its centre is half a pixel after 2y.
@@ -316,7 +317,7 @@ def test_a_class_is_hidden_and_shown(
     session = make_session()
     session.open_slide(banded_slide)
     session.run()
-    session.wait(30)
+    session.wait(300)
     layer = viewer.layers[1]
     session.show_class(3, visible=False)
     assert tuple(layer.colormap.color_dict[3])[3] == 0
@@ -342,14 +343,14 @@ def test_an_export_is_written_and_told(
     assert not session.export(tmp_path / "a.csv")
     session.open_slide(banded_slide)
     session.run()
-    session.wait(30)
+    session.wait(300)
     assert session.can_export
     assert session.export(tmp_path / "a.csv")
-    session.wait(30)
+    session.wait(300)
     assert (tmp_path / "a.csv").exists()
     assert session.notice == f"{tmp_path / 'a.csv'} is written."
     session.export(tmp_path / "missing-ending")
-    session.wait(30)
+    session.wait(300)
     assert "ending" in session.problem
     assert session.notice == ""
 
