@@ -9,7 +9,7 @@ RUN    := $(VENV)/bin/python
 STAMPS := $(VENV)/stamps
 OUT    ?= wsss-demo
 ARGS   ?=
-BENCH  ?= engine cam
+BENCH  ?=
 CRC    ?= ../shared/crc
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -26,7 +26,7 @@ help:
 	@echo "make lint    ruff and mypy"
 	@echo "make format  rewrite the sources in ruff's format"
 	@echo "make docs    build the documentation (site/index.html), warnings are errors"
-	@echo "make bench   measure memory and speed (BENCH=\"engine cam\")"
+	@echo "make bench   measure speed and memory, one table (BENCH=\"engine cam\": only these)"
 	@echo "make synthetic-demo    train the embedded model of the synthetic slides anew"
 	@echo "make crc-demo CRC=DIR  train the embedded model of real tissue anew from its 70 patches"
 
@@ -92,8 +92,8 @@ docs: $(STAMPS)/docs
 	$(RUN) -m mkdocs build --strict
 
 bench: export OMP_NUM_THREADS ?= 2
-bench: $(STAMPS)/test
-	@set -e; for name in $(BENCH); do printf '\n== %s\n' $$name; $(RUN) benchmarks/$$name.py; done
+bench: $(STAMPS)/test $(STAMPS)/gui
+	$(RUN) benchmarks/bench.py $(if $(BENCH),--only $(BENCH))
 
 synthetic-demo: $(STAMPS)/test
 	$(RUN) -m training.synthetic_demo

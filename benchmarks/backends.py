@@ -24,9 +24,10 @@ from typing import Any
 
 import numpy as np
 import torch
+from rows import Row, save
 
 from napari_wsss.backends.agreement import check_tiles
-from napari_wsss.models.bundle import Bundle, list_bundles, load_bundle, save_bundle
+from napari_wsss.models.bundle import Bundle, default_bundle, list_bundles, load_bundle, save_bundle
 from napari_wsss.models.gate import apply_gate
 from napari_wsss.models.registry import build_stage1, build_stage2
 from napari_wsss.predictor import BundlePredictor
@@ -35,7 +36,7 @@ from tiling.synthetic import SYNTHETIC_SCHEMA
 from tiling.tissue import TissueParameters, tissue_mask
 
 CMU = Path(__file__).resolve().parents[2] / "shared" / "slides" / "cmu-1-small-region.svs"
-VARIANTS = [(b, p) for b in ("torch", "openvino") for p in ("fp32", "mixed", "bf16")]
+VARIANTS = [(b, p) for b in ("torch", "openvino") for p in ("fp32", "mixed", "bf16")] + [("compile", "bf16")]
 PAIRS = {"light": ("efficientnet-lite0", "efficientnet-lite0"), "full": ("resnet38", "resnet101")}
 
 
@@ -119,8 +120,8 @@ def seconds(call: Callable[[], object]) -> tuple[float, float]:
     return time.perf_counter() - start, time.process_time() - busy
 
 
-def measure(kind: str, bundle: Bundle, batch: int, tiles: int, rounds: int) -> None:
-    """Print the table of one pair."""
+def measure(kind: str, bundle: Bundle, batch: int, tiles: int, rounds: int) -> list[Row]:
+    """Print the table of one pair and return its lines for the common one."""
     source, pixels = tissue_tiles(bundle, tiles)
     eager = Eager(bundle)
     run: dict[str, Callable[[np.ndarray], np.ndarray]] = {"torch eager": eager}
@@ -153,6 +154,7 @@ def measure(kind: str, bundle: Bundle, batch: int, tiles: int, rounds: int) -> N
     )
     print("| backend | tiles/s | × eager | CPU ms/tile | × eager | labels as eager |")
     print("|---|---|---|---|---|---|")
+    rows = []
     for name, (wall, busy) in middle.items():
         same = float(np.mean(labels[name] == labels["torch eager"]))
         mark = " (default)" if name == default else ""
@@ -161,8 +163,19 @@ def measure(kind: str, bundle: Bundle, batch: int, tiles: int, rounds: int) -> N
             f"| {same:.2%} |",
             flush=True,
         )
+        if name != "torch eager":
+            rows.append(
+                Row(
+                    f"prediction, {kind} pair, {name}{mark}",
+                    f"{1 / wall:.1f} tiles/s",
+                    f"torch eager: {1 / base[0]:.1f} tiles/s",
+                    f"{base[0] / wall:.1f} × as fast, {same:.2%} equal labels",
+                    "≥ 4 ×, ≥ 99.5 %" if kind == "light" and mark else "",
+                )
+            )
     for note in chosen.notes:
         print(note, file=sys.stderr)
+    return rows
 
 
 def main() -> None:
@@ -175,15 +188,18 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--tiles", type=int, default=96, help="for the agreement of the light pair")
     parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--json", type=Path, help="write the rows of the table")
     arguments = parser.parse_args()
+    rows = []
     with tempfile.TemporaryDirectory() as work:
         for kind in arguments.pair:
-            named = arguments.bundle or next(iter(list_bundles()), None)
-            bundle = load_bundle(named) if kind == "light" and named else fresh(kind, Path(work, kind))
-            if kind == "light":
-                measure(kind, bundle, arguments.batch, arguments.tiles, arguments.rounds)
+            if kind == "light" and (arguments.bundle or list_bundles()):
+                bundle = load_bundle(arguments.bundle or default_bundle())
             else:
-                measure(kind, bundle, 4, 4, 3)
+                bundle = fresh(kind, Path(work, kind))
+            size = (arguments.batch, arguments.tiles, arguments.rounds) if kind == "light" else (4, 4, 3)
+            rows += measure(kind, bundle, *size)
+    save(rows, arguments.json)
 
 
 if __name__ == "__main__":

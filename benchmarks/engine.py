@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from rows import Row, save
 
 TILE = 224
 MPP = 0.5
@@ -178,6 +179,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("/tmp/wsss-bench"))
     parser.add_argument("--repeat", type=int, default=1, help="interleaved repetitions; medians are printed")
     parser.add_argument("--only", choices=["toy", "nothing"], help="one predictor only")
+    parser.add_argument("--json", type=Path, help="write the rows of the table")
     parser.add_argument("--one", nargs=2, metavar=("SLIDE", "PREDICTOR"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     arguments.work.mkdir(parents=True, exist_ok=True)
@@ -200,6 +202,7 @@ def main() -> None:
         "| rate / raw read rate | busy r/p/w |"
     )
     print("|---|---|---|---|---|---|---|---|")
+    rows = []
     for (side, kind), results in found.items():
         middle = {key: statistics.median(r[key] for r in results) for key in results[0] if key != "busy"}
         limit = middle["tiles"] * (middle["network_s"] + middle["read_s"])
@@ -215,6 +218,36 @@ def main() -> None:
             f"ours {middle['tiles'] / middle['wall']:.0f} tiles/s, idle {middle['idle_mb']:.0f} MB",
             file=sys.stderr,
         )
+        rows += summary(side, kind, middle, ratio, rate)
+    save(rows, arguments.json)
+
+
+def summary(side: int, kind: str, middle: dict[str, float], ratio: float, rate: float) -> list[Row]:
+    """Return the lines of one slide for the common table."""
+    slide = f"{side:,}² px"
+    ours = middle["tiles"] / middle["wall"]
+    if kind == "nothing":
+        raw = f"raw two-thread reads: {1 / middle['read_s']:.0f} tiles/s"
+        return [
+            Row(
+                f"engine, {slide}, network that does nothing",
+                f"{ours:.0f} tiles/s",
+                raw,
+                f"{rate:.2f}",
+                "≥ 0.85",
+            )
+        ]
+    limit = f"network + reads: {middle['tiles'] * (middle['network_s'] + middle['read_s']):.0f} s"
+    return [
+        Row(f"engine, {slide}, toy network", f"{middle['wall']:.0f} s", limit, f"{ratio:.2f}", "≤ 1.10"),
+        Row(
+            f"peak memory above idle, {slide}",
+            f"{middle['peak_mb']:.0f} MB",
+            f"formula: {middle['formula_mb']:.0f} MB",
+            f"{middle['peak_mb'] / middle['formula_mb']:.2f}",
+            "≤ 600 MB",
+        ),
+    ]
 
 
 if __name__ == "__main__":

@@ -65,7 +65,7 @@ class Settings:
     read_threads: int = 2
     device: str = "auto"
     precision: Literal["auto", "fp32", "mixed", "bf16", "fp16"] = "auto"
-    backend: Literal["auto", "torch", "openvino"] = "auto"
+    backend: Literal["auto", "torch", "compile", "openvino"] = "auto"
     tissue: TissueParameters | None = field(default_factory=TissueParameters)
     keep_cams: bool = False
     keep_probabilities: bool = False

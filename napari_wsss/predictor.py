@@ -60,7 +60,7 @@ class BundlePredictor:
         Whether stage 1 switches classes off.
     gate_threshold : float, optional
         One threshold for all classes; the bundle's own when absent.
-    backend : {"auto", "torch", "openvino"}
+    backend : {"auto", "torch", "compile", "openvino"}
         What runs the networks; see :func:`napari_wsss.backends.select.choose_backend` for what ``auto`` does.
 
     Attributes

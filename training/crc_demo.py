@@ -122,12 +122,12 @@ def recipe() -> Recipe:
     return Recipe(
         patches=800,
         mosaic=MosaicSettings(side=160, stain=0.1),
-        stage1=override(recommended.stage1, {**shared, "epochs": 1, "optimiser.lr": 4e-4, "select": "last"}),
+        stage1=override(recommended.stage1, {**shared, "epochs": 4, "optimiser.lr": 4e-4, "select": "last"}),
         stage2=override(
             recommended.stage2,
             {
                 **shared,
-                "epochs": 1,
+                "epochs": 3,
                 "optimiser.lr": 4e-4,
                 "head_channels": 64,
                 "layer_weights": (1.0,),

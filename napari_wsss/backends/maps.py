@@ -39,7 +39,7 @@ class Backend(Protocol):
 
     @property
     def name(self) -> str:
-        """``torch`` or ``openvino``; part of the store's identity."""
+        """``torch``, ``compile`` or ``openvino``; part of the store's identity."""
         ...
 
     @property

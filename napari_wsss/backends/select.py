@@ -28,11 +28,11 @@ from tiling.errors import DeviceError
 
 __all__ = ["BackendName", "Choice", "Precision", "choose_backend"]
 
-BackendName = Literal["auto", "torch", "openvino"]
+BackendName = Literal["auto", "torch", "compile", "openvino"]
 Precision = Literal["auto", "fp32", "mixed", "bf16", "fp16"]
 
 _PRECISIONS = ("auto", "fp32", "mixed", "bf16", "fp16")
-_BACKENDS = ("auto", "torch", "openvino")
+_BACKENDS = ("auto", "torch", "compile", "openvino")
 
 
 @dataclass(frozen=True)
@@ -63,8 +63,9 @@ def choose_backend(
         ``mixed`` is bf16 but for the first layers, see :func:`napari_wsss.backends.graph.cut`. ``auto``: where the
         hardware has bf16, the first of bf16 and mixed that keeps the labels of fp32 on the check tiles so well that
         99.5 % stay on a slide (:data:`napari_wsss.backends.agreement.ENOUGH`); else fp32.
-    backend : {"auto", "torch", "openvino"}
-        ``auto``: OpenVINO on a CPU when it is installed and passes the same check, else torch.
+    backend : {"auto", "torch", "compile", "openvino"}
+        ``auto``: OpenVINO on a CPU when it is installed and passes the same check, else torch. ``compile`` is torch
+        with ``torch.compile``; never chosen by itself, because it needs a compiler and a minute.
 
     Returns
     -------
@@ -104,13 +105,13 @@ class _Candidate:
     precision: str
 
     def __str__(self) -> str:
-        names = {"openvino": "OpenVINO", "torch": "torch"}
+        names = {"openvino": "OpenVINO", "torch": "torch", "compile": "torch.compile"}
         return f"{names[self.backend]} in {self.precision}"
 
 
 def _refuse_impossible(device: torch.device, precision: str, backend: str) -> None:
     if backend not in _BACKENDS:
-        raise DeviceError(f"There is no backend {backend!r}; use auto, torch or openvino.")
+        raise DeviceError(f"There is no backend {backend!r}; use auto, torch, compile or openvino.")
     if precision not in _PRECISIONS:
         raise DeviceError(f"There is no precision {precision!r}; use auto, fp32, mixed, bf16 or fp16.")
     if precision == "fp16" and device.type == "cpu":
@@ -202,7 +203,9 @@ class _Workshop:
             cut = candidate.precision == "mixed"
             key = key_of({**self._networks, "openvino": openvino_version(), "cut": cut})
             return OpenVinoBackend(self._pair, self._bundle.tile, candidate.precision, self._cache, key)
-        return TorchBackend(self._pair(), self._bundle.tile, self._device, candidate.precision)
+        return TorchBackend(
+            self._pair(), self._bundle.tile, self._device, candidate.precision, candidate.backend == "compile"
+        )
 
     def _pair(self) -> Pair:
         return Pair(self._bundle.build_stage1(), self._bundle.build_stage2())

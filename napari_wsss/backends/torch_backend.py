@@ -1,4 +1,4 @@
-"""The torch backend: any device, channels last, batch norms folded, autocast below fp32."""
+"""The torch backend: any device, channels last, batch norms folded, autocast below fp32, compiled when asked for."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from napari_wsss.backends.graph import cut, fold_batch_norms
 from napari_wsss.backends.maps import Maps
+from tiling.errors import DeviceError
 
 __all__ = ["TorchBackend", "torch_has_bf16"]
 
@@ -28,16 +29,20 @@ class TorchBackend:
         Side of a tile.
     device : torch.device
     precision : {"fp32", "mixed", "bf16", "fp16"}
+    compiled : bool, optional
+        Whether ``torch.compile`` turns the networks into code for this machine; it takes a minute at the start, and a
+        C++ compiler on CPUs.
 
     Raises
     ------
     DeviceError
-        When the networks cannot be cut for ``mixed``.
+        When the networks cannot be cut for ``mixed``, or cannot be compiled.
     """
 
-    name = "torch"
-
-    def __init__(self, pair: nn.Module, tile: int, device: torch.device, precision: str) -> None:
+    def __init__(
+        self, pair: nn.Module, tile: int, device: torch.device, precision: str, compiled: bool = False
+    ) -> None:
+        self.name = "compile" if compiled else "torch"
         self.precision = precision
         self._device = device
         self._dtype = _DTYPES[precision]
@@ -45,6 +50,19 @@ class TorchBackend:
         parts = cut(network, _blank(tile)) if precision == "mixed" else (network,)
         # Convolutions are about twice as fast on CPUs when channels lie together, and tiles arrive that way.
         self._parts = [part.to(device, memory_format=torch.channels_last) for part in parts]  # type: ignore[call-overload]
+        if compiled:
+            self._parts = [torch.compile(part) for part in self._parts]
+            self._compile(tile)
+
+    def _compile(self, tile: int) -> None:
+        """Compile now: a first batch that takes a minute, or fails, must not be one of a slide."""
+        try:
+            self(_blank(tile).numpy())
+        except Exception as error:  # whatever inductor and the compiler it calls may raise
+            reason = str(error).strip().partition("\n")[0][:200]
+            raise DeviceError(
+                f"torch.compile failed ({reason}); install a C++ compiler, or use --backend torch."
+            ) from error
 
     @torch.inference_mode()
     def __call__(self, pixels: NDArray[np.uint8]) -> Maps:

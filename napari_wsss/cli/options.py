@@ -12,13 +12,13 @@ import typer
 class Precision(StrEnum):
     """Number formats of the networks."""
 
-    AUTO, FP32, BF16, FP16 = "auto", "fp32", "bf16", "fp16"
+    AUTO, FP32, MIXED, BF16, FP16 = "auto", "fp32", "mixed", "bf16", "fp16"
 
 
 class Backend(StrEnum):
     """Libraries that compute the networks."""
 
-    AUTO, TORCH, OPENVINO = "auto", "torch", "openvino"
+    AUTO, TORCH, COMPILE, OPENVINO = "auto", "torch", "compile", "openvino"
 
 
 class OnReadError(StrEnum):

@@ -94,7 +94,10 @@ class Choices:
     def choose_slide(self, layer: Any | None) -> None:
         """Choose a slide layer (or none) for the next run; its µm per pixel are taken from it again."""
         if layer != self.slide:  # not `is`: napari hands proxies of layers to plugins
+            suited = self._made_for_slide
             self.slide, self.mpp = layer, None
+            if not self.preferences.bundle and self._made_for_slide != suited:
+                self._load("")
             self._changed()
 
     def follow_layers(self) -> None:
@@ -131,14 +134,24 @@ class Choices:
 
         A bundle that cannot be used leaves none chosen, and says why in ``bundle_problem``.
         """
+        self._load(name)
+        self.set_preferences(bundle=name)
+
+    @property
+    def _made_for_slide(self) -> str:
+        """Name of the embedded bundle that was made for the chosen slide: a synthetic one has its own."""
+        known = {} if self.slide is None else self.slide.metadata.get(METADATA_KEY, {})
+        name: str = known.get("bundle", "")
+        return name if name in list_bundles() else ""
+
+    def _load(self, name: str) -> None:
         self.bundle, self.bundle_problem = None, ""
         try:
             if not (name or list_bundles()):
                 raise BundleError("There is no model yet; choose the folder of a model bundle.")
-            self.bundle = load_bundle(name or default_bundle())
+            self.bundle = load_bundle(name or self._made_for_slide or default_bundle())
         except BundleError as error:
             self.bundle_problem = str(error)
-        self.set_preferences(bundle=name)
 
     def set_preferences(self, **values: Any) -> None:
         """Change options of the next runs; they are remembered."""
@@ -149,6 +162,11 @@ class Choices:
     def warnings(self) -> list[str]:
         """Return what a user should think about before pressing Run."""
         found = [self.bundle_problem] if self.bundle_problem else []
+        suited = self._made_for_slide
+        if suited and self.bundle and self.bundle.name != suited:
+            found.append(
+                f"This is a synthetic slide: the model {suited} was made for it, {self.bundle.name} was not."
+            )
         if self.slide is not None and self.slide_mpp is None:
             found.append(
                 "The slide does not say its µm per pixel: type it in (a scan at 40× often has 0.25)."

@@ -21,6 +21,8 @@ __all__ = ["CACHE_VARIABLE", "sample_files", "sample_slide"]
 
 CACHE_VARIABLE = "NAPARI_WSSS_CACHE"
 """Environment variable that names another folder for generated files."""
+SAMPLE_BUNDLE = "synthetic-demo"
+"""The embedded model that was made for the sample slide."""
 
 
 def sample_slide(sample: SyntheticSlide = DEMO) -> list[LayerData]:
@@ -43,8 +45,10 @@ def sample_slide(sample: SyntheticSlide = DEMO) -> list[LayerData]:
         "metadata": {METADATA_KEY: {"kind": "truth", "path": str(truth_path), "schema": SYNTHETIC_SCHEMA}},
         **slide_frame(sample.mpp).layer_arguments(),
     }
+    slide_data, slide_arguments, kind = slide_layer(open_slide(slide_path))
+    slide_arguments["metadata"][METADATA_KEY]["bundle"] = SAMPLE_BUNDLE
     return [
-        slide_layer(open_slide(slide_path)),
+        (slide_data, slide_arguments, kind),
         (levels if len(levels) > 1 else truth, arguments, "labels"),
     ]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import builtins
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -404,3 +405,27 @@ def test_a_damaged_fact_of_a_bundle_is_measured_again(converted: Bundle, agrees:
     assert agrees({}) == []
     assert BundlePredictor(converted, "cpu", "fp32").backend == "openvino"
     assert json.loads(fact.read_text())["agreement"] == 1.0
+
+
+def test_compiled_networks_answer_as_torch_does(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Tracing alone: writing and compiling C++ takes a minute, and is not ours.
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager"))
+    tiles = np.random.default_rng(0).integers(0, 256, (3, bundle.tile, bundle.tile, 3), np.uint8)
+    plain = BundlePredictor(bundle, device="cpu", backend="torch", precision="fp32")(tiles)
+    predictor = BundlePredictor(bundle, device="cpu", backend="compile", precision="fp32")
+    assert predictor.identity["backend"] == "compile"
+    np.testing.assert_allclose(predictor(tiles).probabilities, plain.probabilities, atol=1e-4)
+
+
+def test_a_machine_without_a_compiler_is_told_what_to_do(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(network: object) -> Callable[[object], object]:
+        def call(tiles: object) -> object:
+            raise RuntimeError("InvalidCxxCompiler: No working C++ compiler found\nand a long trace")
+
+        return call
+
+    monkeypatch.setattr(torch, "compile", broken)
+    with pytest.raises(DeviceError, match=r"No working C\+\+ compiler found.*--backend torch"):
+        BundlePredictor(bundle, device="cpu", backend="compile", precision="fp32")

@@ -3,6 +3,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable, Generator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from napari_wsss.models.bundle import Bundle
+from napari_wsss.models.bundle import Bundle, default_bundle
+from napari_wsss.plugin.layers import METADATA_KEY
 from napari_wsss.plugin.preferences import Preferences
 from napari_wsss.plugin.request import RunRequest
 from napari_wsss.plugin.session import SegmentSession, session_for
@@ -268,6 +270,34 @@ def test_no_slide_and_no_bundle(make_session: Callable[..., SegmentSession], ban
     assert "/nowhere" in session.problem
     assert session.schema is None
     assert session.legend() == []
+
+
+def test_the_sample_slide_gets_the_model_that_was_made_for_it(
+    make_session: Callable[..., SegmentSession], viewer: Any, banded_slide: Path
+) -> None:
+    session = make_session()
+    session.choose_bundle("")
+    usual = session.bundle
+    assert usual is not None
+    assert usual.name == default_bundle()
+    sample = session.open_slide(banded_slide)
+    sample.metadata[METADATA_KEY]["bundle"] = "synthetic-demo"
+    session.choose_slide(None)
+    session.choose_slide(sample)
+    assert session.bundle is not None
+    assert session.bundle.name == "synthetic-demo"
+    assert session.warnings() == []
+    assert session.preferences.bundle == ""
+    other = session.open_slide(banded_slide)
+    assert session.bundle.name == usual.name
+    # What was chosen by hand stays, with a word of warning.
+    session.bundle = replace(usual, name="mine")
+    session.preferences = replace(session.preferences, bundle="mine")
+    session.choose_slide(sample)
+    assert session.bundle.name == "mine"
+    assert "synthetic-demo was made for it" in " ".join(session.warnings())
+    session.choose_slide(other)
+    assert "synthetic" not in " ".join(session.warnings())
 
 
 def test_a_region_drawn_with_shapes(
