@@ -11,11 +11,13 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from napari_wsss.models import build_stage1
 from napari_wsss.models.cam import multilayer_gradcam
 from napari_wsss.models.pseudo_masks import pseudo_mask, white_background
+from tiling.errors import TrainingError
 from training.presets import CamSettings
 
-__all__ = ["batch_masks", "layer_maps", "smooth_maps", "superpixel_majority"]
+__all__ = ["at_stride", "batch_masks", "layer_maps", "smooth_maps", "superpixel_majority"]
 
 
 def smooth_maps(maps: Tensor, side: int, residual: float) -> Tensor:
@@ -38,6 +40,44 @@ def smooth_maps(maps: Tensor, side: int, residual: float) -> Tensor:
     side += 1 - side % 2
     mean = F.avg_pool2d(maps, side, stride=1, padding=side // 2, count_include_pad=False)
     return maps + residual * mean
+
+
+def at_stride(network: nn.Module, output_stride: int) -> nn.Module:
+    """Return a stage-1 network that gives CAMs at another stride with the same weights.
+
+    A dilated encoder computes the same features at more places, so nothing has to be trained anew.
+
+    Parameters
+    ----------
+    network : nn.Module
+        Stage 1.
+    output_stride : int
+        Input pixels per CAM pixel; 0 keeps the network as it is.
+
+    Raises
+    ------
+    TrainingError
+        When the architecture has one stride only.
+    """
+    arguments: dict[str, Any] = dict(network.arguments)  # type: ignore[arg-type]
+    if output_stride in (0, arguments.get("output_stride")):
+        return network
+    if "output_stride" not in arguments:
+        raise TrainingError(f"{network.architecture} has CAMs of one stride only; leave out --cam-stride.")
+    arguments["output_stride"] = output_stride
+    classes: int = network.num_classes  # type: ignore[assignment]
+    other = build_stage1(str(network.architecture), classes, **arguments)
+    other.load_state_dict(network.state_dict())
+    if _shortcuts(other) != _shortcuts(network):
+        raise TrainingError(
+            f"This narrow network is another function at stride {output_stride}; leave out --cam-stride."
+        )
+    return other.train(network.training)
+
+
+def _shortcuts(network: nn.Module) -> list[bool]:
+    """Tell which blocks add their input: in narrow networks a block that loses its stride starts to."""
+    return [bool(m._residual) for m in network.modules() if hasattr(m, "_residual")]
 
 
 def layer_maps(

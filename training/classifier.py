@@ -9,8 +9,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from napari_wsss.models import open_classes
+from napari_wsss.models.cam import class_activation, resize_maps
 from training.loop import Trainee
-from training.losses import presence_loss
+from training.losses import masked_loss, presence_loss
 from training.metrics import SegmentationScores, presence_accuracy
 from training.presets import OptimiserSettings, Stage1Settings
 from training.schedules import LearningRateSchedule
@@ -111,11 +112,17 @@ class ClassifierTrainee(Trainee):
         return classifier_groups(self.network, self.settings, 2.0 if self.settings.name == "sgd" else 1.0)
 
     def loss(self, batch: Any) -> Tensor:
-        """Multi-label loss, with PDA once its schedule starts."""
-        images, labels, _ = batch
+        """Multi-label loss, with PDA once its schedule starts; and per pixel where the label is exact."""
+        images, labels, *masks, _ = batch
         gamma = None if self.stage.pda is None else self.stage.pda.gamma(self.current_epoch)
         images = images.contiguous(memory_format=torch.channels_last)
-        return presence_loss(self.network(images, gamma, self.stage.pda_normalised), labels)
+        model: Any = self.network
+        features = model.features(images)
+        loss = presence_loss(model.classify(features, gamma, self.stage.pda_normalised), labels)
+        if not self.stage.exact:
+            return loss
+        maps = resize_maps(class_activation(features, model.classifier_weights), images.shape[2:])
+        return loss + self.stage.exact * masked_loss(maps, masks, (1.0,))[0]
 
     def label_maps(self, images: Tensor) -> dict[str, Tensor]:
         """Return the map of the last layer's CAM."""
@@ -144,5 +151,5 @@ class ClassifierTrainee(Trainee):
             "cam_miou": scores.miou,
             "cam_fwiou": scores.fwiou,
             "exact": exact,
-            "score": scores.miou,
+            "score": (scores.miou + scores.fwiou) / 2,
         }

@@ -5,7 +5,7 @@ That is what makes a resumed run equal an uninterrupted one, and the number of w
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +15,7 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
+from napari_wsss.models.pseudo_masks import white_background
 from tiling.errors import DataError
 from training.augment import augment, crop, mosaic, voronoi_cells
 from training.data import Pair, Patch, pseudo_mask_path
@@ -25,6 +26,7 @@ __all__ = [
     "EvaluationSet",
     "PatchSet",
     "PseudoMaskSet",
+    "SingleLabelMixer",
     "read_image",
     "read_mask",
     "to_input",
@@ -109,8 +111,62 @@ class EpochSampler(Sampler[EpochIndex]):
         return ((self.epoch, int(i)) for i in order)
 
 
-class PatchSet(Dataset[tuple[Tensor, Tensor, int]]):
+class SingleLabelMixer:
+    """Mixes two to four single-label patches of different classes into one, whose mask is exact.
+
+    Parameters
+    ----------
+    patches : sequence of Patch
+        Those with several classes are left out.
+    num_classes : int
+    mask_of : callable
+        Patch and image (H, W, 3) uint8 to the mask of a single-label patch, (H, W) uint8.
+    cell : int
+        Typical side of a piece in px; 0 draws it anew for every mosaic.
+    """
+
+    def __init__(
+        self,
+        patches: Sequence[Patch],
+        num_classes: int,
+        mask_of: Callable[[Patch, NDArray[np.uint8]], NDArray[np.uint8]],
+        cell: int = 0,
+    ) -> None:
+        self._singles: list[list[Patch]] = [[] for _ in range(num_classes)]
+        for patch in patches:
+            if patch.single is not None:
+                self._singles[patch.single].append(patch)
+        self._mixable = [c for c, found in enumerate(self._singles) if found]
+        self._mask_of = mask_of
+        self._cell = cell
+
+    @property
+    def possible(self) -> bool:
+        """Whether two classes have patches of their own."""
+        return len(self._mixable) > 1
+
+    def __call__(self, rng: np.random.Generator) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        """Return an image (H, W, 3) uint8 and its mask (H, W) uint8."""
+        count = int(rng.integers(2, min(4, len(self._mixable)) + 1))
+        classes = rng.permutation(self._mixable)[:count]
+        chosen = [self._singles[c][int(rng.integers(len(self._singles[c])))] for c in classes]
+        pairs = []
+        for patch in chosen:
+            image = read_image(patch.path)
+            pairs.append(augment(image, (self._mask_of(patch, image),), _GEOMETRY, rng))
+        images = [image for image, _ in pairs]
+        height, width = images[0].shape[:2]
+        cell = self._cell or float(np.exp(rng.uniform(np.log(24.0), np.log(max(height, 25.0)))))
+        pieces = max(count, round(height * width / cell**2))
+        cells = voronoi_cells((height, width), min(pieces, 64), count, rng)
+        return mosaic(images, [masks[0] for _, masks in pairs], cells)
+
+
+class PatchSet(Dataset[tuple[Tensor | int, ...]]):
     """Patches with their labels for stage 1: (3, H, W) float32 in 0 … 1, (C,) float32 and the index of the patch.
+
+    With ``exact``, an (H, W) uint8 mask comes before the index: the class of every pixel where the label tells it
+    (single-label patches and mosaics), C elsewhere.
 
     Parameters
     ----------
@@ -119,26 +175,60 @@ class PatchSet(Dataset[tuple[Tensor, Tensor, int]]):
     seed : int
     crop_side : int
         Side of a random crop; 0 keeps the patch. The label stays that of the whole patch.
+    mosaic_share : float
+        Share of samples that are mixed from single-label patches. The share is drawn on top of the patches: each epoch
+        still has ``len(patches)`` samples.
+    exact : bool
+        Give masks.
+    white : bool
+        Bright pixels belong to no class.
     """
 
     def __init__(
-        self, patches: Sequence[Patch], settings: AugmentSettings, seed: int = 0, crop_side: int = 0
+        self,
+        patches: Sequence[Patch],
+        settings: AugmentSettings,
+        seed: int = 0,
+        crop_side: int = 0,
+        mosaic_share: float = 0.0,
+        exact: bool = False,
+        white: bool = False,
     ) -> None:
         self.patches = patches
         self.settings = settings
         self.seed = seed
         self.crop_side = crop_side
+        self.exact = exact
+        self.white = white
+        self._mixer = SingleLabelMixer(patches, len(patches[0].label), self._mask)
+        self.mosaic_share = mosaic_share if self._mixer.possible else 0.0
 
     def __len__(self) -> int:
         return len(self.patches)
 
-    def __getitem__(self, key: EpochIndex) -> tuple[Tensor, Tensor, int]:
+    def __getitem__(self, key: EpochIndex) -> tuple[Tensor | int, ...]:
         epoch, index = key
         rng = np.random.default_rng((self.seed, 1, epoch, index))
         patch = self.patches[index]
-        image, _ = crop(read_image(patch.path), (), self.crop_side, rng)
-        image, _ = augment(image, (), self.settings, rng)
-        return to_input(image), torch.tensor(patch.label, dtype=torch.float32), index
+        if self.mosaic_share and rng.random() < self.mosaic_share:
+            image, mask = self._mixer(rng)
+            label = [float((mask == c).any()) for c in range(len(patch.label))]
+            masks: tuple[NDArray[np.uint8], ...] = (mask,)
+        else:
+            image, label = read_image(patch.path), [float(v) for v in patch.label]
+            masks = (self._mask(patch, image),) if self.exact else ()
+        masks = masks if self.exact else ()
+        image, found = crop(image, masks, self.crop_side, rng)
+        image, found = augment(image, found, self.settings, rng)
+        return to_input(image), torch.tensor(label), *(torch.from_numpy(m) for m in found), index
+
+    def _mask(self, patch: Patch, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Return the class of every pixel of a single-label patch, and C for all of another one."""
+        classes = len(patch.label)
+        mask = np.full(image.shape[:2], classes if patch.single is None else patch.single, np.uint8)
+        if self.white and patch.single is not None:
+            mask[white_background(image)] = classes
+        return mask
 
 
 class PseudoMaskSet(Dataset[tuple[Tensor, Tensor, int]]):
@@ -181,13 +271,8 @@ class PseudoMaskSet(Dataset[tuple[Tensor, Tensor, int]]):
         self.settings = settings
         self.seed = seed
         self.crop_side = crop_side
-        self.mosaic_cell = mosaic_cell
-        self._singles: list[list[Patch]] = [[] for _ in range(num_classes)]
-        for patch in patches:
-            if patch.single is not None:
-                self._singles[patch.single].append(patch)
-        self._mixable = [c for c, found in enumerate(self._singles) if found]
-        self.mosaic_share = mosaic_share if len(self._mixable) > 1 else 0.0
+        self._mixer = SingleLabelMixer(patches, num_classes, self._mask, mosaic_cell)
+        self.mosaic_share = mosaic_share if self._mixer.possible else 0.0
 
     def __len__(self) -> int:
         return len(self.patches)
@@ -196,7 +281,7 @@ class PseudoMaskSet(Dataset[tuple[Tensor, Tensor, int]]):
         epoch, index = key
         rng = np.random.default_rng((self.seed, 2, epoch, index))
         if rng.random() < self.mosaic_share:
-            image, mask = self._mosaic(rng)
+            image, mask = self._mixer(rng)
             masks = [mask] * len(self.layers)
         else:
             patch = self.patches[index]
@@ -209,28 +294,9 @@ class PseudoMaskSet(Dataset[tuple[Tensor, Tensor, int]]):
         image, masks = augment(image, masks, self.settings, rng)
         return to_input(image), torch.from_numpy(np.stack(masks)), index
 
-    def _mosaic(self, rng: np.random.Generator) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-        """Mix two to four single-label patches of different classes."""
-        count = int(rng.integers(2, min(4, len(self._mixable)) + 1))
-        classes = rng.permutation(self._mixable)[:count]
-        chosen = [self._singles[c][int(rng.integers(len(self._singles[c])))] for c in classes]
-        # The pseudo mask of a single-label patch is its class, with white background left out.
-        layer = self.layers[0]
-        pairs = [
-            augment(
-                read_image(p.path),
-                (read_mask(pseudo_mask_path(self.masks, layer, p.path), self.num_classes),),
-                _GEOMETRY,
-                rng,
-            )
-            for p in chosen
-        ]
-        images = [image for image, _ in pairs]
-        height, width = images[0].shape[:2]
-        cell = self.mosaic_cell or float(np.exp(rng.uniform(np.log(24.0), np.log(max(height, 25.0)))))
-        pieces = max(count, round(height * width / cell**2))
-        cells = voronoi_cells((height, width), min(pieces, 64), count, rng)
-        return mosaic(images, [masks[0] for _, masks in pairs], cells)
+    def _mask(self, patch: Patch, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Return the pseudo mask of a single-label patch: its class, with white background left out."""
+        return read_mask(pseudo_mask_path(self.masks, self.layers[0], patch.path), self.num_classes)
 
 
 _GEOMETRY = AugmentSettings(vertical_flip=0.5, rotate=True)

@@ -121,6 +121,11 @@ class Stage1Settings:
         compressions of one glass get one answer; networks of the light pair only. 0 is off.
     pda_normalised : bool
         Divide the attention by its maximum and by the number of classes, so that training and inference logits agree.
+    mosaic : float
+        Share of training samples made by mixing single-label patches, whose masks are exact.
+    exact : float
+        Weight of a per-pixel loss on the CAM of the last layer where labels are exact: single-label patches and mosaics
+        of them; 0 is off.
     select : {"last", "best"}
         Which epoch becomes the bundle: the last (reference) or the best on val.
     """
@@ -136,6 +141,8 @@ class Stage1Settings:
     pda_normalised: bool = False
     frozen_stages: int = 0
     colour_smoothing: int = 0
+    mosaic: float = 0.0
+    exact: float = 0.0
     select: Literal["last", "best"] = "last"
 
 
@@ -145,6 +152,9 @@ class CamSettings:
 
     Attributes
     ----------
+    output_stride : int
+        Input pixels per CAM pixel, 8 or 16; 0: as the network was trained. The dilated encoder gives the same features
+        at more places, so finer CAMs need no other training (networks of the light pair only).
     mask_mode : {"clean", "reference"}
         How maps become labels; ``reference`` repeats the slips of the released code's min-max.
     ignore_white : int
@@ -161,6 +171,7 @@ class CamSettings:
         Number of SLIC superpixels for a majority vote; 0 is off.
     """
 
+    output_stride: int = 0
     mask_mode: Literal["clean", "reference"] = "clean"
     ignore_white: int = 0
     smooth: int = 0

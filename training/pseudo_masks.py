@@ -104,6 +104,9 @@ def make_pseudo_masks(
     """
     import torch
 
+    from training.cams import at_stride
+
+    network = at_stride(network, settings.output_stride)
     names: tuple[str, ...] = tuple(layers or network.cam_layers)  # type: ignore[arg-type]
     identity = {
         "schema": schema.to_dict(),
@@ -221,6 +224,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--device", default="auto", metavar="auto|cpu|cuda", help="where to compute")
     refine = parser.add_argument_group("refinement (defaults: the preset's)")
     refine.add_argument(
+        "--cam-stride", type=int, choices=(0, 8, 16), help="input pixels per CAM pixel; 0: as trained"
+    )
+    refine.add_argument(
         "--smooth", type=natural, metavar="PX", help="side of the smoothing box in CAM pixels; 0 is off"
     )
     refine.add_argument(
@@ -251,6 +257,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     settings: CamSettings = override(
         PRESETS[args.preset].cam,
         {
+            "output_stride": args.cam_stride,
             "smooth": args.smooth,
             "scales": scales,
             "flip": args.flip,

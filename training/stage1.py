@@ -18,6 +18,7 @@ from training.console import (
     optimiser_changes,
     run_command,
     set_up_logging,
+    share,
 )
 from training.data import Pair, Patch, check_pairs, check_patches, report_or_raise
 from training.presets import PRESETS, Stage1Settings, override, to_dict
@@ -156,7 +157,15 @@ def train_stage1(
     trainee = ClassifierTrainee(network, settings, schedule, options.seed)
     trainee.batch_names = [p.path.name for p in data.train]
     loader = DataLoader(
-        PatchSet(data.train, settings.augment, options.seed, settings.crop),
+        PatchSet(
+            data.train,
+            settings.augment,
+            options.seed,
+            settings.crop,
+            settings.mosaic,
+            settings.exact > 0,
+            data.schema.white_background,
+        ),
         settings.batch_size,
         sampler=EpochSampler(len(data.train), options.seed),
         num_workers=options.workers,
@@ -225,6 +234,12 @@ def _parser() -> argparse.ArgumentParser:
         action=argparse.BooleanOptionalAction,
         help="bound the attention, so that it cannot explode",
     )
+    network.add_argument(
+        "--mosaic", type=share, metavar="F", help="share of samples mixed from single-label patches"
+    )
+    network.add_argument(
+        "--exact", type=float, metavar="F", help="weight of a per-pixel loss where labels are exact; 0 is off"
+    )
     network.add_argument("--select", choices=("last", "best"), help="which epoch becomes the bundle")
     parser.add_argument("--max-epoches", dest="epochs", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--wt-dec", dest="weight_decay", type=float, help=argparse.SUPPRESS)
@@ -244,6 +259,8 @@ def main(argv: Sequence[str] | None = None) -> None:
             "backbone": args.backbone,
             "select": args.select,
             "pda_normalised": args.pda_normalised,
+            "mosaic": args.mosaic,
+            "exact": args.exact,
         },
     )
     if args.pda is not None:

@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from napari_wsss.models import build_stage1, multilayer_gradcam
-from training.cams import batch_masks, layer_maps, smooth_maps, superpixel_majority
+from tiling.errors import TrainingError
+from training.cams import at_stride, batch_masks, layer_maps, smooth_maps, superpixel_majority
 from training.presets import CamSettings
 
 RNG = np.random.default_rng(0)
@@ -95,3 +96,22 @@ def test_superpixels_vote() -> None:
     noisy = mask.copy()
     noisy[5, 5], noisy[20, 25] = 2, 0
     assert np.array_equal(superpixel_majority(noisy, image, 8), mask)
+
+
+def test_finer_cams_hold_the_coarse_ones() -> None:
+    network = build_stage1("efficientnet-lite0", 3, width=0.25).eval()
+    x = torch.rand(1, 3, 64, 64)
+    fine = at_stride(network, 8)
+    with torch.no_grad():
+        coarse, dense = network.features(x), fine.features(x)  # type: ignore[operator]
+    assert dense.shape[2:] == (8, 8)
+    # A strided convolution padded at the end looks at every second place, beginning with the second.
+    torch.testing.assert_close(dense[:, :, 1::2, 1::2], coarse, rtol=1e-4, atol=1e-5)
+    assert at_stride(network, 0) is network
+    assert at_stride(network, 16) is network
+
+
+@pytest.mark.parametrize(("name", "width"), [("resnet38", 0.1), ("efficientnet-lite0", 0.1)])
+def test_a_network_that_has_one_stride_says_so(name: str, width: float) -> None:
+    with pytest.raises(TrainingError, match="--cam-stride"):
+        at_stride(build_stage1(name, 2, width=width), 8)

@@ -338,14 +338,14 @@ def test_pda_switches(tiny_root: Path, tmp_path: Path, monkeypatch: pytest.Monke
     seen: list[tuple[float | None, bool]] = []
     from napari_wsss.models import LiteClassifier
 
-    original = LiteClassifier.forward
+    original = LiteClassifier.classify
 
-    def forward(self: Any, x: Any, pda_gamma: float | None = None, pda_normalise: bool = False) -> Any:
+    def classify(self: Any, x: Any, pda_gamma: float | None = None, pda_normalise: bool = False) -> Any:
         if self.training:
             seen.append((pda_gamma, pda_normalise))
         return original(self, x, pda_gamma, pda_normalise)
 
-    monkeypatch.setattr(LiteClassifier, "forward", forward)
+    monkeypatch.setattr(LiteClassifier, "classify", classify)
     run_stage1(tiny_root, tmp_path / "a", "--pda", "--pda-normalised", "--epochs", "5")
     assert seen[::3] == [(None, True)] * 3 + [(pytest.approx(0.985), True), (pytest.approx(0.985**2), True)]
     seen.clear()

@@ -1,0 +1,338 @@
+"""What each switch of the method earns: rows of whole pipelines on one data set, as JSON and a Markdown table.
+
+Every row is a command sequence of the public programs, with the same light encoder and initial weights. Rows share the
+steps in which they do not differ: a switch of stage 2 uses stage 1 and masks of ``recommended`` with the same seed, a
+switch of inference only scores again. A killed run continues with the same command; what is done is not done again.
+
+    OMP_NUM_THREADS=2 python benchmarks/ablation.py --dataroot ../shared/wsss4luad --work /tmp/ablation --seeds 1,2,3
+
+The default schema is that of WSSS4LUAD; ``--schema FILE`` takes other data. No image or weight leaves ``--work``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import platform
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from tiling.classes import ClassSchema, TissueClass
+from tiling.files import read_json, write_json_atomic
+from training.presets import PRESETS, to_dict
+
+WSSS4LUAD = ClassSchema(
+    "wsss4luad",
+    (
+        TissueClass("tumour", "TUM", "#cd3333"),
+        TissueClass("stroma", "STR", "#ffa500"),
+        TissueClass("normal tissue", "NOR", "#4169e1"),
+    ),
+    white_background=True,
+)
+"""Class order of the labels in the file names; white pixels are left out, as in LUAD-HistoSeg."""
+
+_LIGHT = ("--backbone", "efficientnet-lite0")
+_BEST = PRESETS["recommended"]
+_BUDGET1 = (
+    *_LIGHT,
+    "--epochs",
+    str(_BEST.stage1.epochs),
+    "--batch-size",
+    str(_BEST.stage1.batch_size),
+)
+_BUDGET2 = (
+    *_LIGHT,
+    "--epochs",
+    str(_BEST.stage2.epochs),
+    "--batch-size",
+    str(_BEST.stage2.batch_size),
+)
+
+
+@dataclass(frozen=True)
+class View:
+    """How a bundle is scored; nothing is trained for it.
+
+    Attributes
+    ----------
+    tta : {"none", "flip", "d4"}
+    gate : {"bundle", "fixed", "reference"}
+        Thresholds of the bundle; 0.1 for every class; 0.1 and logits × 0 as in the released code.
+    overlap : float
+        Of tiles, as a fraction of a tile.
+    """
+
+    tta: str = "none"
+    gate: str = "bundle"
+    overlap: float = 0.25
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table: a preset and the flags that differ from it, per program."""
+
+    name: str
+    what: str
+    preset: str = "recommended"
+    stage1: tuple[str, ...] = ()
+    masks: tuple[str, ...] = ()
+    stage2: tuple[str, ...] = ()
+    view: View = View()
+
+
+ROWS = (
+    Row("recommended", "our default"),
+    Row("reference", "the released rules", "reference", _BUDGET1, stage2=_BUDGET2),
+    Row(
+        "reference-gate",
+        "… with its own gate (logits × 0)",
+        "reference",
+        _BUDGET1,
+        (),
+        _BUDGET2,
+        View(gate="reference"),
+    ),
+    Row("paper", "the published rules", "paper", _BUDGET1, stage2=_BUDGET2),
+)
+
+
+@dataclass(frozen=True)
+class Step:
+    """One command: its kind, the folder it fills and its words after ``python -m``."""
+
+    kind: str
+    folder: Path
+    command: tuple[str, ...]
+
+
+def steps(row: Row, seed: int, dataroot: Path, schema: Path, work: Path) -> tuple[Step, Step, Step]:
+    """Return the three commands of a row; equal commands (and preset) get equal folders, so that rows share them.
+
+    Parameters
+    ----------
+    row : Row
+    seed : int
+    dataroot, schema, work : Path
+    """
+    data = ("--dataset", str(schema), "--dataroot", str(dataroot), "--preset", row.preset)
+    train = ("--seed", str(seed), "--mpp", "1", "--no-pictures")
+    first = ("training.stage1", *data, *train, *row.stage1)
+    preset = PRESETS[row.preset]
+    one = _folder(work, "stage1", first, seed, preset.stage1)
+    second = ("training.pseudo_masks", *data, "--weights", str(one / "bundle"), *row.masks)
+    two = _folder(work, "masks", second, seed, preset.cam)
+    third = (
+        "training.stage2",
+        *data,
+        *train,
+        "--stage1",
+        str(one / "bundle"),
+        "--masks",
+        str(two),
+        *row.stage2,
+    )
+    three = _folder(work, "stage2", third, seed, preset.stage2)
+    return (
+        Step("stage1", one, (*first, "--out", str(one))),
+        Step("masks", two, (*second, "--out", str(two))),
+        Step("stage2", three, (*third, "--out", str(three))),
+    )
+
+
+def _folder(work: Path, kind: str, command: Sequence[str], seed: int, settings: Any) -> Path:
+    """Name a folder by the command that fills it and the preset behind it; ``work`` itself may move."""
+    words = [w.replace(str(work), "WORK") for w in command]
+    digest = hashlib.sha256(json.dumps([words, to_dict(settings)]).encode()).hexdigest()
+    return work / f"{kind}-s{seed}-{digest[:10]}"
+
+
+def run_step(step: Step, say: Callable[[str], None]) -> dict[str, float]:
+    """Run a command unless its record says that it is done; return wall and CPU seconds over all attempts.
+
+    Raises
+    ------
+    subprocess.CalledProcessError
+        When the command fails.
+    """
+    record = step.folder.with_suffix(".json")
+    found: dict[str, Any] = read_json(record) if record.is_file() else {}
+    if not found.get("done"):
+        # Killed attempts are not timed, so the table must not call the sum complete.
+        found = {"done": False, "attempts": found.get("attempts", 0) + 1, "command": list(step.command)}
+        write_json_atomic(record, found)
+        say("python -m " + " ".join(step.command))
+        start, cpu = time.monotonic(), _children()
+        subprocess.run([sys.executable, "-m", *step.command], check=True)
+        found |= {
+            "done": True,
+            "seconds": round(time.monotonic() - start, 1),
+            "cpu": round(_children() - cpu, 1),
+        }
+        write_json_atomic(record, found)
+    return {k: float(found[k]) for k in ("seconds", "cpu", "attempts")}
+
+
+def _children() -> float:
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
+
+
+def score(bundle: Path, dataroot: Path, split: str, view: View) -> dict[str, Any]:
+    """Score a bundle as ``training.evaluate`` does, under a view."""
+    from napari_wsss.models import Gate, load_bundle
+    from training.data import check_pairs, report_or_raise
+    from training.evaluate import TilePredictor, evaluate, report
+
+    loaded = load_bundle(bundle)
+    if view.gate != "bundle":
+        loaded = replace(loaded, gate=Gate((0.1,), "mask" if view.gate == "fixed" else "reference"))
+    pairs, problems = check_pairs(dataroot / split, len(loaded.schema))
+    report_or_raise(problems, str(dataroot / split), skip_bad=False)
+    found = report(evaluate(TilePredictor(loaded, tta=view.tta), pairs, overlap=view.overlap))
+    return {**found, "gate": list(loaded.gate.thresholds)}
+
+
+def summarise(
+    row: Row, seed: int, cam: Mapping[str, float], scores: Mapping[str, Any], common: int
+) -> dict[str, Any]:
+    """Pick the numbers of the table out of an evaluation.
+
+    Parameters
+    ----------
+    row : Row
+    seed : int
+    cam : mapping
+        Val scores of stage 1.
+    scores : mapping
+        Of :func:`score`.
+    common : int
+        The first classes of the schema, whose mean IoU is a column: those that are frequent enough to be trusted.
+    """
+    suffix = "" if row.view.tta == "none" else "_tta"
+    cells = {}
+    for gate in ("off", "on"):
+        found = scores["variants"][f"gate_{gate}{suffix}"]
+        cells[gate] = {
+            "miou": found["miou"],
+            "fwiou": found["fwiou"],
+            "common": statistics.fmean(found["iou"][:common]),
+            "iou": found["iou"],
+            "interval": found["interval_95"]["fwiou"],
+        }
+    return {"row": asdict(row), "seed": seed, "cam": dict(cam), "gate": cells, "thresholds": scores["gate"]}
+
+
+def table(results: Sequence[Mapping[str, Any]], names: Sequence[str], common: Sequence[str]) -> str:
+    """Return a Markdown table, one line per row: means over seeds, with ranges where there are several.
+
+    Parameters
+    ----------
+    results : sequence of mapping
+        Of :func:`summarise`, with ``minutes`` and ``complete``.
+    names : sequence of str
+        Order of the rows; rows without results are left out.
+    common : sequence of str
+        Abbreviations of the classes of the column ``common``.
+    """
+    both = "+".join(common)
+    head = [
+        "row", "seeds", "CAM mIoU", "CAM FwIoU", "mIoU off", f"{both} off", "FwIoU off",
+        "mIoU on", f"{both} on", "FwIoU on", "FwIoU on, 95 %", "CPU min",
+    ]  # fmt: skip
+    lines = ["| " + " | ".join(head) + " |", "| --- |" + " ---: |" * (len(head) - 1)]
+    for name in names:
+        found = sorted((r for r in results if r["row"]["name"] == name), key=lambda r: r["seed"])
+        if not found:
+            continue
+        cells = [name, str(len(found))]
+        cells += [_numbers([r["cam"][k] for r in found]) for k in ("cam_miou", "cam_fwiou")]
+        for gate in ("off", "on"):
+            for key in ("miou", "common", "fwiou"):
+                cells.append(_numbers([r["gate"][gate][key] for r in found], spread=key == "fwiou"))
+        low, high = (statistics.fmean(r["gate"]["on"]["interval"][i] for r in found) for i in (0, 1))
+        minutes = statistics.fmean(r["minutes"] for r in found)
+        whole = all(r["complete"] for r in found)
+        cells += [f"{low:.3f}–{high:.3f}", f"{'' if whole else '> '}{minutes:.0f}"]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def _numbers(values: Sequence[float], spread: bool = True) -> str:
+    """Write the mean, and the range of several values."""
+    mean = f"{statistics.fmean(values):.3f}"
+    return f"{mean} ({min(values):.3f}–{max(values):.3f})" if spread and len(values) > 1 else mean
+
+
+def run_row(row: Row, seed: int, args: argparse.Namespace, schema: Path) -> dict[str, Any]:
+    """Run what a row still lacks and return its result."""
+    path: Path = args.work / "results" / f"{row.name}-s{seed}.json"
+    todo = steps(row, seed, args.dataroot, schema, args.work)
+    identity = [step.folder.name for step in todo] + [asdict(row.view)]
+    if path.is_file():
+        done: dict[str, Any] = read_json(path)
+        if done["identity"] == identity:
+            return done
+    used = [run_step(step, _say) for step in todo]
+    cam = read_json(todo[0].folder / "bundle" / "model.json")["metrics"]["val"]
+    _say(f"scoring {row.name}, seed {seed}")
+    result = summarise(
+        row, seed, cam, score(todo[2].folder / "bundle", args.dataroot, args.split, row.view), args.common
+    )
+    result |= {
+        "identity": identity,
+        "minutes": sum(u["cpu"] for u in used) / 60,
+        "wall_minutes": sum(u["seconds"] for u in used) / 60,
+        "complete": all(u["attempts"] == 1 for u in used),
+        "machine": f"{os.cpu_count()} × {platform.machine()}",
+        "date": time.strftime("%Y-%m-%d"),
+    }
+    write_json_atomic(path, result)
+    return result
+
+
+def _say(message: str) -> None:
+    sys.stderr.write(f"{time.strftime('%H:%M:%S')} {message}\n")
+    sys.stderr.flush()
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the rows that are asked for, then write the table of all results in the work folder."""
+    known = {row.name: row for row in ROWS}
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--dataroot", type=Path, required=True, help="folder with train/ and val/")
+    parser.add_argument("--work", type=Path, required=True, help="folder for runs and results")
+    parser.add_argument("--schema", type=Path, help="class schema (JSON); default: that of WSSS4LUAD")
+    parser.add_argument("--split", default="val", help="what is scored")
+    parser.add_argument("--common", type=int, default=2, help="leading classes whose mean IoU is a column")
+    parser.add_argument("--rows", help="comma-separated; default: all. Known: " + ", ".join(known))
+    parser.add_argument("--seeds", default="1", help="comma-separated")
+    args = parser.parse_args(argv)
+    names = args.rows.split(",") if args.rows else list(known)
+    if unknown := sorted(set(names) - set(known)):
+        parser.error(f"unknown rows {', '.join(unknown)}; known: {', '.join(known)}")
+    args.work, args.dataroot = args.work.resolve(), args.dataroot.resolve()
+    (args.work / "results").mkdir(parents=True, exist_ok=True)
+    schema: Path = args.schema.resolve() if args.schema else args.work / "schema.json"
+    if not args.schema:
+        write_json_atomic(schema, WSSS4LUAD.to_dict())
+    abbreviations = [c["abbreviation"] for c in read_json(schema)["classes"]][: args.common]
+    for name in names:
+        for seed in (int(s) for s in args.seeds.split(",")):
+            run_row(known[name], seed, args, schema)
+            results = [read_json(p) for p in sorted((args.work / "results").glob("*.json"))]
+            (args.work / "table.md").write_text(table(results, list(known), abbreviations), encoding="utf-8")
+    sys.stdout.write((args.work / "table.md").read_text(encoding="utf-8"))
+
+
+if __name__ == "__main__":
+    main()
