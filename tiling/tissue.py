@@ -27,7 +27,8 @@ class TissueParameters:
     smoothing_um : float
         Standard deviation of the smoothing before the threshold: bridges the gaps between cells and fibres.
     min_object_um2, min_hole_um2 : float
-        Smaller pieces of tissue are dropped, smaller gaps in it are filled.
+        Smaller pieces of tissue are dropped, smaller gaps in it are filled; never more than a quarter of the picture,
+        so that glass no larger than a gap stays glass.
     min_saturation, max_saturation : float
         Bounds (0–255) of Otsu's threshold. A slide that is nowhere above the first is empty; one whose paler half
         is above it on average has no glass to speak of, and the first is its threshold.
@@ -73,9 +74,10 @@ def tissue_mask(
     ink = ink_mask(thumbnail, mpp) if parameters.remove_ink else np.zeros(thumbnail.shape[:2], bool)
     saturation = _smooth_saturation(thumbnail, ink, parameters.smoothing_um / mpp)
     mask = (saturation > _threshold(saturation, parameters)) & ~ink
-    mask = _without_small(mask, parameters.min_object_um2 / mpp**2)
+    largest = mask.size / 4
+    mask = _without_small(mask, min(parameters.min_object_um2 / mpp**2, largest))
     # A hole where ink was stays a hole.
-    return ~_without_small(~mask, parameters.min_hole_um2 / mpp**2) & ~ink
+    return ~_without_small(~mask, min(parameters.min_hole_um2 / mpp**2, largest)) & ~ink
 
 
 def ink_mask(thumbnail: NDArray[np.uint8], mpp: float) -> NDArray[np.bool_]:

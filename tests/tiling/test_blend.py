@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from random import Random
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -88,6 +90,27 @@ def test_sweep_equals_the_plain_sum_for_every_subset_of_tiles(
             expected_sums, expected_weights = sums.astype(np.float64), weights.astype(np.float64)
         expected = np.where(expected_weights > 0, expected_sums.argmax(0) + 1, 0)
         np.testing.assert_array_equal(labels, expected)
+
+
+@given(grids, st.integers(0, 2**32 - 1), st.randoms(use_true_random=False))
+def test_the_order_of_tiles_does_not_change_a_bit(grid: TileGrid, seed: int, chance: Random) -> None:
+    rng = np.random.default_rng(seed)
+    places = [(r, c) for r in range(grid.rows) for c in range(grid.columns)]
+    tiles = {place: rng.random((2, grid.tile, grid.tile), np.float32) for place in places}
+    swept, weights, _ = sweep(grid, tiles, 2, 3)
+    if not grid.shared:
+        return  # nothing is added up
+    window = blend_window(grid.tile, True)
+    chance.shuffle(places)
+    shape = (grid.height + grid.tile, grid.padded_width + grid.tile)
+    sums, weight = np.zeros((2, *shape), np.float32), np.zeros(shape, np.float32)
+    for place in places:
+        box = grid.tile_box(*place)
+        area = (slice(box.y, box.bottom), slice(box.x, box.right))
+        sums[:, *area] += np.rint(tiles[place] * window)
+        weight[area] += window
+    np.testing.assert_array_equal(sums[:, : grid.height, : grid.width], swept)
+    np.testing.assert_array_equal(weight[: grid.height, : grid.width], weights)
 
 
 @given(grids, st.lists(st.floats(0, 1, width=32), min_size=2, max_size=5))

@@ -44,6 +44,13 @@ def test_an_empty_slide_is_empty(white: tuple[int, int, int]) -> None:
     assert not tissue_mask(paint(colour=white), MPP).any()
 
 
+@pytest.mark.parametrize("side", [1, 40, 224, 300])
+def test_a_picture_no_larger_than_a_gap_is_glass_or_tissue_as_it_looks(side: int) -> None:
+    """A patch of 224 px at 0.5 µm is smaller than the gaps that are filled."""
+    assert not tissue_mask(paint((side, side)), 0.5).any()
+    assert tissue_mask(paint((side, side), EOSIN), 0.5).all()
+
+
 def test_a_slide_full_of_tissue_is_full() -> None:
     picture = paint(colour=EOSIN)
     assert tissue_mask(picture, MPP).all()
