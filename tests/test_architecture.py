@@ -195,6 +195,29 @@ def test_no_print_and_no_swallowed_error(module: Module) -> None:
             assert not (broad and silent), f"{module.path}:{node.lineno} swallows every error"
 
 
+@pytest.mark.parametrize("module", [m for m in MODULES if _under(m.name, "napari_wsss.plugin")], ids=str)
+def test_no_slot_is_a_lambda(module: Module) -> None:
+    """Qt keeps a lambda, and what it holds, for ever: a deleted widget would be called again."""
+    for node in ast.walk(module.tree):
+        if isinstance(node, ast.Call) and ast.unparse(node.func).endswith(".connect"):
+            assert not any(isinstance(each, ast.Lambda) for each in ast.walk(node)), node.lineno
+
+
+@pytest.mark.parametrize("module", [m for m in MODULES if _under(m.name, "napari_wsss.plugin")], ids=str)
+def test_widgets_compute_nothing(module: Module) -> None:
+    """Qt stays in the widgets, and what they show is worked out where no Qt is."""
+    widget = _under(module.name, "napari_wsss.plugin.widgets")
+    tops = {name.partition(".")[0] for name in module.imports}
+    assert widget or not tops & QT
+    heavy = {"torch", "zarr", "scipy", "shapely"} | ({"napari"} if widget else set())
+    assert not (widget and tops & heavy)
+    # What widgets know of the engine is its errors.
+    assert not widget or {name for name in module.imports if _under(name, "tiling")} <= {
+        "tiling.errors",
+        "tiling.errors.WsssError",
+    }
+
+
 @every_module
 def test_nothing_unpickles_untrusted_data(module: Module) -> None:
     unsafe = {"pickle", "cPickle", "dill", "joblib", "shelve"}

@@ -310,12 +310,23 @@ def test_the_installed_wheel_runs_outside_the_checkout(built: Path, tmp_path: Pa
         "sys.argv = ['wsss-tile', 'models', 'list']\n"
         "main()\n"
     )
+    environment = {**os.environ, "PYTHONPATH": str(site)}
     done = subprocess.run(
-        [sys.executable, "-c", code],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(site)},
-        capture_output=True,
-        text=True,
+        [sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith(str(site))
+
+    # napari finds the plugin in it as in the checkout (tests/plugin/test_manifest.py).
+    discover = (
+        "import npe2, sys\n"
+        "for found in npe2.PluginManifest.discover(paths=[sys.argv[1]]):\n"
+        "    if found.manifest and found.manifest.name == 'napari-wsss' and found.distribution:\n"
+        "        found.manifest.validate_imports()\n"
+        "        print(found.distribution.locate_file(''), len(found.manifest.contributions.widgets))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", discover, site], cwd=tmp_path, env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert f"{site} 4" in done.stdout.replace("/ ", " ").splitlines()

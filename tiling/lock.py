@@ -10,7 +10,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from tiling.errors import StoreLockedError
+from tiling.errors import StoreError, StoreLockedError
 
 __all__ = ["StoreLock"]
 
@@ -30,6 +30,8 @@ class StoreLock:
     ------
     StoreLockedError
         On entering, when a living process owns the store; the message names it.
+    StoreError
+        On entering, when the place cannot be written to.
     """
 
     def __init__(self, store: Path) -> None:
@@ -44,9 +46,15 @@ class StoreLock:
             raise StoreLockedError(
                 f"{self._store} is being written by {self._owner()}; wait for it to finish or stop it first."
             ) from None
+        except OSError as error:
+            raise self._unwritable(error) from error
         started = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
         owner = {"pid": os.getpid(), "host": socket.gethostname(), "started": started}
-        self._owner_file.write_text(json.dumps(owner), encoding="utf-8")
+        try:
+            self._owner_file.write_text(json.dumps(owner), encoding="utf-8")
+        except OSError as error:
+            self.__exit__()  # Python does not, after an error on entering
+            raise self._unwritable(error) from error
         return self
 
     def __exit__(self, *exc_info: object) -> None:
@@ -55,6 +63,11 @@ class StoreLock:
         if os.name != "nt":
             Path(self._lock.lock_file).unlink(missing_ok=True)
         self._lock.release()
+
+    def _unwritable(self, error: OSError) -> StoreError:
+        return StoreError(
+            f"{self._store} cannot be written: {error.strerror or error}; mend it or choose another --out."
+        )
 
     def _owner(self) -> str:
         """Describe the owner as well as it is known."""

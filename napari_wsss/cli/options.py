@@ -144,6 +144,15 @@ NoTissueMask = Annotated[
     bool, typer.Option("--no-tissue-mask", help="Segment glass, too.", rich_help_panel=_WHERE)
 ]
 
+Icc = Annotated[
+    bool,
+    typer.Option(
+        "--icc",
+        help="Convert colours to sRGB by the slide's ICC profile; models are trained without.",
+        rich_help_panel=_WHERE,
+    ),
+]
+
 ReadErrors = Annotated[
     OnReadError,
     typer.Option(

@@ -51,6 +51,8 @@ class RunRequest:
     model : str or None
     mpp : float or None
         Overrides manifest and metadata of every slide.
+    icc : bool
+        Convert colours to sRGB by the profiles in the slides.
     shard : str or None
         ``K/N``.
     resume : bool
@@ -74,6 +76,7 @@ class RunRequest:
     out: Path
     model: str | None = None
     mpp: float | None = None
+    icc: bool = False
     shard: str | None = None
     resume: bool = True
     exports: str = ""
@@ -97,6 +100,7 @@ class SegmentSlide:
     out : Path
     mpp : float or None
         Overrides manifest and metadata.
+    icc : bool
     resume : bool
     exports : tuple of str
         Formats to write beside the store.
@@ -110,6 +114,7 @@ class SegmentSlide:
     settings: Settings
     out: Path
     mpp: float | None = None
+    icc: bool = False
     resume: bool = True
     exports: tuple[str, ...] = ()
     roi: Path | None = None
@@ -126,7 +131,7 @@ class SegmentSlide:
         """
         path = self.out / f"{job.slide_id}.zarr"
         mpp, source = (self.mpp, "--mpp") if self.mpp is not None else (job.mpp, "manifest")
-        with open_slide(job.path, mpp=mpp, mpp_source=source) as slide:
+        with open_slide(job.path, mpp=mpp, mpp_source=source, icc=self.icc) as slide:
             predictor = _predictor(self.model, _on_this_worker(self.settings))
             settings = replace(self.settings, roi=self._polygons(job, slide))
             events = segment_events(
@@ -228,6 +233,7 @@ def _prepare(request: RunRequest) -> SegmentSlide:
         settings=settings,
         out=request.out.absolute(),
         mpp=request.mpp,
+        icc=request.icc,
         resume=request.resume,
         exports=parse_exports(request.exports),
         roi=None if request.roi is None else request.roi.absolute(),

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tifffile
-from PIL import Image
+from PIL import Image, ImageCms
 
 from napari_wsss.cli import run
 from napari_wsss.cli.run import SegmentSlide
@@ -83,6 +83,22 @@ def test_options_reach_the_engine(wsss: Call, tmp_path: Path, slide: Path, bundl
     assert run["parameters"]["read_errors"] == "fill"
     assert run["model"]["gate"]["on"] is False
     assert run["model"]["precision"] == "fp32"
+
+
+def test_colours_are_converted_on_request_and_the_store_says_so(
+    wsss: Call, tmp_path: Path, slide: Path, bundle: Path
+) -> None:
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    picture = tmp_path / "a.png"
+    Image.fromarray(np.full((150, 150, 3), 120, np.uint8)).save(picture, icc_profile=profile)
+    command = ["run", picture, "--model", bundle, "--out", tmp_path, "--mpp", 0.5, "--no-tissue-mask"]
+    assert wsss(*command, "--icc").code == 0
+    receipt = open_store(tmp_path / "a.zarr").receipt
+    assert receipt is not None
+    assert any("ICC" in warning for warning in receipt["warnings"])
+    stored = wsss(*command)
+    assert stored.code == 1
+    assert "in sRGB" in stored.err
 
 
 def test_exports_beside_the_store(wsss: Call, tmp_path: Path, slide: Path, bundle: Path) -> None:

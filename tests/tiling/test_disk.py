@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 from collections.abc import Iterator
@@ -13,7 +14,8 @@ from wsss_toys import ColourPredictor, colourful, tree_bytes
 
 from tiling.engine import run
 from tiling.errors import SlideError, StoreError
-from tiling.events import Planned
+from tiling.events import Planned, TilesDone
+from tiling.lock import StoreLock
 from tiling.plan import RunOptions
 from tiling.readers.array import ArrayReader
 from tiling.receipt import verify
@@ -60,6 +62,39 @@ def test_a_disk_without_room_for_an_empty_store_is_one_clear_error(small_disk: P
         pytest.raises(StoreError, match=r"a\.zarr cannot be written"),
     ):
         list(run(slide, ColourPredictor(32), small_disk / "a.zarr", OPTIONS))
+
+
+def test_a_disk_that_turns_read_only_is_one_clear_error_and_the_run_resumes(small_disk: Path) -> None:
+    """As a file server does, or a kernel after an error of the disk."""
+    image = colourful(300, 300)
+    out = small_disk / "a.zarr"
+    with Slide(ArrayReader(image, mpp=0.5)) as slide:
+        events = run(slide, ColourPredictor(32), out, OPTIONS)
+        for event in events:
+            if isinstance(event, TilesDone) and event.row == 3:
+                break
+        events.close()
+        subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+        with pytest.raises(StoreError, match=r"a\.zarr cannot be written: Read-only file system"):
+            list(run(slide, ColourPredictor(32), out, OPTIONS))
+        subprocess.run(["mount", "-o", "remount,rw", str(small_disk)], check=True)
+        planned = next(iter(events := run(slide, ColourPredictor(32), out, OPTIONS)))
+        assert isinstance(planned, Planned)
+        assert planned.rows_done > 0
+        list(events)
+    assert verify(out).ok
+
+
+def test_a_disk_without_room_for_a_name_frees_the_lock(small_disk: Path) -> None:
+    ballast = small_disk / "ballast"
+    with contextlib.suppress(OSError):
+        ballast.write_bytes(bytes(7 * 2**20))  # to the last byte
+    with pytest.raises(StoreError, match=r"a\.zarr cannot be written"), StoreLock(small_disk / "a.zarr"):
+        pass
+    ballast.unlink()
+    assert not list(small_disk.iterdir())
+    with StoreLock(small_disk / "a.zarr"):
+        pass
 
 
 def test_an_output_that_cannot_be_made_is_one_clear_error(tmp_path: Path) -> None:

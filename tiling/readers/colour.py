@@ -43,7 +43,8 @@ class SrgbReader:
                 f"{reader.path} has a colour profile that cannot be used ({error}); open it without ICC conversion."
             ) from error
         self.path = reader.path
-        self.format = reader.format
+        # A part of the slide's identity: stores made with and without conversion are told apart.
+        self.format = f"{reader.format} in sRGB"
         self.vendor = reader.vendor
         self.levels = reader.levels
         self.bounds = reader.bounds
