@@ -35,6 +35,7 @@ def list_models(as_json: bool) -> int:
 def show_model(name: str, as_json: bool) -> int:
     """Print the card of one model; its weights are checked against their digests."""
     from napari_wsss.models.bundle import load_bundle
+    from napari_wsss.models.scores import scores_text
 
     bundle = load_bundle(name)
     if as_json:
@@ -51,7 +52,7 @@ def show_model(name: str, as_json: bool) -> int:
         "Gate": ", ".join(f"{t:g}" for t in bundle.gate.thresholds),
         "Training data": bundle.training_data,
         "Licence": bundle.licence,
-        "Scores": json.dumps(bundle.metrics, ensure_ascii=False) if bundle.metrics else "",
+        "Scores": scores_text(bundle.metrics).replace("\n", "\n" + 15 * " "),
     }
     for key, value in lines.items():
         if str(value):

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from html import escape
-from typing import Any
 
 from napari_wsss.models.bundle import Bundle
+from napari_wsss.models.scores import scores_text
 
 __all__ = ["bundle_card"]
 
@@ -32,43 +31,8 @@ def bundle_card(bundle: Bundle | None, problem: str = "") -> str:
         ("Sees", f"tiles of {bundle.tile} px at {bundle.mpp:g} µm/px ({bundle.tile * bundle.mpp:.0f} µm)"),
         ("Networks", escape(networks)),
         ("Trained on", escape(bundle.training_data)),
-        ("Scores", escape(metrics_text(bundle.metrics)).replace("\n", "<br>")),
+        ("Scores", escape(scores_text(bundle.metrics)).replace("\n", "<br>")),
         ("Licence", escape(bundle.licence)),
     ]
     table = "".join(f"<tr><td><b>{name}</b>&nbsp;</td><td>{text}</td></tr>" for name, text in rows if text)
     return f"<p>{escape(bundle.description)}</p><table>{table}</table>"
-
-
-# The scores that a reader of the card knows, in the order shown.
-_KNOWN = {"miou": "mean IoU", "fwiou": "FwIoU", "accuracy": "accuracy", "pixel_accuracy": "equal pixels"}
-_MOST = 2
-
-
-def metrics_text(metrics: Mapping[str, Any]) -> str:
-    """Return the scores that matter, one line per data set: ``val: mean IoU 0.88, FwIoU 0.90``.
-
-    Of results with and without the gate, those with it are shown: that is how the model runs by default.
-    """
-    lines = []
-    for name, scores in _data_sets("", metrics):
-        found = [(text, scores[key]) for key, text in _KNOWN.items() if _is_score(scores.get(key))]
-        if found:
-            line = ", ".join(f"{text} {value:.2f}" for text, value in found[:_MOST])
-            lines.append(f"{name}: {line}" if name else line)
-    return "\n".join(lines)
-
-
-def _data_sets(path: str, value: Mapping[str, Any]) -> list[tuple[str, dict[str, Any]]]:
-    """Flatten nested scores into (data set, scores by lower-case name)."""
-    if "gate_on" in value and isinstance(value["gate_on"], Mapping):
-        return _data_sets(path, value["gate_on"])
-    own = {key.lower(): inner for key, inner in value.items() if not isinstance(inner, Mapping)}
-    found = [(path, own)] if own else []
-    for key, inner in value.items():
-        if isinstance(inner, Mapping):
-            found += _data_sets(f"{path} {key}".strip().replace("_", " "), inner)
-    return found
-
-
-def _is_score(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
