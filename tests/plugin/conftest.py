@@ -52,10 +52,10 @@ def gui_problem() -> str:
     else:
         try:
             done = subprocess.run(
-                [sys.executable, "-c", PROBE], capture_output=True, text=True, timeout=60, check=False
+                [sys.executable, "-c", PROBE], capture_output=True, text=True, timeout=300, check=False
             )
         except subprocess.TimeoutExpired:
-            return "Qt did not start within a minute"
+            return "Qt did not start within five minutes"
         if done.returncode == 0:
             return ""
         lines = (done.stderr or done.stdout).strip().splitlines()

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 import zarr
 from PIL import Image
 
@@ -31,6 +32,30 @@ def test_a_slide(slide_file: Path) -> None:
     assert np.asarray(data).shape == (400, 600, 3)
     assert arguments["scale"] == pytest.approx((0.5, 0.5))
     assert get_reader([str(slide_file)]) is read_slide
+
+
+def test_labels_and_macros_of_a_file_are_never_shown(tmp_path: Path) -> None:
+    """They may show a patient's name."""
+    openslide = pytest.importorskip("openslide")
+    path = tmp_path / "a.svs"
+    head = "Aperio Image Library v1\r\n"
+    with tifffile.TiffWriter(path) as tiff:
+        plain = {"photometric": "rgb", "metadata": None}
+        text = f"{head}240x160 (64x64)|AppMag = 40|MPP = 0.25"
+        tissue = np.full((160, 240, 3), (30, 200, 30), np.uint8)
+        tiff.write(tissue, tile=(64, 64), compression="zlib", description=text, **plain)
+        for name, colour, kind in (
+            ("", (30, 200, 30), 1),
+            ("label", (250, 0, 0), 1),
+            ("macro", (0, 0, 250), 9),
+        ):
+            page = np.full((90, 80, 3), colour, np.uint8)
+            tiff.write(page, rowsperstrip=90, description=f"{head}{name} 80x90", subfiletype=kind, **plain)
+    with openslide.OpenSlide(path) as slide:
+        assert set(slide.associated_images) == {"thumbnail", "label", "macro"}
+    ((data, arguments, _),) = read_slide(str(path))
+    for level in data if arguments["multiscale"] else [data]:
+        assert (np.asarray(level)[..., 1] == 200).all()
 
 
 def test_a_store(store_of: StoreOf) -> None:

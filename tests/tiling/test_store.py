@@ -138,7 +138,7 @@ def _hold(path: Path, ready: "multiprocessing.synchronize.Event", kill: bool) ->
         ready.set()
         if kill:
             os.kill(os.getpid(), 9)
-        time.sleep(60)  # the test kills this process
+        time.sleep(600)  # the test kills this process
 
 
 def test_second_writer_is_refused_and_told_who_owns_the_store(tmp_path: Path) -> None:
@@ -146,7 +146,7 @@ def test_second_writer_is_refused_and_told_who_owns_the_store(tmp_path: Path) ->
     ready = context.Event()
     process = context.Process(target=_hold, args=(tmp_path / "a.zarr", ready, False))
     process.start()
-    assert ready.wait(60)
+    assert ready.wait(300)
     with pytest.raises(StoreLockedError, match=f"process {process.pid} on "), StoreLock(tmp_path / "a.zarr"):
         pass
     process.kill()
