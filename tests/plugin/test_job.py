@@ -3,10 +3,12 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Generator
+from pathlib import Path
+from typing import Any
 
 import pytest
 
-from napari_wsss.plugin.job import Job, start_in_thread
+from napari_wsss.plugin.job import Job, limit_compute_threads, start_in_thread
 from tiling.events import Event, TilesDone
 
 
@@ -71,3 +73,22 @@ def test_an_error_before_the_first_event() -> None:
     job = Job(source)
     job.run()
     assert (job.outcome, str(job.error)) == ("failed", "no such bundle")
+
+
+def test_a_run_leaves_one_core_to_the_viewer(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    import torch
+
+    from napari_wsss.plugin.preferences import Preferences
+    from napari_wsss.plugin.request import RunRequest
+
+    threads: list[int] = []
+    monkeypatch.setattr(torch, "set_num_threads", threads.append)
+    for cores in (1, 2, 8):
+        monkeypatch.setattr("os.cpu_count", lambda cores=cores: cores)
+        limit_compute_threads()
+    assert threads == [1, 1, 7]
+    # The run itself asks for it, in its own thread.
+    monkeypatch.setattr("napari_wsss.pipeline.segment_events", lambda *_, **__: iter(()))
+    bundle: Any = None
+    list(RunRequest(tmp_path, bundle, tmp_path, None, None, None, Preferences()).events())
+    assert threads == [1, 1, 7, 7]

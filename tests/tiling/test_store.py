@@ -144,7 +144,7 @@ def _hold(path: Path, ready: "multiprocessing.synchronize.Event", kill: bool) ->
 def test_second_writer_is_refused_and_told_who_owns_the_store(tmp_path: Path) -> None:
     context = multiprocessing.get_context("spawn")
     ready = context.Event()
-    process = context.Process(target=_hold, args=(tmp_path / "a.zarr", ready, False))
+    process = context.Process(target=_hold, args=(tmp_path / "a.zarr", ready, False), daemon=True)
     process.start()
     assert ready.wait(300)
     with pytest.raises(StoreLockedError, match=f"process {process.pid} on "), StoreLock(tmp_path / "a.zarr"):
