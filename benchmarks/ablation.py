@@ -16,6 +16,7 @@ import hashlib
 import json
 import os
 import platform
+import re
 import resource
 import statistics
 import subprocess
@@ -93,16 +94,35 @@ class Row:
 ROWS = (
     Row("recommended", "our default"),
     Row("reference", "the released rules", "reference", _BUDGET1, stage2=_BUDGET2),
-    Row(
-        "reference-gate",
-        "… with its own gate (logits × 0)",
-        "reference",
-        _BUDGET1,
-        (),
-        _BUDGET2,
-        View(gate="reference"),
-    ),
     Row("paper", "the published rules", "paper", _BUDGET1, stage2=_BUDGET2),
+    # Inference only.
+    Row("reference, logits × 0", "its own gate", "reference", _BUDGET1, (), _BUDGET2, View(gate="reference")),
+    Row("gate 0.1", "not calibrated", view=View(gate="fixed")),
+    Row("gate logits × 0", "as in the released code", view=View(gate="reference")),
+    Row("TTA flip", "mean over the mirrored tile", view=View(tta="flip")),
+    Row("TTA d4", "mean over flips and quarter turns", view=View(tta="d4")),
+    Row("overlap 0.5", "of tiles, instead of 0.25", view=View(overlap=0.5)),
+    # Stage 2 only.
+    Row("no mosaics", "in stage 2", stage2=("--mosaic", "0")),
+    Row("noise weights", "OEEM", stage2=("--noise-weights",)),
+    # Masks and stage 2.
+    Row("CAM stride 16", "as trained", masks=("--cam-stride", "0")),
+    Row("CAM stride 8", "finer CAMs of the same weights", masks=("--cam-stride", "8")),
+    Row("CAM smoothing", "box of 3", masks=("--smooth", "3")),
+    Row("CAM flip", "mean with the mirrored patch", masks=("--flip",)),
+    Row("CAM scales", "mean over 0.75, 1, 1.5, mirrored too", masks=("--scales", "0.75,1,1.5", "--flip")),
+    Row("superpixels", "majority in 100", masks=("--superpixels", "100")),
+    # Everything.
+    Row("no exact pixels", "stage 1 from patch labels alone", stage1=("--exact", "0", "--mosaic", "0")),
+    Row(
+        "exact pixels",
+        "stage 1 with pixels of single-label patches",
+        stage1=("--exact", "1", "--mosaic", "0.3"),
+    ),
+    Row("no stain jitter", "both stages", stage1=("--stain", "0"), stage2=("--stain", "0")),
+    Row("EMA 0.99", "both stages", stage1=("--ema", "0.99"), stage2=("--ema", "0.99")),
+    Row("PDA", "as published", stage1=("--pda",)),
+    Row("PDA normalised", "bounded", stage1=("--pda", "--pda-normalised")),
 )
 
 
@@ -202,6 +222,65 @@ def score(bundle: Path, dataroot: Path, split: str, view: View) -> dict[str, Any
     return {**found, "gate": list(loaded.gate.thresholds)}
 
 
+def mask_quality(bundle: Path, dataroot: Path, split: str, words: Sequence[str]) -> dict[str, float]:
+    """Score pseudo masks on images whose truth is known, told the classes of each window as training is by file names.
+
+    Parameters
+    ----------
+    bundle : Path
+        Stage 1.
+    dataroot : Path
+    split : str
+    words : sequence of str
+        The command line of ``training.pseudo_masks``, whose settings count.
+
+    Returns
+    -------
+    dict of str to float
+        ``fwiou`` and ``miou`` of the masks of all layers, weighted as in the loss of stage 2, and ``mixed``: FwIoU over
+        windows of several classes.
+    """
+    import numpy as np
+
+    from napari_wsss.models import load_bundle
+    from training.cams import at_stride, batch_masks
+    from training.data import check_pairs
+    from training.datasets import read_image, read_mask
+    from training.metrics import scores_of
+    from training.pseudo_masks import cam_settings
+
+    loaded, settings = load_bundle(bundle), cam_settings(words)
+    network, tile, classes = (
+        at_stride(loaded.build_stage1(), settings.output_stride),
+        loaded.tile,
+        len(loaded.schema),
+    )
+    layers: tuple[str, ...] = network.cam_layers  # type: ignore[assignment]
+    weights = dict(zip(reversed(layers), _BEST.stage2.layer_weights, strict=True))
+    total = np.zeros((2, classes + 1, classes + 1))
+    for pair in check_pairs(dataroot / split, classes)[0]:
+        image, truth = read_image(pair.image), read_mask(pair.mask, classes)
+        corners = [(y, x) for y in starts(truth.shape[0], tile) for x in starts(truth.shape[1], tile)]
+        windows = np.stack([image[y : y + tile, x : x + tile] for y, x in corners])
+        masks = np.stack([truth[y : y + tile, x : x + tile] for y, x in corners])
+        present = np.stack([(masks == c).mean((1, 2)) > 0.01 for c in range(classes)], 1)
+        found = batch_masks(network, windows, present, layers, settings, loaded.schema.white_background)
+        for layer, labels in found.items():
+            for mixed, chosen in enumerate((present.any(1), present.sum(1) > 1)):
+                index = masks[chosen].astype(np.int64) * (classes + 1) + labels[chosen]
+                counts = np.bincount(index.ravel(), minlength=(classes + 1) ** 2).reshape(classes + 1, -1)
+                # White in either is left out: stage 2 does not learn from it.
+                counts[classes], counts[:, classes] = 0, 0
+                total[mixed] += weights[layer] * counts
+    whole, several = (scores_of(matrix, classes) for matrix in total)
+    return {"fwiou": whole.fwiou, "miou": whole.miou, "mixed": several.fwiou}
+
+
+def starts(length: int, tile: int) -> list[int]:
+    """Return where tiles side by side begin, the last flush with the end; none when the image is smaller."""
+    return sorted({*range(0, length - tile + 1, tile), length - tile}) if length >= tile else []
+
+
 def summarise(
     row: Row, seed: int, cam: Mapping[str, float], scores: Mapping[str, Any], common: int
 ) -> dict[str, Any]:
@@ -273,9 +352,31 @@ def _numbers(values: Sequence[float], spread: bool = True) -> str:
     return f"{mean} ({min(values):.3f}–{max(values):.3f})" if spread and len(values) > 1 else mean
 
 
+def run_masks(row: Row, seed: int, args: argparse.Namespace, schema: Path) -> None:
+    """Train a row's stage 1 if need be, and score what its CAMs make of val: minutes instead of a whole run."""
+    path: Path = args.work / "masks" / f"{_slug(row.name)}-s{seed}.json"
+    first, second, _ = steps(row, seed, args.dataroot, schema, args.work)
+    if path.is_file() and read_json(path)["identity"] == second.folder.name:
+        return
+    run_step(first, _say)
+    _say(f"scoring the masks of {row.name}, seed {seed}")
+    found = mask_quality(first.folder / "bundle", args.dataroot, args.split, second.command[1:])
+    write_json_atomic(path, {"row": asdict(row), "seed": seed, "identity": second.folder.name, **found})
+
+
+def masks_table(results: Sequence[Mapping[str, Any]], names: Sequence[str]) -> str:
+    """Return a Markdown table of :func:`run_masks`."""
+    lines = ["| row | seeds | mIoU | FwIoU | FwIoU, several classes |", "| --- | ---: | ---: | ---: | ---: |"]
+    for name in names:
+        if found := [r for r in results if r["row"]["name"] == name]:
+            cells = [_numbers([r[k] for r in found]) for k in ("miou", "fwiou", "mixed")]
+            lines.append("| " + " | ".join([name, str(len(found)), *cells]) + " |")
+    return "\n".join(lines) + "\n"
+
+
 def run_row(row: Row, seed: int, args: argparse.Namespace, schema: Path) -> dict[str, Any]:
     """Run what a row still lacks and return its result."""
-    path: Path = args.work / "results" / f"{row.name}-s{seed}.json"
+    path: Path = args.work / "results" / f"{_slug(row.name)}-s{seed}.json"
     todo = steps(row, seed, args.dataroot, schema, args.work)
     identity = [step.folder.name for step in todo] + [asdict(row.view)]
     if path.is_file():
@@ -300,6 +401,11 @@ def run_row(row: Row, seed: int, args: argparse.Namespace, schema: Path) -> dict
     return result
 
 
+def _slug(name: str) -> str:
+    """Turn the name of a row into that of a file."""
+    return "-".join(re.findall(r"[a-z0-9.]+", name.lower()))
+
+
 def _say(message: str) -> None:
     sys.stderr.write(f"{time.strftime('%H:%M:%S')} {message}\n")
     sys.stderr.flush()
@@ -316,22 +422,32 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--common", type=int, default=2, help="leading classes whose mean IoU is a column")
     parser.add_argument("--rows", help="comma-separated; default: all. Known: " + ", ".join(known))
     parser.add_argument("--seeds", default="1", help="comma-separated")
+    parser.add_argument("--masks-only", action="store_true", help="only stage 1, and how good its masks are")
     args = parser.parse_args(argv)
     names = args.rows.split(",") if args.rows else list(known)
     if unknown := sorted(set(names) - set(known)):
         parser.error(f"unknown rows {', '.join(unknown)}; known: {', '.join(known)}")
     args.work, args.dataroot = args.work.resolve(), args.dataroot.resolve()
-    (args.work / "results").mkdir(parents=True, exist_ok=True)
+    for part in ("results", "masks"):
+        (args.work / part).mkdir(parents=True, exist_ok=True)
     schema: Path = args.schema.resolve() if args.schema else args.work / "schema.json"
     if not args.schema:
         write_json_atomic(schema, WSSS4LUAD.to_dict())
     abbreviations = [c["abbreviation"] for c in read_json(schema)["classes"]][: args.common]
     for name in names:
         for seed in (int(s) for s in args.seeds.split(",")):
-            run_row(known[name], seed, args, schema)
-            results = [read_json(p) for p in sorted((args.work / "results").glob("*.json"))]
-            (args.work / "table.md").write_text(table(results, list(known), abbreviations), encoding="utf-8")
-    sys.stdout.write((args.work / "table.md").read_text(encoding="utf-8"))
+            if args.masks_only:
+                run_masks(known[name], seed, args, schema)
+                text = masks_table(_all(args.work / "masks"), list(known))
+            else:
+                run_row(known[name], seed, args, schema)
+                text = table(_all(args.work / "results"), list(known), abbreviations)
+            (args.work / ("masks.md" if args.masks_only else "table.md")).write_text(text, encoding="utf-8")
+    sys.stdout.write(text)
+
+
+def _all(folder: Path) -> list[dict[str, Any]]:
+    return [read_json(p) for p in sorted(folder.glob("*.json"))]
 
 
 if __name__ == "__main__":

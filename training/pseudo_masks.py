@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     from tiling.classes import ClassSchema
 
-__all__ = ["MASKS_JSON", "main", "make_pseudo_masks", "reference_palette", "write_mask"]
+__all__ = ["MASKS_JSON", "cam_settings", "main", "make_pseudo_masks", "reference_palette", "write_mask"]
 
 MASKS_JSON = "masks.json"
 _WRITERS = 2
@@ -245,11 +245,13 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    """Run the command."""
+def cam_settings(words: Sequence[str]) -> CamSettings:
+    """Return what a command line asks of the CAMs."""
     parser = _parser()
-    args = parser.parse_args(argv)
-    set_up_logging(args.quiet)
+    return _settings(parser, parser.parse_args(words))
+
+
+def _settings(parser: argparse.ArgumentParser, args: argparse.Namespace) -> CamSettings:
     try:
         scales = None if args.scales is None else tuple(float(s) for s in args.scales.split(","))
     except ValueError:
@@ -265,6 +267,15 @@ def main(argv: Sequence[str] | None = None) -> None:
             "ignore_white": args.ignore_white,
         },
     )
+    return settings
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the command."""
+    parser = _parser()
+    args = parser.parse_args(argv)
+    set_up_logging(args.quiet)
+    settings = _settings(parser, args)
 
     from napari_wsss.models import resolve_schema
 
