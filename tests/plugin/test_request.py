@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from napari_wsss.plugin.preferences import Preferences
+from napari_wsss.plugin.request import RunRequest
+from tiling.geometry import Box
+
+
+def test_every_choice_reaches_the_run(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, toy_bundle: Any
+) -> None:
+    asked: dict[str, Any] = {}
+
+    def segment_events(slide: Path, bundle: Any, out: Path, **options: Any) -> Any:
+        asked.update(options, slide=slide, bundle=bundle, out=out)
+        return iter(())
+
+    monkeypatch.setattr("napari_wsss.pipeline.segment_events", segment_events)
+    monkeypatch.setattr("napari_wsss.plugin.request.limit_compute_threads", lambda: None)
+    chosen = Preferences(
+        device="cpu",
+        overlap=0.5,
+        gate=False,
+        gate_threshold=0.3,
+        skip_background=False,
+        keep_cams=True,
+        batch_size=7,
+    )
+    slide, out, region = tmp_path / "a.svs", tmp_path / "a.zarr", Box(1, 2, 3, 4)
+    list(RunRequest(slide, toy_bundle, out, 0.25, region, None, chosen, resume=False).events())
+    assert asked == {
+        "slide": slide,
+        "bundle": toy_bundle,
+        "out": out,
+        "mpp": 0.25,
+        "resume": False,
+        "region": region,
+        "roi": None,
+        "overlap": 0.5,
+        "gate": False,
+        "gate_threshold": 0.3,
+        "batch_size": 7,
+        "device": "cpu",
+        "tissue": None,
+        "keep_cams": True,
+    }
+    # No threshold of one's own: the model's.
+    list(RunRequest(slide, toy_bundle, out, None, None, None, Preferences()).events())
+    assert asked["gate"]
+    assert asked["gate_threshold"] is None
+    assert asked["tissue"] is not None
