@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from importlib import metadata
 from pathlib import Path
 from queue import SimpleQueue
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,7 @@ __all__ = ["OpenVinoBackend", "openvino_has_bf16", "openvino_version"]
 # Precision -> that of each part of the networks; two parts are cut where maps get small.
 _PARTS = {"fp32": ("f32",), "mixed": ("f32", "bf16"), "bf16": ("bf16",)}
 _MOST_STREAMS = 16  # batches have about as many tiles
+_FIRST_INFERENCE = Lock()
 
 
 class OpenVinoBackend:
@@ -87,6 +89,12 @@ class OpenVinoBackend:
         self._idle: SimpleQueue[list[Any]] = SimpleQueue()
         for _ in range(streams):
             self._idle.put([part.create_infer_request() for part in compiled])
+        # OpenVINO sets up its bridge to numpy at the first inference of a process, and hangs for ever when two threads
+        # do that at once: each holds what the other waits for (the GIL, a C++ static). Seen with 2026.4.
+        requests = self._idle.get()
+        with _FIRST_INFERENCE:
+            _infer(requests, np.zeros((1, tile, tile, 3), np.uint8))
+        self._idle.put(requests)
 
     def __call__(self, pixels: NDArray[np.uint8]) -> Maps:
         """Run the networks on tiles (N, T, T, 3) uint8 RGB."""
@@ -96,10 +104,7 @@ class OpenVinoBackend:
 
         def predict(index: int) -> None:
             requests = self._idle.get()
-            values: list[NDArray[Any]] = [pixels[index : index + 1]]
-            for request in requests:
-                request.infer(values, share_inputs=True)
-                values = [tensor.data for tensor in request.output_tensors]
+            values = _infer(requests, pixels[index : index + 1])
             for result, value in zip(results, values, strict=True):
                 result[index] = value[0]
             self._idle.put(requests)
@@ -107,6 +112,15 @@ class OpenVinoBackend:
         list(self._pool.map(predict, range(len(pixels))))
         activation, *logits = (torch.from_numpy(result) for result in results)
         return Maps(activation, logits[0] if logits else None)
+
+
+def _infer(requests: list[Any], tile: NDArray[np.uint8]) -> list[NDArray[Any]]:
+    """Run the parts of the networks one after another; the values live until the next call with these requests."""
+    values: list[NDArray[Any]] = [tile]
+    for request in requests:
+        request.infer(values, share_inputs=True)
+        values = [tensor.data for tensor in request.output_tensors]
+    return values
 
 
 def openvino_version() -> str | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import json
+import threading
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -14,7 +15,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from napari_wsss.backends import agreement, cache, select
+from napari_wsss.backends import agreement, cache, openvino_backend, select
 from napari_wsss.backends.cache import Cache, cache_for
 from napari_wsss.models.bundle import Bundle
 from napari_wsss.predictor import BundlePredictor
@@ -429,3 +430,21 @@ def test_a_machine_without_a_compiler_is_told_what_to_do(
     monkeypatch.setattr(torch, "compile", broken)
     with pytest.raises(DeviceError, match=r"No working C\+\+ compiler found.*--backend torch"):
         BundlePredictor(bundle, device="cpu", backend="compile", precision="fp32")
+
+
+@needs_openvino
+def test_the_first_inference_is_over_before_two_threads_can_meet_in_it(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Two first inferences at once hung for ever, once in some dozens of runs: a C++ static and the GIL, each held by
+    # the thread that waited for the other.
+    first: list[tuple[str, bool]] = []
+    infer = openvino_backend._infer
+
+    def noted(*arguments: Any) -> Any:
+        first.append((threading.current_thread().name, openvino_backend._FIRST_INFERENCE.locked()))
+        return infer(*arguments)
+
+    monkeypatch.setattr(openvino_backend, "_infer", noted)
+    BundlePredictor(bundle, device="cpu", backend="openvino", precision="fp32")
+    assert first[0] == (threading.current_thread().name, True)
