@@ -36,8 +36,11 @@ def smooth_colour(x: Tensor, side: int) -> Tensor:
     if side < 0 or side % 2 == 0:
         raise ValueError(f"colour_smoothing must be an odd number of pixels or 0, not {side}")
     smooth = x
+    pad = side // 2
     for _ in range(2):
-        smooth = functional.avg_pool2d(smooth, side, stride=1, padding=side // 2, count_include_pad=False)
+        # A box is a row of columns: two passes of one line each cost a fraction of the square.
+        smooth = functional.avg_pool2d(smooth, (1, side), 1, (0, pad), count_include_pad=False)
+        smooth = functional.avg_pool2d(smooth, (side, 1), 1, (pad, 0), count_include_pad=False)
     detail = x - smooth
     red, green, blue = _LUMA
     return smooth + (red * detail[:, 0:1] + green * detail[:, 1:2] + blue * detail[:, 2:3])
