@@ -165,7 +165,11 @@ def test_make_installs_once() -> None:
     if not (ROOT / ".venv" / "stamps" / "base").is_file():
         pytest.skip("this environment was not made by the Makefile")
     plan = subprocess.run(
-        ["make", "--no-print-directory", "-n", "demo"], cwd=ROOT, capture_output=True, text=True, check=True
+        ["make", "--no-print-directory", "-n", "-o", "pyproject.toml", "-o", "constraints.txt", "demo"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
     )
     assert [line for line in plan.stdout.splitlines() if "pip install" in line] == []
 
