@@ -58,6 +58,8 @@ _BUDGET2 = (
     "--batch-size",
     str(_BEST.stage2.batch_size),
 )
+_LARGE = ("--least-side", "160")
+_EXACT = ("--exact", "1", "--mosaic", "0.3")
 
 
 @dataclass(frozen=True)
@@ -94,6 +96,14 @@ class Row:
 ROWS = (
     Row("recommended", "our default"),
     Row("reference", "the released rules", "reference", _BUDGET1, stage2=_BUDGET2),
+    Row(
+        "reference, enlarged",
+        "… on enlarged patches",
+        "reference",
+        (*_BUDGET1, *_LARGE),
+        (),
+        (*_BUDGET2, *_LARGE),
+    ),
     Row("paper", "the published rules", "paper", _BUDGET1, stage2=_BUDGET2),
     # Inference only.
     Row("reference, logits × 0", "its own gate", "reference", _BUDGET1, (), _BUDGET2, View(gate="reference")),
@@ -106,18 +116,18 @@ ROWS = (
     Row("no mosaics", "in stage 2", stage2=("--mosaic", "0")),
     Row("noise weights", "OEEM", stage2=("--noise-weights",)),
     # Masks and stage 2.
-    Row("CAM stride 16", "as trained", masks=("--cam-stride", "0")),
     Row("CAM stride 8", "finer CAMs of the same weights", masks=("--cam-stride", "8")),
     Row("CAM smoothing", "box of 3", masks=("--smooth", "3")),
     Row("CAM flip", "mean with the mirrored patch", masks=("--flip",)),
     Row("CAM scales", "mean over 0.75, 1, 1.5, mirrored too", masks=("--scales", "0.75,1,1.5", "--flip")),
     Row("superpixels", "majority in 100", masks=("--superpixels", "100")),
     # Everything.
-    Row("no exact pixels", "stage 1 from patch labels alone", stage1=("--exact", "0", "--mosaic", "0")),
+    Row("enlarged", "patches below 160 px to 160 px", stage1=_LARGE, stage2=_LARGE),
+    Row("enlarged, exact pixels", "both", stage1=(*_LARGE, *_EXACT), stage2=_LARGE),
     Row(
         "exact pixels",
         "stage 1 with pixels of single-label patches",
-        stage1=("--exact", "1", "--mosaic", "0.3"),
+        stage1=_EXACT,
     ),
     Row("no stain jitter", "both stages", stage1=("--stain", "0"), stage2=("--stain", "0")),
     Row("EMA 0.99", "both stages", stage1=("--ema", "0.99"), stage2=("--ema", "0.99")),

@@ -69,12 +69,16 @@ class Strip:
 
     def labels(self) -> NDArray[np.uint8]:
         """Return store labels (lines, width): the first class with the largest sum + 1; 0 where nothing is."""
-        best = self.sums[0].copy()
-        labels: NDArray[np.uint8] = (best > 0).astype(np.uint8)
-        for index in range(1, self.sums.shape[0]):
-            better = self.sums[index] > best
-            np.copyto(best, self.sums[index], where=better)
-            np.copyto(labels, np.uint8(index + 1), where=better)
+        classes = len(self.sums)
+        best = self.sums.max(axis=0)
+        # Ranks of whole planes, the first class highest: masked copies are twenty times as slow.
+        ranks = np.zeros(best.shape, np.uint8)
+        for index, plane in enumerate(self.sums):
+            found = (plane == best).view(np.uint8)
+            found *= np.uint8(classes - index)
+            np.maximum(ranks, found, out=ranks)
+        labels: NDArray[np.uint8] = np.uint8(classes + 1) - ranks
+        labels *= (best > 0).view(np.uint8)
         return labels
 
     def means(self) -> NDArray[np.float32]:

@@ -128,9 +128,21 @@ class _LevelBuffer:
             self._line += count
             done += count
             if self._filled == self._chunk or self._line == self.height:
-                first = self._line - self._filled
-                self.array[first : self._line] = self._buffer[: self._filled]
+                self._write()
                 self._filled = 0
+
+    def _write(self) -> None:
+        """Write the chunks that hold something; what is not written reads as 0."""
+        lines = slice(self._line - self._filled, self._line)
+        filled = self._buffer[: self._filled]
+        width = self.array.chunks[1]
+        starts = np.arange(0, filled.shape[1], width)
+        used = np.bitwise_or.reduceat(np.bitwise_or.reduce(filled, axis=0), starts) > 0
+        # Neighbouring chunks in one call.
+        edges = np.flatnonzero(np.diff(used, prepend=False, append=False))
+        for begin, end in zip(edges[::2], edges[1::2], strict=True):
+            columns = slice(int(begin) * width, min(int(end) * width, filled.shape[1]))
+            self.array[lines, columns] = filled[:, columns]
 
     def take_pairs(self, lines: NDArray[np.uint8]) -> NDArray[np.uint8] | None:
         """Return the lines that form whole pairs now; the last line of the image forms one by itself."""

@@ -274,6 +274,7 @@ class StoreWriter:
     def __init__(self, path: Path, layout: StoreLayout) -> None:
         self._root = zarr.open_group(path, mode="r+")
         self._layout = layout
+        self._tables: dict[str, zarr.Array[Any]] = {}
         self.images: dict[str, LinePyramid] = {"labels": self._open("labels/tissue", halve_labels)}
         kinds = [("probabilities", layout.probabilities), ("cams", layout.cam_grid is not None)]
         for kind, kept in kinds:
@@ -284,18 +285,24 @@ class StoreWriter:
     def _open(self, name: str, halve: Any) -> LinePyramid:
         group = self._root[name]
         assert isinstance(group, zarr.Group)
-        arrays = [group[str(level)] for level in range(len(list(group.array_keys())))]
+        # The pyramid leaves empty chunks out itself; zarr would look at every pixel once more, slowly.
+        with zarr.config.set({"array.write_empty_chunks": True}):
+            arrays = [group[str(level)] for level in range(len(list(group.array_keys())))]
         return LinePyramid([a for a in arrays if isinstance(a, zarr.Array)], halve)
 
     def write_tiles(self, row: int, table: Mapping[str, NDArray[Any]]) -> None:
         """Write the tile table of one tile row; arrays of ``grid.columns`` entries."""
         columns = self._layout.grid.columns
-        group = self._root["tiles"]
-        assert isinstance(group, zarr.Group)
         for name, values in table.items():
-            array = group[name]
-            assert isinstance(array, zarr.Array)
+            array = self._tables.get(name)
+            if array is None:
+                array = self._tables.setdefault(name, self._table(name))
             array[row * columns : (row + 1) * columns] = values
+
+    def _table(self, name: str) -> zarr.Array[Any]:
+        array = self._root[f"tiles/{name}"]
+        assert isinstance(array, zarr.Array)
+        return array
 
     def set_areas(self, areas_mm2: Mapping[str, float]) -> None:
         """Add the areas to the label image's properties."""

@@ -111,6 +111,12 @@ def add_training_options(parser: argparse.ArgumentParser) -> None:
     fit.add_argument(
         "--width", type=positive, metavar="F", help="channel multiplier of a narrow or wide backbone"
     )
+    fit.add_argument(
+        "--least-side",
+        type=natural,
+        metavar="PX",
+        help="the network enlarges smaller patches to this; 0 is off",
+    )
     fit.add_argument("--stain", type=float, metavar="F", help="strength of the stain jitter; 0 is off")
     machine = parser.add_argument_group("device")
     machine.add_argument("--device", default="auto", metavar="auto|cpu|cuda", help="where to compute")
@@ -137,6 +143,7 @@ def optimiser_changes(args: argparse.Namespace) -> dict[str, Any]:
         "batch_size": args.batch_size,
         "crop": args.crop,
         "width": args.width,
+        "least_side": args.least_side,
         "augment.stain": args.stain,
         "optimiser.lr": args.lr,
         "optimiser.name": args.optimiser,

@@ -121,6 +121,9 @@ class Stage1Settings:
         compressions of one glass get one answer; networks of the light pair only. 0 is off.
     pda_normalised : bool
         Divide the attention by its maximum and by the number of classes, so that training and inference logits agree.
+    least_side : int
+        The network enlarges smaller patches to this side in px: textures get the size that ImageNet encoders know, CAMs
+        get finer. Networks of the light pair only; 0 is off.
     mosaic : float
         Share of training samples made by mixing single-label patches, whose masks are exact.
     exact : float
@@ -141,6 +144,7 @@ class Stage1Settings:
     pda_normalised: bool = False
     frozen_stages: int = 0
     colour_smoothing: int = 0
+    least_side: int = 0
     mosaic: float = 0.0
     exact: float = 0.0
     select: Literal["last", "best"] = "last"
@@ -215,7 +219,7 @@ class Stage2Settings:
         Leave out an incomplete last batch.
     freeze_bn : bool
         Keep the batch-norm statistics and affine of the initial weights.
-    frozen_stages, colour_smoothing : int
+    frozen_stages, colour_smoothing, least_side : int
         As in :class:`Stage1Settings`.
     gated_selection : bool
         Select the best epoch by the gated val score and calibrate the gate thresholds on val.
@@ -244,6 +248,7 @@ class Stage2Settings:
     freeze_bn: bool = False
     frozen_stages: int = 0
     colour_smoothing: int = 0
+    least_side: int = 0
     gated_selection: bool = True
     select: Literal["miou", "mean"] = "miou"
     gate_threshold: float = 0.1

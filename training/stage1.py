@@ -145,7 +145,7 @@ def train_stage1(
             "lower --batch-size."
         )
     seed_everything(options.seed)
-    network = initial_classifier(settings, len(data.schema), weights)
+    network = initial_classifier(settings, len(data.schema), weights, data.side)
     steps = len(data.train) // settings.batch_size
     schedule = LearningRateSchedule(
         settings.optimiser.schedule,

@@ -178,7 +178,7 @@ def train_stage2(
             f"({', '.join(data.layers)}); give one each, deepest first."
         )
     seed_everything(options.seed)
-    network = initial_segmenter(settings, len(data.schema), weights)
+    network = initial_segmenter(settings, len(data.schema), weights, data.side)
     full, rest = divmod(len(data.train), settings.batch_size)
     steps = full + (rest > 0 and not settings.drop_last)
     schedule = LearningRateSchedule(

@@ -19,7 +19,9 @@ _log = logging.getLogger("training")
 _LIGHT = "efficientnet-lite0"
 
 
-def initial_classifier(settings: Stage1Settings, num_classes: int, weights: str | None) -> nn.Module:
+def initial_classifier(
+    settings: Stage1Settings, num_classes: int, weights: str | None, side: int
+) -> nn.Module:
     """Build stage 1 with its initial weights.
 
     Parameters
@@ -29,6 +31,8 @@ def initial_classifier(settings: Stage1Settings, num_classes: int, weights: str 
     weights : str or None
         ``imagenet``, ``none``, a ``.pth`` or ``.params`` file, or a bundle; None: ImageNet where they come with a
         package, else random with a warning.
+    side : int
+        Of the patches, in px.
 
     Raises
     ------
@@ -36,7 +40,7 @@ def initial_classifier(settings: Stage1Settings, num_classes: int, weights: str 
     """
     arguments: dict[str, Any] = {}
     if settings.backbone == _LIGHT:
-        arguments["width"] = settings.width
+        arguments |= {"width": settings.width, "enlarge": max(1.0, settings.least_side / side)}
     if settings.colour_smoothing:
         arguments["colour_smoothing"] = settings.colour_smoothing
     try:
@@ -49,11 +53,13 @@ def initial_classifier(settings: Stage1Settings, num_classes: int, weights: str 
     return network
 
 
-def initial_segmenter(settings: Stage2Settings, num_classes: int, weights: str | None) -> nn.Module:
+def initial_segmenter(
+    settings: Stage2Settings, num_classes: int, weights: str | None, side: int
+) -> nn.Module:
     """Build stage 2 with its initial weights; see :func:`initial_classifier`."""
     arguments: dict[str, Any] = {"backbone": settings.backbone, "output_stride": settings.output_stride}
     if settings.backbone == _LIGHT:
-        arguments["width"] = settings.width
+        arguments |= {"width": settings.width, "enlarge": max(1.0, settings.least_side / side)}
     if settings.head_channels:
         arguments["head_channels"] = settings.head_channels
     if settings.colour_smoothing:

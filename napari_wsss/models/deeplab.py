@@ -17,6 +17,7 @@ from torch.nn import functional
 
 from napari_wsss.models.colour import smooth_colour
 from napari_wsss.models.efficientnet_lite import EfficientNetLite0
+from napari_wsss.models.enlarge import enlarged
 from napari_wsss.models.resnet101 import ResNet101
 
 __all__ = ["BACKBONES", "Backbone", "DeepLabV3Plus"]
@@ -151,6 +152,9 @@ class DeepLabV3Plus(nn.Module):
     colour_smoothing : int, optional
         Side in pixels of the box that smooths the colour of the input (:mod:`napari_wsss.models.colour`), so that
         two compressions of the same glass get one answer; 0 is off.
+    enlarge : float, optional
+        The input is resized by this factor first (:mod:`napari_wsss.models.enlarge`): patches of fewer than about 160
+        pixels hold too few places for a CAM.
 
     Notes
     -----
@@ -169,6 +173,7 @@ class DeepLabV3Plus(nn.Module):
         head_channels: int | None = None,
         low_channels: int | None = None,
         colour_smoothing: int = 0,
+        enlarge: float = 1.0,
     ) -> None:
         super().__init__()
         if backbone not in BACKBONES:
@@ -186,8 +191,10 @@ class DeepLabV3Plus(nn.Module):
             "head_channels": channels,
             "low_channels": low,
             "colour_smoothing": colour_smoothing,
+            "enlarge": enlarge,
         }
         self.colour_smoothing = colour_smoothing
+        self.enlarge = enlarge
         self.backbone = recipe.build(output_stride, width)
         self.aspp = ASPP(int(self.backbone.channels), channels, output_stride)  # type: ignore[arg-type]
         self.decoder = Decoder(num_classes, int(self.backbone.low_channels), low, channels)  # type: ignore[arg-type]
@@ -211,8 +218,8 @@ class DeepLabV3Plus(nn.Module):
         return functional.interpolate(self.coarse(x), x.shape[2:], mode="bilinear", align_corners=True)
 
     def coarse(self, x: Tensor) -> Tensor:
-        """Segment without the last resize: (N, 3, H, W) RGB / 255 -> logits (N, C, H / 4, W / 4)."""
-        low, high = self.backbone(smooth_colour(x, self.colour_smoothing))
+        """Segment without the last resize: (N, 3, H, W) RGB / 255 -> logits (N, C, H / 4, W / 4), × ``enlarge``."""
+        low, high = self.backbone(enlarged(smooth_colour(x, self.colour_smoothing), self.enlarge))
         return self.decoder(self.aspp(high), low)  # type: ignore[no-any-return]
 
     def backbone_parameters(self) -> Iterator[nn.Parameter]:

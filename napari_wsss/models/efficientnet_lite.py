@@ -22,6 +22,7 @@ from torch.nn import functional
 
 from napari_wsss.models.attention import progressive_dropout_attention
 from napari_wsss.models.colour import smooth_colour
+from napari_wsss.models.enlarge import enlarged
 from napari_wsss.models.weights import fill, read_torch_file
 from tiling.errors import BundleError
 
@@ -265,6 +266,9 @@ class LiteClassifier(nn.Module):
     colour_smoothing : int, optional
         Side in pixels of the box that smooths the colour of the input (:mod:`napari_wsss.models.colour`), so that
         two compressions of the same glass get one answer; 0 is off.
+    enlarge : float, optional
+        The input is resized by this factor first (:mod:`napari_wsss.models.enlarge`): patches of fewer than about 160
+        pixels hold too few places for a CAM.
 
     Notes
     -----
@@ -282,6 +286,7 @@ class LiteClassifier(nn.Module):
         output_stride: int = 16,
         dropout: float = 0.5,
         colour_smoothing: int = 0,
+        enlarge: float = 1.0,
     ) -> None:
         super().__init__()
         self.num_classes = num_classes
@@ -290,8 +295,10 @@ class LiteClassifier(nn.Module):
             "output_stride": output_stride,
             "dropout": dropout,
             "colour_smoothing": colour_smoothing,
+            "enlarge": enlarge,
         }
         self.colour_smoothing = colour_smoothing
+        self.enlarge = enlarge
         self.encoder = EfficientNetLite0(width, output_stride)
         self.dropout = nn.Dropout2d(dropout)
         self.classifier = nn.Conv2d(self.encoder.channels, num_classes, 1, bias=False)
@@ -302,9 +309,12 @@ class LiteClassifier(nn.Module):
         """Weights of the last layer, (C, K)."""
         return self.classifier.weight.flatten(1)
 
+    def _prepared(self, x: Tensor) -> Tensor:
+        return enlarged(smooth_colour(x, self.colour_smoothing), self.enlarge)
+
     def features(self, x: Tensor) -> Tensor:
         """Return the last features, (N, 3, H, W) RGB / 255 -> (N, K, H / stride, W / stride)."""
-        return self.encoder.forward_stages(smooth_colour(x, self.colour_smoothing), ())[1]
+        return self.encoder.forward_stages(self._prepared(x), ())[1]
 
     def activations(
         self, x: Tensor, layers: Sequence[str] = cam_layers, leaf: bool = False
@@ -325,7 +335,7 @@ class LiteClassifier(nn.Module):
         dict of str to (N, K, h, w) tensors
         """
         numbers = {number for number in range(2, 9) if f"stage{number}" in layers}
-        stages, last = self.encoder.forward_stages(smooth_colour(x, self.colour_smoothing), numbers, leaf)
+        stages, last = self.encoder.forward_stages(self._prepared(x), numbers, leaf)
         return {f"stage{number}": value for number, value in stages.items()} | {"head": last}
 
     def classify(

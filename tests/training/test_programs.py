@@ -370,3 +370,20 @@ def test_progress_bar(tiny_root: Path, tmp_path: Path, monkeypatch: pytest.Monke
     for words in ("epoch 1/3", "epoch 3/3 val", "3/3", "loss 0."):
         assert words in shown
     assert shown.endswith("\x1b[?25h\r\x1b[1A\x1b[2K") or "\x1b[?25h" in shown[-40:]  # the cursor is back
+
+
+def test_small_patches_are_enlarged(tiny_root: Path, tmp_path: Path) -> None:
+    run_stage1(tiny_root, tmp_path / "a", "--least-side", "48", "--epochs", "1")
+    model = json.loads((tmp_path / "a" / "bundle" / "model.json").read_text())
+    assert model["stage1"]["arguments"]["enlarge"] == 1.5
+    run_stage1(tiny_root, tmp_path / "b", "--least-side", "24", "--epochs", "1")
+    model = json.loads((tmp_path / "b" / "bundle" / "model.json").read_text())
+    assert model["stage1"]["arguments"]["enlarge"] == 1.0
+
+
+def test_exact_pixels_take_part_in_the_loss(tiny_root: Path, tmp_path: Path) -> None:
+    for name, flags in (("a", ()), ("b", ("--exact", "1")), ("c", ("--exact", "1", "--mosaic", "0.5"))):
+        run_stage1(tiny_root, tmp_path / name, "--least-side", "0", "--exact", "0", "--epochs", "1", *flags)
+    losses = [float(rows(tmp_path / name)[0]["loss"]) for name in "abc"]
+    assert losses[1] > losses[0] + 0.1
+    assert losses[2] not in losses[:2]
