@@ -123,7 +123,7 @@ def test_stage1(tiny_root: Path, tmp_path: Path) -> None:
         if gamma > 0.65:
             gamma *= 0.98
     assert len(losses) == 20
-    assert all(abs(loss - np.log(2)) > 1e-3 for loss in losses[12:])  # PDA has not silenced the patches
+    assert all(abs(loss - np.log(2)) > 1e-5 for loss in losses[12:])  # PDA has not silenced the patches
     np.testing.assert_allclose(losses, expected, rtol=1e-5)
     close(trainee.network.state_dict(), theirs.state_dict())
 
