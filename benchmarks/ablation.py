@@ -423,7 +423,8 @@ def _say(message: str) -> None:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the rows that are asked for, then write the table of all results in the work folder."""
-    known = {row.name: row for row in ROWS}
+    known = {_slug(row.name): row for row in ROWS}
+    order = [row.name for row in ROWS]
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--dataroot", type=Path, required=True, help="folder with train/ and val/")
     parser.add_argument("--work", type=Path, required=True, help="folder for runs and results")
@@ -448,10 +449,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         for seed in (int(s) for s in args.seeds.split(",")):
             if args.masks_only:
                 run_masks(known[name], seed, args, schema)
-                text = masks_table(_all(args.work / "masks"), list(known))
+                text = masks_table(_all(args.work / "masks"), order)
             else:
                 run_row(known[name], seed, args, schema)
-                text = table(_all(args.work / "results"), list(known), abbreviations)
+                text = table(_all(args.work / "results"), order, abbreviations)
             (args.work / ("masks.md" if args.masks_only else "table.md")).write_text(text, encoding="utf-8")
     sys.stdout.write(text)
 

@@ -133,3 +133,15 @@ def test_masks_are_told_the_classes(ablation: ModuleType, tmp_path: Path, tiny_r
     assert 0 < found["mixed"] < found["fwiou"] < 1
     line = ablation.masks_table([{"row": {"name": "a"}, "seed": 1, **found}], ["a"]).splitlines()[2]
     assert line.startswith("| a | 1 | 0.")
+
+
+def test_rows_are_chosen_by_names_without_commas(
+    ablation: ModuleType, tmp_path: Path, tiny_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ran: list[tuple[str, int]] = []
+    monkeypatch.setattr(ablation, "run_row", lambda row, seed, *_: ran.append((row.name, seed)))
+    rows = ",".join(ablation._slug(row.name) for row in ablation.ROWS)
+    ablation.main(["--dataroot", str(tiny_root), "--work", str(tmp_path), "--rows", rows, "--seeds", "1,2"])
+    assert ran == [(row.name, seed) for row in ablation.ROWS for seed in (1, 2)]
+    with pytest.raises(SystemExit):
+        ablation.main(["--dataroot", str(tiny_root), "--work", str(tmp_path), "--rows", "nonsense"])
