@@ -183,10 +183,12 @@ def select_tiles(grid: TileGrid, wanted: NDArray[np.bool_]) -> NDArray[np.bool_]
     (rows, columns) bool
         True where at least one mask pixel under the tile is wanted.
     """
+    if wanted.all():
+        return np.ones((grid.rows, grid.columns), np.bool_)
     height, width = wanted.shape
     # An integral image answers "is anything wanted in this box" for all tiles at once.
-    integral = np.zeros((height + 1, width + 1), np.int64)
-    np.cumsum(np.cumsum(wanted, axis=0, dtype=np.int64), axis=1, out=integral[1:, 1:])
+    integral = np.zeros((height + 1, width + 1), np.int32)
+    np.cumsum(np.cumsum(wanted, axis=0, dtype=np.int32), axis=1, out=integral[1:, 1:])
 
     def edges(count: int, extent: int, cells: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         start = np.arange(count) * grid.stride
