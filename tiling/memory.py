@@ -70,8 +70,9 @@ def estimate_memory(
     terms = [
         # One carry in use, one being written to the journal.
         ("carry: 2 · 4 B · (classes + 1) · overlap lines · width", 2 * 4 * (classes + 1) * shared * width),
-        # A row being filled and one being written, with masks; pyramid lines that fill no chunk yet (all levels: 2 ×).
-        ("lines: 1 B · (5 · stride + 4 · stride per pyramid) · width", (5 + 4 * planes) * stride * width),
+        # A row being filled, one being written and one shown, with masks; pyramid lines in no chunk yet (all levels:
+        # 2 ×), and what halving them takes where many labels meet.
+        ("lines: 1 B · (6 · stride + 5 · stride per pyramid) · width", (6 + 5 * planes) * stride * width),
         ("pixels: 3 B · (read-ahead + 2) · batch · tile²", 2 * 3 * in_flight * batch_size * tile * tile),
         (
             "prediction: 4 B · batch · (3 · classes + 3) · tile²",

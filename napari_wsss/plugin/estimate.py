@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Generator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_wsss.plugin.colors import class_features
 from napari_wsss.plugin.job import Job, Starter
 from napari_wsss.plugin.request import RunRequest
 from napari_wsss.plugin.run_state import duration
@@ -127,12 +130,20 @@ def rate_key(request: RunRequest) -> tuple[str, str]:
     return "+".join(sorted(request.bundle.hashes.values())), request.preferences.device
 
 
+def _load_what_a_result_needs(schema: ClassSchema) -> None:
+    """Import here, in a thread, what else stops the viewer for a third of a second when a run shows its layer."""
+    class_features(schema)
+    with suppress(ImportError):  # a private module of napari: one that has moved costs a moment, no more
+        import_module("napari._vispy.overlays.labels_polygon")
+
+
 def measure_rate(request: RunRequest, tiles: int = 4) -> float:
     """Load the networks and return tiles/s of the second of two small batches (the first one warms up)."""
     from napari_wsss.pipeline import Settings, make_predictor
     from napari_wsss.plugin.job import limit_compute_threads
 
     limit_compute_threads()
+    _load_what_a_result_needs(request.bundle.schema)
     predictor = make_predictor(request.bundle, Settings(device=request.preferences.device))
     side = request.bundle.tile
     pixels = np.random.default_rng(0).integers(120, 255, (tiles, side, side, 3), dtype=np.uint8)
