@@ -14,7 +14,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_wsss.plugin.colors import class_features
+from napari_wsss.plugin.colors import class_features, label_colormap
 from napari_wsss.plugin.job import Job, Starter
 from napari_wsss.plugin.request import RunRequest
 from napari_wsss.plugin.run_state import duration
@@ -131,8 +131,10 @@ def rate_key(request: RunRequest) -> tuple[str, str]:
 
 
 def _load_what_a_result_needs(schema: ClassSchema) -> None:
-    """Import here, in a thread, what else stops the viewer for a third of a second when a run shows its layer."""
-    class_features(schema)
+    """Do here, in a thread, what else stops the viewer for a third of a second when a run shows its first layer."""
+    from napari.layers import Labels
+
+    Labels(np.zeros((2, 2), np.uint8), colormap=label_colormap(schema), features=class_features(schema))
     with suppress(ImportError):  # a private module of napari: one that has moved costs a moment, no more
         import_module("napari._vispy.overlays.labels_polygon")
 
