@@ -18,14 +18,15 @@ import os
 import platform
 import re
 import resource
-import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
+
+from ablation_table import masks_table, summarise, table
 
 from tiling.classes import ClassSchema, TissueClass
 from tiling.files import read_json, write_json_atomic
@@ -291,77 +292,6 @@ def starts(length: int, tile: int) -> list[int]:
     return sorted({*range(0, length - tile + 1, tile), length - tile}) if length >= tile else []
 
 
-def summarise(
-    row: Row, seed: int, cam: Mapping[str, float], scores: Mapping[str, Any], common: int
-) -> dict[str, Any]:
-    """Pick the numbers of the table out of an evaluation.
-
-    Parameters
-    ----------
-    row : Row
-    seed : int
-    cam : mapping
-        Val scores of stage 1.
-    scores : mapping
-        Of :func:`score`.
-    common : int
-        The first classes of the schema, whose mean IoU is a column: those that are frequent enough to be trusted.
-    """
-    suffix = "" if row.view.tta == "none" else "_tta"
-    cells = {}
-    for gate in ("off", "on"):
-        found = scores["variants"][f"gate_{gate}{suffix}"]
-        cells[gate] = {
-            "miou": found["miou"],
-            "fwiou": found["fwiou"],
-            "common": statistics.fmean(found["iou"][:common]),
-            "iou": found["iou"],
-            "interval": found["interval_95"]["fwiou"],
-        }
-    return {"row": asdict(row), "seed": seed, "cam": dict(cam), "gate": cells, "thresholds": scores["gate"]}
-
-
-def table(results: Sequence[Mapping[str, Any]], names: Sequence[str], common: Sequence[str]) -> str:
-    """Return a Markdown table, one line per row: means over seeds, with ranges where there are several.
-
-    Parameters
-    ----------
-    results : sequence of mapping
-        Of :func:`summarise`, with ``minutes`` and ``complete``.
-    names : sequence of str
-        Order of the rows; rows without results are left out.
-    common : sequence of str
-        Abbreviations of the classes of the column ``common``.
-    """
-    both = "+".join(common)
-    head = [
-        "row", "seeds", "CAM mIoU", "CAM FwIoU", "mIoU off", f"{both} off", "FwIoU off",
-        "mIoU on", f"{both} on", "FwIoU on", "FwIoU on, 95 %", "CPU min",
-    ]  # fmt: skip
-    lines = ["| " + " | ".join(head) + " |", "| --- |" + " ---: |" * (len(head) - 1)]
-    for name in names:
-        found = sorted((r for r in results if r["row"]["name"] == name), key=lambda r: r["seed"])
-        if not found:
-            continue
-        cells = [name, str(len(found))]
-        cells += [_numbers([r["cam"][k] for r in found]) for k in ("cam_miou", "cam_fwiou")]
-        for gate in ("off", "on"):
-            for key in ("miou", "common", "fwiou"):
-                cells.append(_numbers([r["gate"][gate][key] for r in found], spread=key == "fwiou"))
-        low, high = (statistics.fmean(r["gate"]["on"]["interval"][i] for r in found) for i in (0, 1))
-        minutes = statistics.fmean(r["minutes"] for r in found)
-        whole = all(r["complete"] for r in found)
-        cells += [f"{low:.3f}–{high:.3f}", f"{'' if whole else '> '}{minutes:.0f}"]
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines) + "\n"
-
-
-def _numbers(values: Sequence[float], spread: bool = True) -> str:
-    """Write the mean, and the range of several values."""
-    mean = f"{statistics.fmean(values):.3f}"
-    return f"{mean} ({min(values):.3f}–{max(values):.3f})" if spread and len(values) > 1 else mean
-
-
 def run_masks(row: Row, seed: int, args: argparse.Namespace, schema: Path) -> None:
     """Train a row's stage 1 if need be, and score what its CAMs make of val: minutes instead of a whole run."""
     path: Path = args.work / "masks" / f"{_slug(row.name)}-s{seed}.json"
@@ -372,16 +302,6 @@ def run_masks(row: Row, seed: int, args: argparse.Namespace, schema: Path) -> No
     _say(f"scoring the masks of {row.name}, seed {seed}")
     found = mask_quality(first.folder / "bundle", args.dataroot, args.split, second.command[1:])
     write_json_atomic(path, {"row": asdict(row), "seed": seed, "identity": second.folder.name, **found})
-
-
-def masks_table(results: Sequence[Mapping[str, Any]], names: Sequence[str]) -> str:
-    """Return a Markdown table of :func:`run_masks`."""
-    lines = ["| row | seeds | mIoU | FwIoU | FwIoU, several classes |", "| --- | ---: | ---: | ---: | ---: |"]
-    for name in names:
-        if found := [r for r in results if r["row"]["name"] == name]:
-            cells = [_numbers([r[k] for r in found]) for k in ("miou", "fwiou", "mixed")]
-            lines.append("| " + " | ".join([name, str(len(found)), *cells]) + " |")
-    return "\n".join(lines) + "\n"
 
 
 def run_row(row: Row, seed: int, args: argparse.Namespace, schema: Path) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 Nothing else should run on the machine meanwhile. What every program does, and what its figures mean, is said in it
 and in ``docs/performance.md``.
 
-    python benchmarks/bench.py                     # 25 minutes on two cores
+    python benchmarks/bench.py                     # a quarter of an hour on two cores
     python benchmarks/bench.py --only engine cam
 """
 

@@ -50,13 +50,13 @@ def halve_labels(lines: NDArray[np.uint8]) -> NDArray[np.uint8]:
     a, b, c, d = _quads(lines)
     result = a.copy()
     # a wins unless it stands alone and two of the others agree. Few cells are that mixed, so only those are looked at.
-    mixed = np.flatnonzero((a != b) & (a != c) & (a != d))
-    if mixed.size:
-        second, third, fourth = (part.ravel()[mixed] for part in (b, c, d))
-        chosen = result.ravel()[mixed]
+    mixed = (a != b) & (a != c) & (a != d)
+    if mixed.any():
+        second, third, fourth = b[mixed], c[mixed], d[mixed]
+        chosen = a[mixed]
         np.copyto(chosen, third, where=third == fourth)
         np.copyto(chosen, second, where=(second == third) | (second == fourth))
-        result.ravel()[mixed] = chosen
+        result[mixed] = chosen
     return result
 
 

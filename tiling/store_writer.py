@@ -274,7 +274,9 @@ class StoreWriter:
     def __init__(self, path: Path, layout: StoreLayout) -> None:
         self._root = zarr.open_group(path, mode="r+")
         self._layout = layout
-        self._tables: dict[str, zarr.Array[Any]] = {}
+        tiles = self._root["tiles"]
+        assert isinstance(tiles, zarr.Group)
+        self._tables = dict(tiles.arrays())
         self.images: dict[str, LinePyramid] = {"labels": self._open("labels/tissue", halve_labels)}
         kinds = [("probabilities", layout.probabilities), ("cams", layout.cam_grid is not None)]
         for kind, kept in kinds:
@@ -294,15 +296,7 @@ class StoreWriter:
         """Write the tile table of one tile row; arrays of ``grid.columns`` entries."""
         columns = self._layout.grid.columns
         for name, values in table.items():
-            array = self._tables.get(name)
-            if array is None:
-                array = self._tables.setdefault(name, self._table(name))
-            array[row * columns : (row + 1) * columns] = values
-
-    def _table(self, name: str) -> zarr.Array[Any]:
-        array = self._root[f"tiles/{name}"]
-        assert isinstance(array, zarr.Array)
-        return array
+            self._tables[name][row * columns : (row + 1) * columns] = values
 
     def set_areas(self, areas_mm2: Mapping[str, float]) -> None:
         """Add the areas to the label image's properties."""

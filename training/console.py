@@ -17,7 +17,14 @@ from typing import Any, NoReturn
 from tiling.errors import WsssError
 from training.presets import PRESETS
 
-__all__ = ["CommandParser", "add_common_options", "add_training_options", "run_command", "say"]
+__all__ = [
+    "CommandParser",
+    "add_common_options",
+    "add_recipe_options",
+    "add_training_options",
+    "run_command",
+    "say",
+]
 
 
 class CommandParser(argparse.ArgumentParser):
@@ -68,6 +75,16 @@ def add_common_options(parser: argparse.ArgumentParser) -> None:
         "--workers", type=natural, default=0, metavar="N", help="processes that read patches"
     )
     machine.add_argument("--quiet", action="store_true", help="only warnings and errors")
+
+
+def add_recipe_options(parser: argparse.ArgumentParser, bundle: str) -> None:
+    """Add what the commands that remake an embedded bundle share: ``out``, ``work``, ``workers``, ``quiet``."""
+    from napari_wsss.models.bundle import EMBEDDED
+
+    parser.add_argument("--out", type=Path, default=EMBEDDED / bundle, metavar="DIR", help="bundle folder")
+    parser.add_argument("--work", type=Path, default=Path(bundle), metavar="DIR", help="for everything else")
+    parser.add_argument("--workers", type=natural, default=0, metavar="N", help="processes that read patches")
+    parser.add_argument("--quiet", action="store_true", help="only warnings and errors")
 
 
 def add_training_options(parser: argparse.ArgumentParser) -> None:

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from tiling.classes import ClassSchema, TissueClass
 from tiling.errors import DataError
-from training.console import CommandParser, natural, run_command, set_up_logging
+from training.console import CommandParser, add_recipe_options, run_command, set_up_logging
 from training.data import IMAGE_SUFFIXES, Problem, report_or_raise
 from training.mosaic import EXACT, MosaicSettings, mix, write_mosaics
 from training.presets import PRESETS, AugmentSettings, Stage1Settings, Stage2Settings, override
@@ -391,8 +391,6 @@ def make_bundle(chosen: Recipe, dataroot: Path, work: Path, out: Path, workers: 
 
 
 def _parser() -> argparse.ArgumentParser:
-    from napari_wsss.models.bundle import EMBEDDED
-
     parser = CommandParser(
         prog="python -m training.crc_demo",
         description="Make the bundle crc-demo: mosaics of single-label patches, cross-validation, stage 1, stage 2.",
@@ -404,14 +402,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="DIR",
         help="patches whose names start with their class",
     )
-    parser.add_argument(
-        "--out", type=Path, default=EMBEDDED / "crc-demo", metavar="DIR", help="bundle folder"
-    )
-    parser.add_argument(
-        "--work", type=Path, default=Path("crc-demo"), metavar="DIR", help="for everything else"
-    )
-    parser.add_argument("--workers", type=natural, default=0, metavar="N", help="processes that read patches")
-    parser.add_argument("--quiet", action="store_true", help="only warnings and errors")
+    add_recipe_options(parser, "crc-demo")
     return parser
 
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tiling.files import read_json, write_json_atomic
-from training.console import CommandParser, natural, run_command, set_up_logging
+from training.console import CommandParser, add_recipe_options, run_command, set_up_logging
 from training.data import check_patches
 from training.presets import PRESETS, CamSettings, Stage1Settings, Stage2Settings, override
 from training.run import RunFolder
@@ -197,20 +197,11 @@ def score_slide(bundle: Bundle, slide: SyntheticSlide, folder: Path) -> dict[str
 
 
 def _parser() -> argparse.ArgumentParser:
-    from napari_wsss.models.bundle import EMBEDDED
-
     parser = CommandParser(
         prog="python -m training.synthetic_demo",
         description="Make the bundle synthetic-demo from scratch: patches, stage 1, pseudo masks, stage 2, score.",
     )
-    parser.add_argument(
-        "--out", type=Path, default=EMBEDDED / "synthetic-demo", metavar="DIR", help="bundle folder"
-    )
-    parser.add_argument(
-        "--work", type=Path, default=Path("synthetic-demo"), metavar="DIR", help="for everything else"
-    )
-    parser.add_argument("--workers", type=natural, default=0, metavar="N", help="processes that read patches")
-    parser.add_argument("--quiet", action="store_true", help="only warnings and errors")
+    add_recipe_options(parser, "synthetic-demo")
     return parser
 
 

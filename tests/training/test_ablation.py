@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
+import importlib
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -13,16 +12,12 @@ import pytest
 
 @pytest.fixture(scope="module")
 def ablation() -> ModuleType:
-    path = Path(__file__).parents[2] / "benchmarks" / "ablation.py"
-    if not path.is_file():
+    folder = Path(__file__).parents[2] / "benchmarks"
+    if not folder.is_dir():
         pytest.skip("benchmarks/ is not part of this installation")
-    spec = importlib.util.spec_from_file_location("ablation", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["ablation"] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(folder))  # programs there import their neighbours
+        return importlib.import_module("ablation")
 
 
 def folders(ablation: ModuleType, row: Any, seed: int = 1, work: str = "/w") -> list[str]:
