@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,19 @@ from napari_wsss.models.pseudo_masks import pseudo_mask, white_background
 from tiling.errors import TrainingError
 from training.presets import CamSettings
 
-__all__ = ["at_stride", "batch_masks", "layer_maps", "smooth_maps", "superpixel_majority"]
+__all__ = [
+    "FUSED",
+    "at_stride",
+    "batch_masks",
+    "fuse_maps",
+    "layer_maps",
+    "mask_layers",
+    "smooth_maps",
+    "superpixel_majority",
+]
+
+FUSED = "fused"
+"""Name of the mask layer that :func:`fuse_maps` leads to: ``train_PM/PM_fused``."""
 
 
 def smooth_maps(maps: Tensor, side: int, residual: float) -> Tensor:
@@ -95,32 +108,72 @@ def layer_maps(
     present : (N, C) bool or None
         Classes whose maps are needed in each image; None for all. The others stay 0.
     settings : CamSettings
-        Scales, flip and smoothing.
+        Scales, flip, turns and smoothing.
 
     Returns
     -------
     dict of str to (N, C, H, W) float32
-        Raw maps (no ReLU), averaged over scales and mirrored patches.
+        Raw maps (no ReLU), averaged over scales, mirrored and turned patches.
     """
     size = images.shape[2:]
     total: dict[str, Tensor] = {}
     views = 0
+    turns = range(4) if settings.turns and size[0] == size[1] else range(1)
     for scale in settings.scales:
         scaled = images
         if scale != 1:
             target = [max(1, round(s * scale)) for s in size]
             scaled = F.interpolate(images, target, mode="bilinear", align_corners=False)
-        for mirrored in (False, True) if settings.flip else (False,):
+        for turn, mirrored in product(turns, (False, True) if settings.flip else (False,)):
+            view = torch.rot90(scaled.flip(3) if mirrored else scaled, turn, (2, 3))
             # Depthwise convolutions are many times faster on a CPU in this layout.
-            view = (scaled.flip(3) if mirrored else scaled).contiguous(memory_format=torch.channels_last)
+            view = view.contiguous(memory_format=torch.channels_last)
             found: Mapping[str, Tensor] = multilayer_gradcam(network, view, layers, present)  # type: ignore[arg-type]
             for layer, raw in found.items():
-                maps = raw.detach().float().flip(3) if mirrored else raw.detach().float()
-                maps = smooth_maps(maps, settings.smooth, settings.smooth_residual)
+                maps = torch.rot90(raw.detach().float(), -turn, (2, 3))
+                maps = smooth_maps(
+                    maps.flip(3) if mirrored else maps, settings.smooth, settings.smooth_residual
+                )
                 maps = F.interpolate(maps, size, mode="bilinear", align_corners=False)
                 total[layer] = total[layer] + maps if layer in total else maps
             views += 1
     return {layer: maps / views for layer, maps in total.items()} if views > 1 else total
+
+
+def mask_layers(layers: Sequence[str], settings: CamSettings) -> tuple[str, ...]:
+    """Return the names of the masks that these CAM layers lead to."""
+    return (FUSED,) if settings.fuse else tuple(layers)
+
+
+def fuse_maps(maps: Sequence[Tensor], present: Tensor | None = None) -> Tensor:
+    """Let the CAMs of several layers vote, each with the same say.
+
+    Maps of different layers differ in size by orders of magnitude, and only what sets one class apart from the others
+    decides a label. So each layer's maps lose the mean over the present classes and are divided by the root mean
+    square of the rest; then comes the mean over the layers. Shallow layers know edges and deep ones classes: together
+    they make better masks than each alone.
+
+    Parameters
+    ----------
+    maps : sequence of (N, C, H, W) float
+        One per layer.
+    present : (N, C) bool, optional
+        Classes that count; default all. The others become 0.
+
+    Returns
+    -------
+    (N, C, H, W) float
+    """
+    first = maps[0]
+    counted = torch.ones(first.shape[:2], device=first.device) if present is None else present.to(first)
+    counted = counted[:, :, None, None]
+    classes = counted.sum(1, keepdim=True).clamp(min=1)
+    total = torch.zeros_like(first)
+    for layer in maps:
+        rest = (layer - (layer * counted).sum(1, keepdim=True) / classes) * counted
+        energy = (rest * rest).sum((1, 2, 3), keepdim=True) / (classes * first[0, 0].numel())
+        total += rest / energy.sqrt().clamp(min=1e-12)
+    return total / len(maps)
 
 
 def superpixel_majority(mask: NDArray[np.uint8], image: NDArray[np.uint8], count: int) -> NDArray[np.uint8]:
@@ -174,7 +227,7 @@ def batch_masks(
     Returns
     -------
     dict of str to (N, H, W) uint8
-        Reference indexing: class *i* = *i*, C = background or ignore.
+        By mask layer (:func:`mask_layers`). Reference indexing: class *i* = *i*, C = background or ignore.
     """
     count, classes = present.shape
     height, width = pixels.shape[1:3]
@@ -186,13 +239,16 @@ def batch_masks(
         )
         images = torch.from_numpy(pixels[needs_cam]).permute(0, 3, 1, 2).to(device).float() / 255.0
         found = layer_maps(network, images, layers, wanted, settings)
+        if settings.fuse:
+            found = {FUSED: fuse_maps(list(found.values()), wanted)}
         maps = {layer: value.cpu().numpy() for layer, value in found.items()}
     flat = np.zeros((classes, height, width), np.float32)
-    masks = {layer: np.empty((count, height, width), np.uint8) for layer in layers}
+    names = mask_layers(layers, settings)
+    masks = {name: np.empty((count, height, width), np.uint8) for name in names}
     for i in range(count):
         position = int(needs_cam[:i].sum())
         white = white_background(pixels[i], settings.ignore_white, 1) if settings.ignore_white else None
-        for layer in layers:
+        for layer in names:
             scores = maps[layer][position] if needs_cam[i] else flat
             mode = settings.mask_mode if needs_cam[i] else "clean"
             mask = pseudo_mask(scores, present[i], pixels[i], background, mode)

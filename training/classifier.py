@@ -21,6 +21,9 @@ __all__ = ["ClassifierTrainee", "cam_labels", "classifier_groups", "presence_of"
 CAM_THRESHOLD = 0.25
 """Probability above which stage 1's own CAMs show a class (the reference's test mode)."""
 
+DEEP_SHARES = (0.5, 0.2, 0.3)
+"""Weights of the losses with deep heads: the last layer, then the others, shallowest first (ESFAN, MICCAI 2025)."""
+
 
 def classifier_groups(
     network: nn.Module, settings: OptimiserSettings, bias_factor: float = 2.0
@@ -112,17 +115,27 @@ class ClassifierTrainee(Trainee):
         return classifier_groups(self.network, self.settings, 2.0 if self.settings.name == "sgd" else 1.0)
 
     def loss(self, batch: Any) -> Tensor:
-        """Multi-label loss, with PDA once its schedule starts; and per pixel where the label is exact."""
+        """Multi-label loss of every head, with PDA once its schedule starts; per pixel where the label is exact."""
         images, labels, *masks, _ = batch
         gamma = None if self.stage.pda is None else self.stage.pda.gamma(self.current_epoch)
         images = images.contiguous(memory_format=torch.channels_last)
         model: Any = self.network
-        features = model.features(images)
+        heads: dict[str, Tensor] = model.layer_weights if self.stage.deep_heads else {}
+        found = model.activations(images, tuple(heads))
+        features = found[model.cam_layers[-1]]
         loss = presence_loss(model.classify(features, gamma, self.stage.pda_normalised), labels)
+        maps = [class_activation(features, model.classifier_weights)]
+        if heads:
+            maps += [class_activation(model.dropout(found[name]), weights) for name, weights in heads.items()]
+            sides = [presence_loss(m.mean((2, 3)), labels) for m in maps[1:]]
+            loss = DEEP_SHARES[0] * loss + sum(w * s for w, s in zip(DEEP_SHARES[1:], sides, strict=True))
         if not self.stage.exact:
             return loss
-        maps = resize_maps(class_activation(features, model.classifier_weights), images.shape[2:])
-        return loss + self.stage.exact * masked_loss(maps, masks, (1.0,))[0]
+        shares = DEEP_SHARES if heads else (1.0,)
+        for share, raw in zip(shares, maps, strict=True):
+            sized = resize_maps(raw, images.shape[2:])
+            loss = loss + share * self.stage.exact * masked_loss(sized, masks, (1.0,))[0]
+        return loss
 
     def label_maps(self, images: Tensor) -> dict[str, Tensor]:
         """Return the map of the last layer's CAM."""

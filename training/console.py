@@ -134,6 +134,9 @@ def add_training_options(parser: argparse.ArgumentParser) -> None:
         metavar="PX",
         help="the network enlarges smaller patches to this; 0 is off",
     )
+    fit.add_argument(
+        "--balance", type=share, metavar="F", help="frequent label combinations come less often; 0 is off"
+    )
     fit.add_argument("--stain", type=float, metavar="F", help="strength of the stain jitter; 0 is off")
     machine = parser.add_argument_group("device")
     machine.add_argument("--device", default="auto", metavar="auto|cpu|cuda", help="where to compute")
@@ -161,6 +164,7 @@ def optimiser_changes(args: argparse.Namespace) -> dict[str, Any]:
         "crop": args.crop,
         "width": args.width,
         "least_side": args.least_side,
+        "balance": args.balance,
         "augment.stain": args.stain,
         "optimiser.lr": args.lr,
         "optimiser.name": args.optimiser,

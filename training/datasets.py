@@ -5,6 +5,7 @@ That is what makes a resumed run equal an uninterrupted one, and the number of w
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -27,12 +28,15 @@ __all__ = [
     "PatchSet",
     "PseudoMaskSet",
     "SingleLabelMixer",
+    "balance_weights",
     "read_image",
     "read_mask",
     "to_input",
 ]
 
 EpochIndex = tuple[int, int]
+_REPEAT = 1 << 20
+"""Added to the epoch of a sample that comes again in it; more than any run has epochs."""
 
 
 def read_image(path: Path) -> NDArray[np.uint8]:
@@ -89,12 +93,18 @@ class EpochSampler(Sampler[EpochIndex]):
         Number of samples.
     seed : int
     shuffle : bool
+    weights : (length,) float, optional
+        How often a sample comes, relative to others (:func:`balance_weights`); an epoch still has ``length`` samples.
+        The second time in an epoch it carries another epoch number, so that it is changed in another way.
     """
 
-    def __init__(self, length: int, seed: int, shuffle: bool = True) -> None:
+    def __init__(
+        self, length: int, seed: int, shuffle: bool = True, weights: NDArray[np.float64] | None = None
+    ) -> None:
         self.length = length
         self.seed = seed
         self.shuffle = shuffle
+        self.weights = weights
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
@@ -106,9 +116,44 @@ class EpochSampler(Sampler[EpochIndex]):
 
     def __iter__(self) -> Iterator[EpochIndex]:
         order = np.arange(self.length)
+        rng = np.random.default_rng((self.seed, self.epoch))
         if self.shuffle:
-            np.random.default_rng((self.seed, self.epoch)).shuffle(order)
-        return ((self.epoch, int(i)) for i in order)
+            rng.shuffle(order)
+        if self.weights is None:
+            return ((self.epoch, int(i)) for i in order)
+        # Evenly spaced marks on the line of weights: each sample comes as often as it should, up to one.
+        line = np.cumsum(self.weights[order])
+        marks = (np.arange(self.length) + rng.random()) * (line[-1] / self.length)
+        drawn = order[np.minimum(np.searchsorted(line, marks, side="right"), self.length - 1)]
+        runs = np.concatenate([[0], np.cumsum(drawn[1:] != drawn[:-1])])
+        repeat = np.arange(self.length) - np.searchsorted(runs, runs)
+        shuffled = rng.permutation(self.length) if self.shuffle else np.arange(self.length)
+        return ((self.epoch + _REPEAT * int(repeat[k]), int(drawn[k])) for k in shuffled)
+
+
+def balance_weights(patches: Sequence[Patch], power: float) -> NDArray[np.float64]:
+    """Weigh patches so that frequent label combinations come less often.
+
+    A set in which most patches hold the same two classes says little about which is which; patches of one class, and
+    of rare classes, do.
+
+    Parameters
+    ----------
+    patches : sequence of Patch
+    power : float
+        0: every patch counts the same. 1: every combination counts the same. Between: a combination that makes up a
+        share f of the patches makes up f ** (1 − power), scaled. Combinations of less than one in a hundred weigh
+        as if they were one in a hundred: a label that occurs once may be wrong.
+
+    Returns
+    -------
+    (len(patches),) float64
+        Mean 1.
+    """
+    counts = Counter(patch.label for patch in patches)
+    least = 0.01 * len(patches)
+    weights = np.array([max(counts[patch.label], least) ** -power for patch in patches])
+    return np.asarray(weights / weights.mean())
 
 
 class SingleLabelMixer:
@@ -231,8 +276,10 @@ class PatchSet(Dataset[tuple[Tensor | int, ...]]):
         return mask
 
 
-class PseudoMaskSet(Dataset[tuple[Tensor, Tensor, int]]):
+class PseudoMaskSet(Dataset[tuple[Tensor | int, ...]]):
     """Patches with their pseudo masks for stage 2: (3, H, W) float32, (L, H, W) uint8 and the index of the patch.
+
+    With ``labels``, the patch label comes before the index, (C,) bool; all False where the mask is exact (mosaics).
 
     Parameters
     ----------
@@ -250,6 +297,8 @@ class PseudoMaskSet(Dataset[tuple[Tensor, Tensor, int]]):
         drawn on top of the patches: each epoch still has ``len(patches)`` samples.
     mosaic_cell : int
         Typical side of a mosaic piece in px; 0 draws it anew for every sample.
+    labels : bool
+        Give patch labels.
     """
 
     def __init__(
@@ -263,10 +312,12 @@ class PseudoMaskSet(Dataset[tuple[Tensor, Tensor, int]]):
         crop_side: int = 0,
         mosaic_share: float = 0.0,
         mosaic_cell: int = 0,
+        labels: bool = False,
     ) -> None:
         self.patches = patches
         self.masks = masks
         self.layers = tuple(layers)
+        self.labels = labels
         self.num_classes = num_classes
         self.settings = settings
         self.seed = seed
@@ -277,14 +328,16 @@ class PseudoMaskSet(Dataset[tuple[Tensor, Tensor, int]]):
     def __len__(self) -> int:
         return len(self.patches)
 
-    def __getitem__(self, key: EpochIndex) -> tuple[Tensor, Tensor, int]:
+    def __getitem__(self, key: EpochIndex) -> tuple[Tensor | int, ...]:
         epoch, index = key
         rng = np.random.default_rng((self.seed, 2, epoch, index))
+        label = torch.zeros(self.num_classes, dtype=torch.bool)
         if rng.random() < self.mosaic_share:
             image, mask = self._mixer(rng)
             masks = [mask] * len(self.layers)
         else:
             patch = self.patches[index]
+            label = torch.tensor(patch.label)
             image = read_image(patch.path)
             masks = [
                 read_mask(pseudo_mask_path(self.masks, layer, patch.path), self.num_classes)
@@ -292,7 +345,8 @@ class PseudoMaskSet(Dataset[tuple[Tensor, Tensor, int]]):
             ]
         image, masks = crop(image, masks, self.crop_side, rng)
         image, masks = augment(image, masks, self.settings, rng)
-        return to_input(image), torch.from_numpy(np.stack(masks)), index
+        known = (label,) if self.labels else ()
+        return to_input(image), torch.from_numpy(np.stack(masks)), *known, index
 
     def _mask(self, patch: Patch, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Return the pseudo mask of a single-label patch: its class, with white background left out."""

@@ -129,6 +129,12 @@ class Stage1Settings:
     exact : float
         Weight of a per-pixel loss on the CAM of the last layer where labels are exact: single-label patches and mosaics
         of them; 0 is off.
+    balance : float
+        Frequent label combinations come less often (:func:`training.datasets.balance_weights`): 0 is off, 1 makes all
+        combinations equally frequent.
+    deep_heads : bool
+        Classify from the shallower CAM layers too, each with a 1×1 classifier of its own whose weights give its CAM.
+        Networks of the light pair only.
     select : {"last", "best"}
         Which epoch becomes the bundle: the last (reference) or the best on val.
     """
@@ -147,6 +153,8 @@ class Stage1Settings:
     least_side: int = 0
     mosaic: float = 0.0
     exact: float = 0.0
+    balance: float = 0.0
+    deep_heads: bool = False
     select: Literal["last", "best"] = "last"
 
 
@@ -171,6 +179,11 @@ class CamSettings:
         Relative input sizes whose maps are averaged.
     flip : bool
         Average with the maps of the mirrored patch.
+    turns : bool
+        Average over quarter turns as well (square patches only).
+    fuse : bool
+        One mask from the maps of all layers together instead of one mask per layer
+        (:func:`training.cams.fuse_maps`).
     superpixels : int
         Number of SLIC superpixels for a majority vote; 0 is off.
     """
@@ -182,6 +195,8 @@ class CamSettings:
     smooth_residual: float = 1.5
     scales: tuple[float, ...] = (1.0,)
     flip: bool = False
+    turns: bool = False
+    fuse: bool = False
     superpixels: int = 0
 
 
@@ -211,6 +226,9 @@ class Stage2Settings:
         Weights of the pseudo masks, deepest CAM layer first.
     noise_weights : bool
         Down-weight pixels the network finds hard (OEEM).
+    self_labels : float
+        Largest say, beside the pseudo masks, of the labels that the network itself gives to patches of several classes
+        (:func:`training.segmenter.self_labels`); 0 is off.
     mosaic : float
         Share of training samples made by mixing single-label patches, whose masks are exact.
     mosaic_cell : int
@@ -221,6 +239,9 @@ class Stage2Settings:
         Keep the batch-norm statistics and affine of the initial weights.
     frozen_stages, colour_smoothing, least_side : int
         As in :class:`Stage1Settings`.
+    balance : float
+        Frequent label combinations come less often (:func:`training.datasets.balance_weights`): as in
+        :class:`Stage1Settings`.
     gated_selection : bool
         Select the best epoch by the gated val score and calibrate the gate thresholds on val.
     select : {"miou", "mean"}
@@ -242,6 +263,7 @@ class Stage2Settings:
     loss_type: Literal["ce", "focal"] = "ce"
     layer_weights: tuple[float, ...] = (0.6, 0.2, 0.2)
     noise_weights: bool = False
+    self_labels: float = 0.0
     mosaic: float = 0.0
     mosaic_cell: int = 0
     drop_last: bool = True
@@ -249,6 +271,7 @@ class Stage2Settings:
     frozen_stages: int = 0
     colour_smoothing: int = 0
     least_side: int = 0
+    balance: float = 0.0
     gated_selection: bool = True
     select: Literal["miou", "mean"] = "miou"
     gate_threshold: float = 0.1
@@ -286,7 +309,7 @@ _RECOMMENDED = Preset(
     "recommended",
     Stage1Settings(
         backbone="efficientnet-lite0",
-        epochs=12,
+        epochs=6,
         batch_size=16,
         optimiser=OptimiserSettings(
             name="adamw",
@@ -299,12 +322,13 @@ _RECOMMENDED = Preset(
         ),
         augment=AugmentSettings(vertical_flip=0.5, rotate=True, stain=0.03, jpeg=0.5),
         pda=None,
+        least_side=160,
         select="best",
     ),
-    CamSettings(),
+    CamSettings(flip=True, turns=True, fuse=True),
     Stage2Settings(
         backbone="efficientnet-lite0",
-        epochs=12,
+        epochs=6,
         batch_size=16,
         optimiser=OptimiserSettings(
             name="adamw",
@@ -316,7 +340,9 @@ _RECOMMENDED = Preset(
             gradient_clip=5.0,
         ),
         augment=AugmentSettings(vertical_flip=0.5, rotate=True, blur=0.3, stain=0.03, jpeg=0.5),
+        layer_weights=(1.0,),
         mosaic=0.4,
+        least_side=160,
         select="mean",
     ),
 )

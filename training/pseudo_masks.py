@@ -38,7 +38,15 @@ if TYPE_CHECKING:
 
     from tiling.classes import ClassSchema
 
-__all__ = ["MASKS_JSON", "cam_settings", "main", "make_pseudo_masks", "reference_palette", "write_mask"]
+__all__ = [
+    "MASKS_JSON",
+    "cam_settings",
+    "main",
+    "make_pseudo_masks",
+    "recorded_layers",
+    "reference_palette",
+    "write_mask",
+]
 
 MASKS_JSON = "masks.json"
 _WRITERS = 2
@@ -104,13 +112,15 @@ def make_pseudo_masks(
     """
     import torch
 
-    from training.cams import at_stride
+    from training.cams import at_stride, mask_layers
 
     network = at_stride(network, settings.output_stride)
-    names: tuple[str, ...] = tuple(layers or network.cam_layers)  # type: ignore[arg-type]
+    cams: tuple[str, ...] = tuple(layers or network.cam_layers)  # type: ignore[arg-type]
+    names = mask_layers(cams, settings)
     identity = {
         "schema": schema.to_dict(),
         "layers": list(names),
+        "cams": list(cams),
         "cam": to_dict(settings),
         "made_with": made_with,
     }
@@ -123,7 +133,7 @@ def make_pseudo_masks(
     with ThreadPoolExecutor(_WRITERS) as pool:
         pending: list[Future[None]] = []
         for batch, masks in _masks(
-            network, todo, names, settings, schema.white_background, batch_size, device, pool
+            network, todo, cams, settings, schema.white_background, batch_size, device, pool
         ):
             for layer, maps in masks.items():
                 for patch, mask in zip(batch, maps, strict=True):
@@ -174,6 +184,12 @@ def _masks(
             upcoming = pool.submit(read, batches[number + 1])
         present = np.array([p.label for p in batch], np.bool_)
         yield batch, batch_masks(network, pixels, present, layers, settings, background, device)
+
+
+def recorded_layers(masks: Path) -> tuple[str, ...]:
+    """Return the layers that :func:`make_pseudo_masks` wrote in a folder, deepest first; none for other programs'."""
+    record = masks / MASKS_JSON
+    return tuple(reversed(read_json(record)["layers"])) if record.is_file() else ()
 
 
 def _open(out: Path, layers: Sequence[str], identity: dict[str, Any], restart: bool) -> None:
@@ -236,6 +252,14 @@ def _parser() -> argparse.ArgumentParser:
         "--flip", action=argparse.BooleanOptionalAction, help="average with the mirrored patch"
     )
     refine.add_argument(
+        "--turns", action=argparse.BooleanOptionalAction, help="average over quarter turns of the patch too"
+    )
+    refine.add_argument(
+        "--fuse",
+        action=argparse.BooleanOptionalAction,
+        help="one mask from the maps of all layers together, PM_fused, instead of one per layer",
+    )
+    refine.add_argument(
         "--superpixels", type=natural, metavar="N", help="superpixels for a majority vote; 0 is off"
     )
     refine.add_argument(
@@ -263,6 +287,8 @@ def _settings(parser: argparse.ArgumentParser, args: argparse.Namespace) -> CamS
             "smooth": args.smooth,
             "scales": scales,
             "flip": args.flip,
+            "turns": args.turns,
+            "fuse": args.fuse,
             "superpixels": args.superpixels,
             "ignore_white": args.ignore_white,
         },

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,44 @@ from training.metrics import Scores, SegmentationScores, scores_of
 from training.presets import Stage2Settings
 from training.schedules import LearningRateSchedule
 
-__all__ = ["GateCalibrator", "SegmenterTrainee", "calibrate_gate"]
+__all__ = ["GateCalibrator", "SegmenterTrainee", "calibrate_gate", "self_label_ramp", "self_labels"]
+
+
+def self_label_ramp(progress: float) -> float:
+    """Return the say of a network's own labels: 0 in the first quarter of a run, 1 from three quarters on.
+
+    A network learns what most labels agree on before it learns the wrong ones by heart (Liu et al., CVPR 2022), so it
+    may correct them when it has learned the one and not yet the other.
+
+    Parameters
+    ----------
+    progress : float
+        0 at the start of the run, 1 at the end.
+    """
+    return min(max((progress - 0.25) / 0.5, 0.0), 1.0)
+
+
+def self_labels(logits: Tensor, targets: Sequence[Tensor], present: Tensor) -> Tensor:
+    """Label patches of several classes by the network itself, among the classes that they hold.
+
+    Parameters
+    ----------
+    logits : (N, C, H, W) float
+    targets : sequence of (N, H, W) int
+        Pseudo masks; what is ignored in the first stays ignored.
+    present : (N, C) bool
+        Patch labels; a patch with fewer than two classes keeps its first target, which is exact.
+
+    Returns
+    -------
+    (N, H, W) int64
+    """
+    classes = logits.shape[1]
+    first = targets[0].long()
+    with torch.no_grad():
+        own = logits.masked_fill(~present[:, :, None, None], -torch.inf).argmax(1)
+    unsure = (present.sum(1) > 1)[:, None, None] & (first < classes)
+    return torch.where(unsure, own, first)
 
 
 class SegmenterTrainee(Trainee):
@@ -74,11 +111,16 @@ class SegmenterTrainee(Trainee):
                 module.eval()
 
     def loss(self, batch: Any) -> Tensor:
-        """Weighted loss over the pseudo masks of all layers."""
-        images, masks, _ = batch
+        """Weighted loss over the pseudo masks of all layers, and later in the run over the network's own labels."""
+        images, masks, *known, _ = batch
         logits = self.network(images.contiguous(memory_format=torch.channels_last))
         targets = masks.unbind(1)
         weights = self.stage.layer_weights
+        share = self.stage.self_labels * self_label_ramp(self.global_step / self.schedule.total_steps)
+        if share and known:
+            own = self_labels(logits, targets, known[0])
+            targets = (*targets, own)
+            weights = (*(w * (1.0 - share) for w in weights), share * sum(weights))
         if self.stage.loss == "reference":
             return reference_loss(logits, targets, weights, self.stage.loss_type)[0]
         trust = [noise_weights(logits, t) for t in targets] if self.stage.noise_weights else None

@@ -119,7 +119,7 @@ def train_stage1(
 
     from napari_wsss.models import Gate, load_bundle, save_bundle
     from training.classifier import CAM_THRESHOLD, ClassifierTrainee
-    from training.datasets import EpochSampler, EvaluationSet, PatchSet
+    from training.datasets import EpochSampler, EvaluationSet, PatchSet, balance_weights
     from training.loop import fit, load_best, seed_everything
     from training.reports import SamplePages
     from training.schedules import LearningRateSchedule
@@ -156,6 +156,7 @@ def train_stage1(
     )
     trainee = ClassifierTrainee(network, settings, schedule, options.seed)
     trainee.batch_names = [p.path.name for p in data.train]
+    balance = balance_weights(data.train, settings.balance) if settings.balance else None
     loader = DataLoader(
         PatchSet(
             data.train,
@@ -167,7 +168,7 @@ def train_stage1(
             data.schema.white_background,
         ),
         settings.batch_size,
-        sampler=EpochSampler(len(data.train), options.seed),
+        sampler=EpochSampler(len(data.train), options.seed, weights=balance),
         num_workers=options.workers,
         persistent_workers=options.workers > 0,
         drop_last=True,
@@ -240,6 +241,11 @@ def _parser() -> argparse.ArgumentParser:
     network.add_argument(
         "--exact", type=float, metavar="F", help="weight of a per-pixel loss where labels are exact; 0 is off"
     )
+    network.add_argument(
+        "--deep-heads",
+        action=argparse.BooleanOptionalAction,
+        help="classifiers on the shallower CAM layers too, whose maps then need no gradient",
+    )
     network.add_argument("--select", choices=("last", "best"), help="which epoch becomes the bundle")
     parser.add_argument("--max-epoches", dest="epochs", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--wt-dec", dest="weight_decay", type=float, help=argparse.SUPPRESS)
@@ -261,6 +267,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             "pda_normalised": args.pda_normalised,
             "mosaic": args.mosaic,
             "exact": args.exact,
+            "deep_heads": args.deep_heads,
         },
     )
     if args.pda is not None:

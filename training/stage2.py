@@ -25,7 +25,7 @@ from training.console import (
 )
 from training.data import Pair, Patch, check_pairs, check_patches, check_pseudo_masks, report_or_raise
 from training.presets import PRESETS, Stage2Settings, override, to_dict
-from training.pseudo_masks import MASKS_JSON
+from training.pseudo_masks import MASKS_JSON, recorded_layers
 from training.run import RunFolder, data_digest
 
 if TYPE_CHECKING:
@@ -143,7 +143,7 @@ def train_stage2(
     from torch.utils.data import DataLoader
 
     from napari_wsss.models import Gate, load_bundle, save_bundle
-    from training.datasets import EpochSampler, EvaluationSet, PseudoMaskSet
+    from training.datasets import EpochSampler, EvaluationSet, PseudoMaskSet, balance_weights
     from training.loop import fit, load_best, seed_everything
     from training.reports import SamplePages
     from training.schedules import LearningRateSchedule
@@ -200,11 +200,13 @@ def train_stage2(
         settings.crop,
         settings.mosaic,
         settings.mosaic_cell,
+        settings.self_labels > 0,
     )
+    balance = balance_weights(data.train, settings.balance) if settings.balance else None
     loader = DataLoader(
         samples,
         settings.batch_size,
-        sampler=EpochSampler(len(samples), options.seed),
+        sampler=EpochSampler(len(samples), options.seed, weights=balance),
         num_workers=options.workers,
         persistent_workers=options.workers > 0,
         drop_last=settings.drop_last,
@@ -266,11 +268,15 @@ def _parser() -> argparse.ArgumentParser:
     inputs.add_argument("--stage1-backbone", default="resnet38", help="network of a .pth file")
     inputs.add_argument("--masks", type=Path, metavar="DIR", help="pseudo masks (default: DATAROOT/train_PM)")
     inputs.add_argument(
-        "--layers", metavar="A,B,…", help="their layers, deepest first (default: all of stage 1)"
+        "--layers", metavar="A,B,…", help="their layers, deepest first (default: all there are)"
     )
     inputs.add_argument("--layer-weights", metavar="A,B,…", help="weight of each layer's mask in the loss")
     network = parser.add_argument_group("network and loss (defaults: the preset's)")
-    network.add_argument("--backbone", type=_backbone, help="resnet101, efficientnet-lite0")
+    network.add_argument(
+        "--backbone",
+        metavar="NAME",
+        help="efficientnet-lite0, resnet101, resnet50, mobilenet-v2, or timm:NAME (extra timm)",
+    )
     network.add_argument(
         "--weights", metavar="imagenet|none|FILE", help="initial weights (default: imagenet)"
     )
@@ -285,6 +291,12 @@ def _parser() -> argparse.ArgumentParser:
     network.add_argument("--loss-type", choices=("ce", "focal"))
     network.add_argument(
         "--noise-weights", action=argparse.BooleanOptionalAction, help="trust easy pixels more (OEEM)"
+    )
+    network.add_argument(
+        "--self-labels",
+        type=share,
+        metavar="F",
+        help="say of the network's own labels in patches of several classes, later in the run",
     )
     network.add_argument(
         "--mosaic", type=share, metavar="F", help="share of samples mixed from single-label patches"
@@ -312,9 +324,13 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _backbone(text: str) -> str:
-    """Read a backbone name; ``resnet`` is the reference's name of ResNet-101."""
-    return {"resnet": "resnet101"}.get(text, text)
+_KIN = {
+    "resnet": "resnet101",
+    "mobilenet": "mobilenet-v2",
+    "xception": "timm:xception65",
+    "drn": "resnet50",
+}
+"""The reference's backbone names and what is nearest here; its DRN is a dilated ResNet of stride 8."""
 
 
 def _truth(text: str) -> bool:
@@ -323,6 +339,30 @@ def _truth(text: str) -> bool:
     if text.lower() not in words:
         raise argparse.ArgumentTypeError(f"{text!r} is neither True nor False; use --gate or --no-gate")
     return words[text.lower()]
+
+
+def settings_of(args: argparse.Namespace, layer_weights: tuple[float, ...] | None) -> Stage2Settings:
+    """Return the preset with what a command line changes."""
+    settings: Stage2Settings = override(
+        PRESETS[args.preset].stage2,
+        {
+            **optimiser_changes(args),
+            "backbone": _KIN.get(args.backbone, args.backbone),
+            "output_stride": args.out_stride or (8 if args.backbone == "drn" else None),
+            "head_channels": args.head_channels,
+            "loss": args.loss,
+            "loss_type": args.loss_type,
+            "layer_weights": layer_weights,
+            "noise_weights": args.noise_weights,
+            "self_labels": args.self_labels,
+            "mosaic": args.mosaic,
+            "mosaic_cell": args.mosaic_cell,
+            "freeze_bn": args.freeze_bn,
+            "gated_selection": args.gate,
+            "gate_threshold": args.gate_threshold,
+        },
+    )
+    return settings
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -336,24 +376,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         )
     except ValueError:
         parser.error(f"--layer-weights {args.layer_weights!r} is not a list of numbers such as 0.6,0.2,0.2")
-    settings: Stage2Settings = override(
-        PRESETS[args.preset].stage2,
-        {
-            **optimiser_changes(args),
-            "backbone": args.backbone,
-            "output_stride": args.out_stride,
-            "head_channels": args.head_channels,
-            "loss": args.loss,
-            "loss_type": args.loss_type,
-            "layer_weights": layer_weights,
-            "noise_weights": args.noise_weights,
-            "mosaic": args.mosaic,
-            "mosaic_cell": args.mosaic_cell,
-            "freeze_bn": args.freeze_bn,
-            "gated_selection": args.gate,
-            "gate_threshold": args.gate_threshold,
-        },
-    )
+    settings = settings_of(args, layer_weights)
 
     from napari_wsss.models import resolve_schema
     from training.loop import options_of
@@ -361,9 +384,12 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     schema = resolve_schema(args.dataset)
     stage1, facts = trained_classifier(args.stage1, args.stage1_backbone, len(schema))
-    deepest_first: list[str] = list(reversed(stage1.cam_layers))  # type: ignore[arg-type]
-    layers = args.layers.split(",") if args.layers else deepest_first
     masks = args.masks or args.dataroot / "train_PM"
+    deepest_first: tuple[str, ...] = tuple(reversed(stage1.cam_layers))  # type: ignore[arg-type]
+    layers = args.layers.split(",") if args.layers else recorded_layers(masks) or deepest_first
+    if layer_weights is None and len(layers) != len(settings.layer_weights):
+        known = {1: (1.0,), 3: Stage2Settings().layer_weights}
+        settings = override(settings, {"layer_weights": known.get(len(layers))})
     data = read_stage2_data(args.dataroot, masks, schema, layers, args.skip_bad)
     texts = BundleTexts(args.name, args.description, args.licence, mpp=args.mpp, half=args.half)
     train_stage2(

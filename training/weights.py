@@ -9,6 +9,7 @@ from typing import Any
 from torch import nn
 
 from napari_wsss.models import build_stage1, build_stage2, load_bundle, load_imagenet_weights
+from napari_wsss.models.timm_backbone import PREFIX, TimmBackbone
 from tiling.errors import TrainingError
 from training.freezing import freeze_encoder
 from training.presets import Stage1Settings, Stage2Settings
@@ -43,6 +44,8 @@ def initial_classifier(
         arguments |= {"width": settings.width, "enlarge": max(1.0, settings.least_side / side)}
     if settings.colour_smoothing:
         arguments["colour_smoothing"] = settings.colour_smoothing
+    if settings.deep_heads:
+        arguments["deep_heads"] = True
     try:
         network = build_stage1(settings.backbone, num_classes, **arguments)
     except (TypeError, ValueError) as error:
@@ -68,7 +71,12 @@ def initial_segmenter(
         network = build_stage2("deeplabv3plus", num_classes, **arguments)
     except (TypeError, ValueError) as error:
         raise TrainingError(f"--backbone {settings.backbone} cannot be built ({error}).") from error
-    _fill(network, weights, light=settings.backbone == _LIGHT and settings.width == 1.0, stage=2)
+    if weights == "imagenet" and settings.backbone.startswith(PREFIX):
+        name = settings.backbone.removeprefix(PREFIX)
+        source = TimmBackbone(name, settings.output_stride, pretrained=True)
+        network.get_submodule("backbone").load_state_dict(source.state_dict())
+    else:
+        _fill(network, weights, light=settings.backbone == _LIGHT and settings.width == 1.0, stage=2)
     if settings.frozen_stages:
         freeze_encoder(network, settings.frozen_stages)
     return network

@@ -85,7 +85,8 @@ def multilayer_gradcam(
     The map of a class in a layer is the sum of the layer's channels, each weighted by the spatial mean of the
     logit's gradient there; no ReLU follows. Only activations get gradients, never parameters; what lies
     before the first layer runs without a graph; the last layer needs no gradient at all (its maps are
-    ``classifier_weights · features / (h · w)``).
+    ``classifier_weights · features / (h · w)``), nor does a layer with a classifier of its own (``layer_weights`` of
+    networks trained with deep heads).
 
     Parameters
     ----------
@@ -119,24 +120,27 @@ def multilayer_gradcam(
     # Also under torch.inference_mode: its tensors could not take part in the graph.
     wanted = tuple(model.cam_layers if layers is None else layers)
     last = model.cam_layers[-1]
-    inner = [name for name in wanted if name != last]
+    own: dict[str, Tensor] = getattr(model, "layer_weights", {})
+    closed = {name: own[name].detach() for name in wanted if name in own}
+    inner = [name for name in wanted if name != last and name not in closed]
     with torch.inference_mode(False), torch.set_grad_enabled(bool(inner)):
         if x.is_inference():
             x = x.clone()
         weights = model.classifier_weights.detach()
         masked = isinstance(classes, Tensor) and classes.dtype == torch.bool
         selection = _selection(classes, len(x), len(weights), x.device)
-        activations = model.activations(x, inner, leaf=True)
+        activations = model.activations(x, [*inner, *closed], leaf=bool(inner))
         features = activations[last]
-        unknown = [name for name in inner if name not in activations]
+        unknown = [name for name in wanted if name not in activations]
         if unknown:
             raise ValueError(f"unknown CAM layer {unknown[0]!r}; use {', '.join(model.cam_layers)}")
         gradients = _weights_by_round(features, [activations[name] for name in inner], weights, selection)
         maps: dict[str, Tensor] = {}
         for name in wanted:
             activation = activations[name].detach()
-            if name == last:
-                rounds = weights[selection.clamp(min=0)] / features[0, 0].numel()
+            if name == last or name in closed:
+                head = weights if name == last else closed[name]
+                rounds = head[selection.clamp(min=0)] / activation[0, 0].numel()
             else:
                 rounds = gradients[inner.index(name)]
             maps[name] = _combine(rounds, activation, selection, len(weights) if masked else None)

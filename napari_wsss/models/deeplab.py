@@ -18,7 +18,9 @@ from torch.nn import functional
 from napari_wsss.models.colour import smooth_colour
 from napari_wsss.models.efficientnet_lite import EfficientNetLite0
 from napari_wsss.models.enlarge import enlarged
+from napari_wsss.models.mobilenet import MobileNetV2
 from napari_wsss.models.resnet101 import ResNet101
+from napari_wsss.models.timm_backbone import PREFIX, TimmBackbone
 
 __all__ = ["BACKBONES", "Backbone", "DeepLabV3Plus"]
 
@@ -43,12 +45,14 @@ class Backbone:
 
 BACKBONES: dict[str, Backbone] = {
     "resnet101": Backbone(lambda stride, width: ResNet101(stride, width=width)),
+    "resnet50": Backbone(lambda stride, width: ResNet101(stride, (3, 4, 6, 3), width)),
+    "mobilenet-v2": Backbone(lambda stride, width: MobileNetV2(stride, width)),
     # On a light encoder the full head would cost several times what the encoder does.
     "efficientnet-lite0": Backbone(
         lambda stride, width: EfficientNetLite0(width, stride, head=False), 128, 24
     ),
 }
-"""Backbones by name; a new one is one line here."""
+"""Backbones by name; a new one is one line here. Names that begin with ``timm:`` are timm's."""
 
 _RATES = {16: (1, 6, 12, 18), 8: (1, 12, 24, 36)}
 
@@ -133,6 +137,23 @@ class Decoder(nn.Module):
         return self.last_conv(torch.cat((x, low), 1))  # type: ignore[no-any-return]
 
 
+def _recipe(name: str) -> Backbone:
+    """Find a backbone.
+
+    Raises
+    ------
+    ValueError
+        For an unknown name.
+    """
+    if name.startswith(PREFIX):
+        return Backbone(lambda stride, _: TimmBackbone(name.removeprefix(PREFIX), stride))
+    if name not in BACKBONES:
+        raise ValueError(
+            f"unknown backbone {name!r}: use one of {', '.join(sorted(BACKBONES))}, {PREFIX}NAME"
+        )
+    return BACKBONES[name]
+
+
 class DeepLabV3Plus(nn.Module):
     """Stage 2: a class for every pixel.
 
@@ -141,7 +162,8 @@ class DeepLabV3Plus(nn.Module):
     num_classes : int
         Number of tissue classes C.
     backbone : str, optional
-        A name of :data:`BACKBONES`: ``resnet101`` (published checkpoints) or ``efficientnet-lite0`` (CPU).
+        A name of :data:`BACKBONES`: ``resnet101`` (published checkpoints), ``efficientnet-lite0`` (CPU) …, or
+        ``timm:NAME`` with the package timm.
     output_stride : {16, 8}, optional
         Input pixels per pixel of the backbone's last map.
     width : float, optional
@@ -176,11 +198,9 @@ class DeepLabV3Plus(nn.Module):
         enlarge: float = 1.0,
     ) -> None:
         super().__init__()
-        if backbone not in BACKBONES:
-            raise ValueError(f"unknown backbone {backbone!r}: use one of {', '.join(sorted(BACKBONES))}")
+        recipe = _recipe(backbone)
         if output_stride not in _RATES:
             raise ValueError(f"output_stride must be 16 or 8, not {output_stride}")
-        recipe = BACKBONES[backbone]
         channels = head_channels or recipe.head_channels
         low = low_channels or recipe.low_channels
         self.num_classes = num_classes

@@ -13,6 +13,7 @@ import importlib.util
 import math
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -172,6 +173,8 @@ class EfficientNetLite0(nn.Module):
             stage_channels.append(outputs)
         self._blocks = nn.ModuleList(blocks)
         self._stage_ends = tuple(ends)
+        self.stage_channels = tuple(stage_channels)
+        """Channels at the end of stages 2 to 8 of the published table."""
         self.low_channels = stage_channels[1]
         """Channels of the stride-4 map that a decoder uses."""
         self.channels = channels
@@ -269,6 +272,9 @@ class LiteClassifier(nn.Module):
     enlarge : float, optional
         The input is resized by this factor first (:mod:`napari_wsss.models.enlarge`): patches of fewer than about 160
         pixels hold too few places for a CAM.
+    deep_heads : bool, optional
+        Give the two shallower CAM layers 1×1 classifiers of their own (``layer_weights``), so that their maps need no
+        gradient. Only training and CAMs use them; the logits are those of the last layer.
 
     Notes
     -----
@@ -287,6 +293,7 @@ class LiteClassifier(nn.Module):
         dropout: float = 0.5,
         colour_smoothing: int = 0,
         enlarge: float = 1.0,
+        deep_heads: bool = False,
     ) -> None:
         super().__init__()
         self.num_classes = num_classes
@@ -297,12 +304,25 @@ class LiteClassifier(nn.Module):
             "colour_smoothing": colour_smoothing,
             "enlarge": enlarge,
         }
+        if deep_heads:  # Left out when off: a bundle without them reads as before.
+            self.arguments["deep_heads"] = True
         self.colour_smoothing = colour_smoothing
         self.enlarge = enlarge
         self.encoder = EfficientNetLite0(width, output_stride)
         self.dropout = nn.Dropout2d(dropout)
         self.classifier = nn.Conv2d(self.encoder.channels, num_classes, 1, bias=False)
         nn.init.xavier_uniform_(self.classifier.weight)
+        heads: dict[str, nn.Conv2d] = {}
+        for layer in self.cam_layers[:-1] if deep_heads else ():
+            channels = self.encoder.stage_channels[int(layer.removeprefix("stage")) - 2]
+            heads[layer] = nn.Conv2d(channels, num_classes, 1, bias=False)
+            nn.init.xavier_uniform_(heads[layer].weight)
+        self.deep_classifiers = nn.ModuleDict(heads)
+
+    @property
+    def layer_weights(self) -> dict[str, Tensor]:
+        """Weights (C, K) of the CAM layers that have a classifier of their own; empty without ``deep_heads``."""
+        return {n: head.get_parameter("weight").flatten(1) for n, head in self.deep_classifiers.items()}
 
     @property
     def classifier_weights(self) -> Tensor:
@@ -371,8 +391,8 @@ class LiteClassifier(nn.Module):
         return (p for p in self.encoder.parameters() if p.requires_grad)
 
     def head_parameters(self) -> Iterator[nn.Parameter]:
-        """Trainable parameters of the classifier."""
-        return self.classifier.parameters()
+        """Trainable parameters of the classifier, deep ones included."""
+        return chain(self.classifier.parameters(), self.deep_classifiers.parameters())
 
 
 def imagenet_weights_file() -> Path:

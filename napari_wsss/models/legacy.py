@@ -150,7 +150,10 @@ def load_stage1_weights(network: nn.Module, path: str | Path) -> bool:
 
 
 def load_stage2_weights(network: nn.Module, path: str | Path) -> bool:
-    """Fill a stage-2 network from a published stage-2 checkpoint or the 21-class VOC one.
+    """Fill a stage-2 network from a published stage-2 checkpoint, the 21-class VOC one, or its backbone alone.
+
+    A file without ASPP and decoder is taken for a classifier of torchvision (ResNet, MobileNetV2): its tensors fill
+    the backbone, its last layers are left out.
 
     Parameters
     ----------
@@ -163,14 +166,20 @@ def load_stage2_weights(network: nn.Module, path: str | Path) -> bool:
     -------
     bool
         Whether the last layer was filled too. False: the file's last layer is for another number of classes
-        (VOC) and the network keeps its own, untrained.
+        (VOC), or there is none, and the network keeps its own, untrained.
 
     Raises
     ------
     BundleError
         When the file cannot be read or does not fit.
     """
-    return _fill_but_head(network, read_state_dict(path), Path(path), _STAGE2_HEAD)
+    state = read_state_dict(path)
+    if any(key.startswith(("aspp.", "decoder.", "backbone.")) for key in state):
+        return _fill_but_head(network, state, Path(path), _STAGE2_HEAD)
+    own = network.state_dict()
+    known = {f"backbone.{key}": value for key, value in state.items() if f"backbone.{key}" in own}
+    fill(network, known, Path(path), optional=[key for key in own if not key.startswith("backbone.")])
+    return False
 
 
 def _fill_but_head(network: nn.Module, state: dict[str, Tensor], path: Path, head: tuple[str, ...]) -> bool:

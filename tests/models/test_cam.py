@@ -139,3 +139,24 @@ def test_resizing_keeps_constants_and_orientation() -> None:
     large = resize_maps(maps, (4, 6))
     assert large.shape == (1, 1, 4, 6)
     assert np.allclose(large[0, 0, [0, 0, -1, -1], [0, -1, 0, -1]], [0, 1, 2, 3])
+
+
+def test_deep_heads_give_their_layers_maps_without_a_gradient(
+    x: Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.manual_seed(0)
+    network = LiteClassifier(4, width=0.2, deep_heads=True).eval()
+    plain = LiteClassifier(4, width=0.2).eval()
+    state = network.state_dict()
+    plain.load_state_dict({k: v for k, v in state.items() if not k.startswith("deep_classifiers")})
+    assert torch.equal(network(x), plain(x))
+    found = network.activations(x, network.cam_layers)
+    expected = {
+        n: class_activation(found[n], w) / found[n][0, 0].numel() for n, w in network.layer_weights.items()
+    }
+    assert tuple(expected) == network.cam_layers[:-1]
+    monkeypatch.setattr(torch.autograd, "grad", lambda *_, **__: pytest.fail("a backward pass"))
+    maps = multilayer_gradcam(network, x, classes=[3, 1])
+    for name, value in expected.items():
+        assert close(maps[name], value[:, [3, 1]])
+    assert any(p is network.deep_classifiers["stage6"].weight for p in network.head_parameters())

@@ -6,7 +6,15 @@ import torch
 
 from napari_wsss.models import build_stage1, multilayer_gradcam
 from tiling.errors import TrainingError
-from training.cams import at_stride, batch_masks, layer_maps, smooth_maps, superpixel_majority
+from training.cams import (
+    FUSED,
+    at_stride,
+    batch_masks,
+    fuse_maps,
+    layer_maps,
+    smooth_maps,
+    superpixel_majority,
+)
 from training.presets import CamSettings
 
 RNG = np.random.default_rng(0)
@@ -115,3 +123,44 @@ def test_finer_cams_hold_the_coarse_ones() -> None:
 def test_a_network_that_has_one_stride_says_so(name: str, width: float) -> None:
     with pytest.raises(TrainingError, match="--cam-stride"):
         at_stride(build_stage1(name, 2, width=width), 8)
+
+
+def test_turns_make_maps_turn_with_the_patch(network: torch.nn.Module) -> None:
+    x = torch.rand(1, 3, 48, 48)
+    settings = CamSettings(flip=True, turns=True)
+    found = layer_maps(network, x, network.cam_layers, None, settings)  # type: ignore[arg-type]
+    turned = layer_maps(network, torch.rot90(x, 1, (2, 3)), network.cam_layers, None, settings)  # type: ignore[arg-type]
+    plain = layer_maps(network, x, network.cam_layers, None, CamSettings())  # type: ignore[arg-type]
+    for layer, maps in found.items():
+        scale = float(maps.abs().max())
+        assert torch.allclose(torch.rot90(maps, 1, (2, 3)), turned[layer], atol=1e-4 * scale)
+        assert not torch.allclose(maps, plain[layer], atol=1e-2 * scale)
+    oblong = layer_maps(network, torch.rand(1, 3, 32, 48), network.cam_layers, None, settings)  # type: ignore[arg-type]
+    assert oblong["head"].shape == (1, 3, 32, 48)
+
+
+def test_fused_maps_weigh_layers_alike_whatever_their_size() -> None:
+    left = torch.zeros(1, 3, 4, 4)
+    left[0, 0, :, :2] = 1.0
+    top = torch.zeros(1, 3, 4, 4)
+    top[0, 0, :2] = 1.0
+    present = torch.tensor([[True, True, False]])
+    found = fuse_maps([left, top], present)
+    assert torch.allclose(found, fuse_maps([1e6 * left + 3.0, 1e-6 * top], present), atol=1e-4)
+    assert found[0, 0, 0, 0] > 0 == found[0, 0, 3, 3]
+    assert (found[0, 2] == 0).all()
+    assert torch.allclose(found[0, 0, 0, 3], found[0, 0, 3, 0])
+    assert torch.isfinite(fuse_maps([torch.zeros(1, 3, 4, 4)], present)).all()
+    ignored = left.clone()
+    ignored[0, 2] = 1e9  # what an absent class says does not count
+    assert torch.allclose(fuse_maps([ignored], present), fuse_maps([left], present))
+
+
+def test_a_fused_mask_is_one_layer(network: torch.nn.Module) -> None:
+    present = np.array([[True, True, False], [False, True, False]])
+    masks = batch_masks(
+        network, pixels(), present, network.cam_layers, CamSettings(fuse=True), background=False
+    )  # type: ignore[arg-type]
+    assert tuple(masks) == (FUSED,)
+    assert set(np.unique(masks[FUSED][0])) <= {0, 1}
+    assert (masks[FUSED][1] == 1).all()

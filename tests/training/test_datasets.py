@@ -6,10 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
-from training.data import check_patches
-from training.datasets import PatchSet
+from training.data import Patch, check_patches
+from training.datasets import EpochSampler, PatchSet, balance_weights
 from training.presets import AugmentSettings
 
 STILL = AugmentSettings(horizontal_flip=0.0)
@@ -68,3 +70,33 @@ def test_one_class_alone_makes_no_mosaic(root: Path) -> None:
     samples = PatchSet(alone, STILL, mosaic_share=1.0, exact=True)
     assert samples.mosaic_share == 0
     assert samples[0, 0][2].unique().tolist() == [0]
+
+
+@given(
+    weights=st.lists(st.floats(0.01, 10), min_size=1, max_size=40),
+    seed=st.integers(0, 99),
+    epoch=st.integers(0, 9),
+)
+def test_a_weighted_epoch_holds_every_sample_as_often_as_it_should(
+    weights: list[float], seed: int, epoch: int
+) -> None:
+    length = len(weights)
+    sampler = EpochSampler(length, seed, weights=np.array(weights))
+    sampler.set_epoch(epoch)
+    drawn = list(sampler)
+    assert drawn == list(sampler)
+    assert len(drawn) == len(set(drawn)) == length  # a repeated sample carries another epoch number
+    assert all(e % (1 << 20) == epoch for e, _ in drawn)
+    counts = np.bincount([i for _, i in drawn], minlength=length)
+    assert (np.abs(counts - np.array(weights) * length / sum(weights)) < 1 + 1e-6).all()
+
+
+def test_balance_makes_combinations_meet_half_way() -> None:
+    labels = [(True, True)] * 64 + [(True, False)] * 16
+    patches = [Patch(Path(f"{i}.png"), label, (8, 8)) for i, label in enumerate(labels)]
+    assert np.allclose(balance_weights(patches, 0), 1)
+    half, full = (balance_weights(patches, power) for power in (0.5, 1.0))
+    assert half[64:].sum() / half[:64].sum() == pytest.approx((16 / 64) ** 0.5)
+    assert full[64:].sum() == pytest.approx(full[:64].sum())
+    rare = balance_weights([*patches, *patches, Patch(Path("x.png"), (False, True), (8, 8))], 1.0)
+    assert rare[-1] / rare[0] == pytest.approx(128 / 1.61)  # one of 161 weighs as one in a hundred

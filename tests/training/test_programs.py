@@ -12,17 +12,22 @@ import pytest
 import torch
 from PIL import Image
 
-from napari_wsss.models import load_bundle
+from napari_wsss.models import build_stage1, load_bundle
 from tiling.errors import DataError, TrainingError
 from training import pseudo_masks, stage1, stage2
 from training.classifier import ClassifierTrainee
 from training.console import run_command
-from training.segmenter import SegmenterTrainee
+from training.losses import presence_loss
+from training.presets import Stage1Settings
+from training.schedules import LearningRateSchedule
+from training.segmenter import SegmenterTrainee, self_label_ramp, self_labels
 
 EPOCHS = 3
 COMMON = [
     "--width",
     "0.1",
+    "--least-side",
+    "0",
     "--batch-size",
     "8",
     "--weights",
@@ -387,3 +392,55 @@ def test_exact_pixels_take_part_in_the_loss(tiny_root: Path, tmp_path: Path) -> 
     losses = [float(rows(tmp_path / name)[0]["loss"]) for name in "abc"]
     assert losses[1] > losses[0] + 0.1
     assert losses[2] not in losses[:2]
+
+
+def test_deep_heads_train_and_their_maps_become_masks(trained: Path, tmp_path: Path) -> None:
+    root = trained / "data"
+    run_stage1(root, tmp_path / "s1", "--deep-heads", "--exact", "1", "--mosaic", "0.3", "--epochs", "1")
+    bundle = load_bundle(tmp_path / "s1" / "bundle")
+    network = bundle.build_stage1()
+    assert tuple(network.layer_weights) == network.cam_layers[:-1]  # type: ignore[operator,arg-type]
+    run_masks(root, tmp_path / "s1" / "bundle", "--out", str(tmp_path / "PM"))
+    assert {p.name for p in tmp_path.glob("PM/PM_*")} == {f"PM_{n}" for n in network.cam_layers}  # type: ignore[union-attr]
+
+
+def test_every_deep_head_has_its_share_of_the_loss() -> None:
+    torch.manual_seed(0)
+    settings = Stage1Settings(backbone="efficientnet-lite0", deep_heads=True)
+    network: Any = build_stage1("efficientnet-lite0", 3, width=0.1, dropout=0.0, deep_heads=True)
+    trainee = ClassifierTrainee(network, settings, LearningRateSchedule("constant", 1, 1), 0).eval()
+    images, labels = torch.rand(2, 3, 48, 48), torch.tensor([[1.0, 0, 1], [0, 1.0, 0]])
+    found = network.activations(images, network.cam_layers)
+    weights = {"head": network.classifier_weights, **network.layer_weights}
+    shares = {"stage6": 0.2, "stage7": 0.3, "head": 0.5}
+    expected = sum(
+        share
+        * presence_loss(torch.einsum("nkhw,ck->nc", found[n], weights[n]) / found[n][0, 0].numel(), labels)
+        for n, share in shares.items()
+    )
+    loss = trainee.loss((images, labels, torch.arange(2)))
+    assert loss.item() == pytest.approx(float(expected), rel=1e-5)
+    loss.backward()
+    assert all(network.deep_classifiers[n].weight.grad.abs().max() > 0 for n in ("stage6", "stage7"))
+
+
+def test_own_labels_stay_within_the_patch_label() -> None:
+    logits = torch.zeros(3, 3, 1, 2)
+    logits[:, 2] = 5.0  # the network says class 2 everywhere …
+    logits[:, 0, 0, 0] = 1.0
+    mask = torch.tensor([[[1, 3]], [[1, 1]], [[0, 0]]], dtype=torch.uint8)
+    present = torch.tensor([[True, True, False], [False, True, False], [False, False, False]])
+    own = self_labels(logits, (mask,), present)
+    assert own[0].tolist() == [[0, 3]]  # … but the patch holds 0 and 1; white stays ignored
+    assert own[1].tolist() == [[1, 1]]  # exact masks stay
+    assert own[2].tolist() == [[0, 0]]
+    assert [self_label_ramp(p) for p in (0.0, 0.25, 0.5, 0.75, 1.0)] == [0.0, 0.0, 0.5, 1.0, 1.0]
+
+
+def test_self_labels_change_the_second_half_of_a_run(trained: Path, tmp_path: Path) -> None:
+    bundle = trained / "s1" / "bundle"
+    run_stage2(trained / "data", bundle, tmp_path / "plain", "--mpp", "0.5")
+    run_stage2(trained / "data", bundle, tmp_path / "own", "--mpp", "0.5", "--self-labels", "1")
+    plain, own = rows(tmp_path / "plain"), rows(tmp_path / "own")
+    assert plain[0]["loss"] == own[0]["loss"]
+    assert plain[2]["loss"] != own[2]["loss"]
