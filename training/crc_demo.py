@@ -123,6 +123,7 @@ def recipe() -> Recipe:
         "batch_size": BATCH,
         "frozen_stages": 5,
         "colour_smoothing": 17,
+        "least_side": 0,
         "optimiser.ema": 0.97,
         "optimiser.weight_decay": 0.05,
     }

@@ -66,6 +66,7 @@ def demo_recipe() -> Recipe:
         "optimiser.lr": 2e-3,
         "optimiser.ema": 0.99,
         "colour_smoothing": 9,
+        "least_side": 0,
     }
     recommended = PRESETS["recommended"]
     # Two compressions of one slide must get one answer; without these, real tissue tells them apart.
@@ -78,7 +79,15 @@ def demo_recipe() -> Recipe:
         stage1=override(recommended.stage1, {**shared, "epochs": 10}),
         cam=CamSettings(smooth=5, flip=True),
         stage2=override(
-            recommended.stage2, {**shared, **steady, "epochs": 10, "head_channels": 64, "mosaic": 0.6}
+            recommended.stage2,
+            {
+                **shared,
+                **steady,
+                "epochs": 10,
+                "head_channels": 64,
+                "mosaic": 0.6,
+                "layer_weights": (0.6, 0.2, 0.2),
+            },
         ),
     )
 

@@ -72,7 +72,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory, make_root: Any) -> Path:
     base: Path = tmp_path_factory.mktemp("trained")
     root = make_root(base / "data")
     run_stage1(root, base / "s1", "--mpp", "0.5", "--name", "tiny")
-    run_masks(root, base / "s1" / "bundle")
+    run_masks(root, base / "s1" / "bundle", "--no-fuse")
     run_stage2(root, base / "s1" / "bundle", base / "s2", "--mpp", "0.5", "--half", "--mosaic", "0.3")
     return base
 
@@ -100,6 +100,19 @@ def test_masks_are_palette_files_of_the_reference(trained: Path) -> None:
             assert found <= present
             if len(present) == 1:
                 assert found == present
+
+
+def test_stage2_finds_the_layers_that_masks_were_made_for(trained: Path, tmp_path: Path) -> None:
+    root, first, masks = trained / "data", trained / "s1" / "bundle", tmp_path / "PM"
+    run_masks(root, first, "--out", str(masks))
+    assert [p.name for p in masks.glob("PM_*")] == ["PM_fused"]
+    run_stage2(root, first, tmp_path / "s2", "--mpp", "0.5", "--masks", str(masks), "--epochs", "1")
+    for out, layers, weights in (
+        (tmp_path / "s2", ["fused"], [1.0]),
+        (trained / "s2", ["head", "stage7", "stage6"], [0.6, 0.2, 0.2]),
+    ):
+        facts = load_bundle(out / "bundle").provenance["stage2"]
+        assert (facts["layers"], list(facts["settings"]["layer_weights"])) == (layers, weights)
 
 
 def test_stage2_writes_a_bundle_with_both(trained: Path) -> None:
@@ -200,7 +213,7 @@ def test_masks_continue_where_they_stopped_and_never_mix(trained: Path, tmp_path
     assert untouched
     assert all(p.stat().st_mtime_ns == stamps[p] for p in untouched)
     with pytest.raises(DataError, match="other weights or settings"):
-        run_masks(trained / "data", bundle, "--out", str(out), "--flip")
+        run_masks(trained / "data", bundle, "--out", str(out), "--no-flip")
     (out / "masks.json").unlink()
     with pytest.raises(DataError, match="another program"):
         run_masks(trained / "data", bundle, "--out", str(out))
@@ -400,7 +413,7 @@ def test_deep_heads_train_and_their_maps_become_masks(trained: Path, tmp_path: P
     bundle = load_bundle(tmp_path / "s1" / "bundle")
     network = bundle.build_stage1()
     assert tuple(network.layer_weights) == network.cam_layers[:-1]  # type: ignore[operator,arg-type]
-    run_masks(root, tmp_path / "s1" / "bundle", "--out", str(tmp_path / "PM"))
+    run_masks(root, tmp_path / "s1" / "bundle", "--no-fuse", "--out", str(tmp_path / "PM"))
     assert {p.name for p in tmp_path.glob("PM/PM_*")} == {f"PM_{n}" for n in network.cam_layers}  # type: ignore[union-attr]
 
 
