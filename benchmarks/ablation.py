@@ -113,9 +113,11 @@ ROWS = (
     Row("TTA flip", "mean over the mirrored tile", view=View(tta="flip")),
     Row("TTA d4", "mean over flips and quarter turns", view=View(tta="d4")),
     Row("overlap 0.5", "of tiles, instead of 0.25", view=View(overlap=0.5)),
+    Row("reference, overlap 0.5", "its tiles", "reference", _BUDGET1, (), _BUDGET2, View(overlap=0.5)),
     # Stage 2 only.
     Row("no mosaics", "in stage 2", stage2=("--mosaic", "0")),
     Row("noise weights", "OEEM", stage2=("--noise-weights",)),
+    Row("best epoch on val", "by the mean of mIoU and FwIoU, in stage 2", stage2=("--select", "mean")),
     Row("self labels", "their say grows to 0.7", stage2=("--self-labels", "0.7")),
     Row("EMA 0.99", "in stage 2", stage2=("--ema", "0.99")),
     # Masks and stage 2.

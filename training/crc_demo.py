@@ -139,6 +139,7 @@ def recipe() -> Recipe:
                 "optimiser.lr": 4e-4,
                 "head_channels": 64,
                 "layer_weights": (1.0,),
+                "select": "mean",
                 "mosaic": 0.0,
             },
         ),

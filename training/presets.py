@@ -244,8 +244,8 @@ class Stage2Settings:
         :class:`Stage1Settings`.
     gated_selection : bool
         Select the best epoch by the gated val score and calibrate the gate thresholds on val.
-    select : {"miou", "mean"}
-        Select by mIoU, or by the mean of mIoU and FwIoU (steadier when a class is rare on val).
+    select : {"miou", "mean", "last"}
+        Take the epoch with the best mIoU, or the best mean of mIoU and FwIoU, on val; or the last one.
     gate_threshold : float
         Threshold when it is not calibrated.
     """
@@ -273,7 +273,7 @@ class Stage2Settings:
     least_side: int = 0
     balance: float = 0.0
     gated_selection: bool = True
-    select: Literal["miou", "mean"] = "miou"
+    select: Literal["miou", "mean", "last"] = "miou"
     gate_threshold: float = 0.1
 
 
@@ -343,7 +343,7 @@ _RECOMMENDED = Preset(
         layer_weights=(1.0,),
         mosaic=0.4,
         least_side=160,
-        select="mean",
+        select="last",
     ),
 )
 

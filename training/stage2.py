@@ -225,7 +225,7 @@ def train_stage2(
         steps,
     )
     history = fit(trainee, loader, val, folder, settings.epochs, options, pages)
-    if history.best_epoch is not None:
+    if settings.select != "last" and history.best_epoch is not None:
         load_best(trainee, folder)
         chosen = history.best_epoch
     else:
@@ -309,6 +309,11 @@ def _parser() -> argparse.ArgumentParser:
         "--sync-bn", action=argparse.BooleanOptionalAction, default=False, help="over several GPUs"
     )
     network.add_argument(
+        "--select",
+        choices=("miou", "mean", "last"),
+        help="epoch that becomes the bundle: best on val, or last",
+    )
+    network.add_argument(
         "--gate", action=argparse.BooleanOptionalAction, help="select the epoch by the gated score"
     )
     network.add_argument(
@@ -358,6 +363,7 @@ def settings_of(args: argparse.Namespace, layer_weights: tuple[float, ...] | Non
             "mosaic": args.mosaic,
             "mosaic_cell": args.mosaic_cell,
             "freeze_bn": args.freeze_bn,
+            "select": args.select,
             "gated_selection": args.gate,
             "gate_threshold": args.gate_threshold,
         },

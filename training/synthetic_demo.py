@@ -87,6 +87,7 @@ def demo_recipe() -> Recipe:
                 "head_channels": 64,
                 "mosaic": 0.6,
                 "layer_weights": (0.6, 0.2, 0.2),
+                "select": "mean",
             },
         ),
     )

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 from torch.nn import functional
 
 from napari_wsss.models.colour import smooth_colour
@@ -21,6 +21,8 @@ from napari_wsss.models.enlarge import enlarged
 from napari_wsss.models.mobilenet import MobileNetV2
 from napari_wsss.models.resnet101 import ResNet101
 from napari_wsss.models.timm_backbone import PREFIX, TimmBackbone
+
+fx.wrap("enlarged")  # its sizes are numbers, not part of a traced graph
 
 __all__ = ["BACKBONES", "Backbone", "DeepLabV3Plus"]
 

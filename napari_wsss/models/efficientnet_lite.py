@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 from torch.nn import functional
 
 from napari_wsss.models.attention import progressive_dropout_attention
@@ -26,6 +26,8 @@ from napari_wsss.models.colour import smooth_colour
 from napari_wsss.models.enlarge import enlarged
 from napari_wsss.models.weights import fill, read_torch_file
 from tiling.errors import BundleError
+
+fx.wrap("enlarged")  # its sizes are numbers, not part of a traced graph
 
 __all__ = ["EfficientNetLite0", "LiteClassifier", "load_imagenet_weights"]
 

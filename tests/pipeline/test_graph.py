@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -27,15 +29,22 @@ def shaken(network: nn.Module) -> nn.Module:
     return network.eval().requires_grad_(False)
 
 
-def pair(stage1: str) -> Pair:
+def pair(stage1: str, **options: Any) -> Pair:
     backbone = "resnet101" if stage1 == "resnet38" else stage1
-    second = build_stage2("deeplabv3plus", 3, backbone=backbone, width=0.1, head_channels=8, low_channels=4)
-    return Pair(shaken(build_stage1(stage1, 3, width=0.1)), shaken(second))
+    head = {"head_channels": 8, "low_channels": 4}
+    second = build_stage2("deeplabv3plus", 3, backbone=backbone, width=0.1, **head, **options)
+    return Pair(shaken(build_stage1(stage1, 3, width=0.1, **options)), shaken(second))
 
 
-@pytest.mark.parametrize("stage1", sorted(STAGE1_ARCHITECTURES))
-def test_every_registered_network_can_be_folded_and_cut(stage1: str) -> None:
-    network = pair(stage1)
+@pytest.mark.parametrize(
+    ("stage1", "options"),
+    [
+        *((name, {}) for name in sorted(STAGE1_ARCHITECTURES)),
+        ("efficientnet-lite0", {"enlarge": 160 / 112, "colour_smoothing": 5}),
+    ],
+)
+def test_every_registered_network_can_be_folded_and_cut(stage1: str, options: dict[str, Any]) -> None:
+    network = pair(stage1, **options)
     expected = network(PIXELS)
     folded = fold_batch_norms(network)
     norms = [sum(isinstance(m, nn.BatchNorm2d) for m in n.modules()) for n in (network, folded)]

@@ -302,10 +302,14 @@ def test_frozen_batch_norm_does_not_move(trained: Path, tmp_path: Path) -> None:
 
 def test_validation_at_an_interval_and_tensorboard(trained: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    run_stage2(trained / "data", trained / "s1" / "bundle", out, "--eval-interval", "2", "--tensorboard")
+    options = ["--eval-interval", "2", "--tensorboard", "--select"]
+    run_stage2(trained / "data", trained / "s1" / "bundle", out, *options, "mean")
     log = rows(out)
     assert [row["miou"] != "" for row in log] == [False, True, False]
     assert load_bundle(out / "bundle").provenance["stage2"]["epoch"] == 2
+    assert (
+        load_bundle(trained / "s2" / "bundle").provenance["stage2"]["epoch"] == EPOCHS
+    )  # the last, by default
     assert list((out / "tensorboard").glob("events.*"))
 
 
