@@ -23,7 +23,7 @@ from torch import Tensor
 
 from napari_wsss.models import build_stage1, build_stage2
 from training.classifier import ClassifierTrainee
-from training.presets import PRESETS
+from training.presets import PRESETS, override
 from training.schedules import LearningRateSchedule
 from training.segmenter import SegmenterTrainee
 
@@ -61,7 +61,7 @@ def stage1_steps(images: Tensor, labels: Tensor) -> dict[str, Callable[[], None]
 
 def stage2_steps(images: Tensor, labels: Tensor, masks: Tensor) -> dict[str, Callable[[], None]]:
     """Return our step and the plain one."""
-    settings = PRESETS["recommended"].stage2
+    settings = override(PRESETS["recommended"].stage2, {"layer_weights": (0.6, 0.2, 0.2)})
     ours = build_stage2("deeplabv3plus", CLASSES, backbone="efficientnet-lite0")
     plain: Any = build_stage2("deeplabv3plus", CLASSES, backbone="efficientnet-lite0")
     stage1 = build_stage1("efficientnet-lite0", CLASSES)

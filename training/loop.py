@@ -11,7 +11,7 @@ import math
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import lightning as L
@@ -102,6 +102,11 @@ class Trainee(L.LightningModule):
     def configure_optimizers(self) -> Any:
         """Build the optimiser and a schedule that counts steps."""
         groups = [g for g in self.parameter_groups() if g["params"]]
+        devices = 1 if self._trainer is None else self.trainer.world_size
+        if devices > 1:
+            # Each device sees its part of an epoch, so there are fewer steps than batches.
+            steps = -(-self.schedule.steps_per_epoch // devices)
+            self.schedule = replace(self.schedule, steps_per_epoch=steps)
         s = self.settings
         optimiser: torch.optim.Optimizer
         if s.name == "sgd":

@@ -115,7 +115,8 @@ def make_pseudo_masks(
     from training.cams import at_stride, mask_layers
 
     network = at_stride(network, settings.output_stride)
-    cams: tuple[str, ...] = tuple(layers or network.cam_layers)  # type: ignore[arg-type]
+    known: tuple[str, ...] = network.cam_layers  # type: ignore[assignment]
+    cams = tuple(sorted(layers or known, key=known.index))
     names = mask_layers(cams, settings)
     identity = {
         "schema": schema.to_dict(),
@@ -196,8 +197,8 @@ def _open(out: Path, layers: Sequence[str], identity: dict[str, Any], restart: b
     """Prepare the folder, or make sure that its masks are ours."""
     record = out / MASKS_JSON
     if restart:
-        for layer in layers:
-            shutil.rmtree(out / f"PM_{layer}", ignore_errors=True)
+        for folder in out.glob("PM_*"):
+            shutil.rmtree(folder)
         record.unlink(missing_ok=True)
     if record.is_file():
         if read_json(record) != identity:
@@ -205,7 +206,7 @@ def _open(out: Path, layers: Sequence[str], identity: dict[str, Any], restart: b
                 f"{out} holds pseudo masks made with other weights or settings; pass --restart to replace them, "
                 "or another --out."
             )
-    elif any((out / f"PM_{layer}").is_dir() for layer in layers):
+    elif any(out.glob("PM_*")):
         raise DataError(
             f"{out} holds pseudo masks of another program; pass --restart to replace them, or another --out."
         )

@@ -102,7 +102,9 @@ def read_stage2_data(
     if not train:
         raise DataError(f"{root / 'train'} holds no good patch with pseudo masks.")
     record = masks / MASKS_JSON
-    made_with = read_json(record) if record.is_file() else {"made_with": "unknown"}
+    made_with = read_json(record) if record.is_file() else {}
+    if not set(layers) <= set(made_with.get("layers", ())):
+        made_with = {"made_with": "unknown"}
     return Stage2Data(root, masks, schema, tuple(layers), tuple(train), tuple(val), made_with)
 
 
@@ -278,7 +280,9 @@ def _parser() -> argparse.ArgumentParser:
         help="efficientnet-lite0, resnet101, resnet50, mobilenet-v2, or timm:NAME (extra timm)",
     )
     network.add_argument(
-        "--weights", metavar="imagenet|none|FILE", help="initial weights (default: imagenet)"
+        "--weights",
+        metavar="imagenet|none|FILE",
+        help="initial weights (default: imagenet for efficientnet-lite0, else none)",
     )
     network.add_argument(
         "--resume", dest="weights", metavar="FILE", help="same as --weights, as in the reference"
@@ -314,7 +318,9 @@ def _parser() -> argparse.ArgumentParser:
         help="epoch that becomes the bundle: best on val, or last",
     )
     network.add_argument(
-        "--gate", action=argparse.BooleanOptionalAction, help="select the epoch by the gated score"
+        "--gate",
+        action=argparse.BooleanOptionalAction,
+        help="calibrate the gate on val, and choose the epoch by the gated score",
     )
     network.add_argument(
         "--gate-threshold", type=share, metavar="F", help="where the calibration on val starts"
@@ -394,8 +400,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     deepest_first: tuple[str, ...] = tuple(reversed(stage1.cam_layers))  # type: ignore[arg-type]
     layers = args.layers.split(",") if args.layers else recorded_layers(masks) or deepest_first
     if layer_weights is None and len(layers) != len(settings.layer_weights):
-        known = {1: (1.0,), 3: Stage2Settings().layer_weights}
-        settings = override(settings, {"layer_weights": known.get(len(layers))})
+        deep, others = Stage2Settings().layer_weights[0], len(layers) - 1
+        shares = (deep, *(((1.0 - deep) / others,) * others)) if others else (1.0,)
+        settings = override(settings, {"layer_weights": tuple(round(s, 6) for s in shares)})
     data = read_stage2_data(args.dataroot, masks, schema, layers, args.skip_bad)
     texts = BundleTexts(args.name, args.description, args.licence, mpp=args.mpp, half=args.half)
     train_stage2(

@@ -9,6 +9,7 @@ from typing import Any
 from torch import nn
 
 from napari_wsss.models import build_stage1, build_stage2, load_bundle, load_imagenet_weights
+from napari_wsss.models.efficientnet_lite import EfficientNetLite0
 from napari_wsss.models.timm_backbone import PREFIX, TimmBackbone
 from tiling.errors import TrainingError
 from training.freezing import freeze_encoder
@@ -60,9 +61,12 @@ def initial_segmenter(
     settings: Stage2Settings, num_classes: int, weights: str | None, side: int
 ) -> nn.Module:
     """Build stage 2 with its initial weights; see :func:`initial_classifier`."""
-    arguments: dict[str, Any] = {"backbone": settings.backbone, "output_stride": settings.output_stride}
-    if settings.backbone == _LIGHT:
-        arguments |= {"width": settings.width, "enlarge": max(1.0, settings.least_side / side)}
+    arguments: dict[str, Any] = {
+        "backbone": settings.backbone,
+        "output_stride": settings.output_stride,
+        "width": settings.width,
+        "enlarge": max(1.0, settings.least_side / side),
+    }
     if settings.head_channels:
         arguments["head_channels"] = settings.head_channels
     if settings.colour_smoothing:
@@ -87,6 +91,11 @@ def _fill(network: nn.Module, weights: str | None, light: bool, stage: int) -> N
     if weights == "none":
         _quicken(network)
         return
+    if weights == "imagenet" and not any(isinstance(m, EfficientNetLite0) for m in network.modules()):
+        raise TrainingError(
+            "--weights imagenet is for efficientnet-lite0 and timm:NAME; pass --weights FILE with a state dict of "
+            "torchvision's network, or none."
+        )
     if weights == "imagenet" or (weights is None and light):
         load_imagenet_weights(network)
         return

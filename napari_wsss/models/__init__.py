@@ -22,9 +22,10 @@ if TYPE_CHECKING:
     )
     from napari_wsss.models.cam import class_activation, multilayer_gradcam, plain_cam, resize_maps
     from napari_wsss.models.deeplab import DeepLabV3Plus
-    from napari_wsss.models.efficientnet_lite import EfficientNetLite0, LiteClassifier, load_imagenet_weights
+    from napari_wsss.models.efficientnet_lite import EfficientNetLite0, load_imagenet_weights
     from napari_wsss.models.gate import apply_gate, open_classes
     from napari_wsss.models.legacy import import_checkpoints
+    from napari_wsss.models.lite_classifier import LiteClassifier
     from napari_wsss.models.pseudo_masks import pseudo_mask, white_background
     from napari_wsss.models.registry import build_stage1, build_stage2
     from napari_wsss.models.resnet38 import ResNet38
@@ -71,7 +72,8 @@ _HOMES = {
     ),
     "cam": ("class_activation", "multilayer_gradcam", "plain_cam", "resize_maps"),
     "deeplab": ("DeepLabV3Plus",),
-    "efficientnet_lite": ("EfficientNetLite0", "LiteClassifier", "load_imagenet_weights"),
+    "efficientnet_lite": ("EfficientNetLite0", "load_imagenet_weights"),
+    "lite_classifier": ("LiteClassifier",),
     "gate": ("apply_gate", "open_classes"),
     "legacy": ("import_checkpoints",),
     "pseudo_masks": ("pseudo_mask", "white_background"),

@@ -62,19 +62,31 @@ def test_torchvision_files_fill_the_backbone(tmp_path: Path) -> None:
         load_stage2_weights(network, tmp_path / "part.pth")
 
 
+class NormAct(nn.BatchNorm2d):
+    """Batch norm and activation in one, as timm has them."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.relu(super().forward(x))
+
+
 class Features(nn.Module):
-    """What ``timm.create_model(…, features_only=True)`` returns, in small."""
+    """What ``timm.create_model(…, features_only=True)`` returns, in small, hooks included."""
 
     def __init__(self, output_stride: int) -> None:
         super().__init__()
         self.low = nn.Conv2d(3, 6, 4, 4)
+        self.norm = NormAct(6)
         self.high = nn.Conv2d(6, 9, output_stride // 4, output_stride // 4)
+        self.found: list[Tensor] = []
+        self.norm.register_forward_hook(lambda *args: self.found.append(args[-1]))
+        self.pretrained_cfg = {"mean": (0.5,) * 3, "std": (0.25,) * 3}
         reductions = [4, output_stride]
         self.feature_info = SimpleNamespace(reduction=lambda: reductions, channels=lambda: [6, 9])
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        low = self.low(x)
-        return [low, self.high(low)]
+        self.found.clear()
+        self.norm(self.low(x))
+        return [*self.found, self.high(self.found[0])]
 
 
 @pytest.fixture
@@ -99,6 +111,63 @@ def test_encoders_of_timm(timm: list[tuple[str, Any]]) -> None:
     assert network(torch.rand(1, 3, 32, 48)).shape == (1, 3, 32, 48)
     with pytest.raises(BundleError, match="nosuch at stride 16"):
         build_stage2("deeplabv3plus", 3, backbone="timm:nosuch")
+
+
+@pytest.mark.usefixtures("timm")
+def test_encoders_of_timm_stay_whole_when_networks_are_folded(tmp_path: Path) -> None:
+    from napari_wsss.backends.graph import cut, fold_batch_norms
+    from napari_wsss.backends.maps import Pair
+    from napari_wsss.models import build_stage1, load_bundle, resolve_schema, save_bundle
+    from tiling.errors import DeviceError
+
+    torch.manual_seed(0)
+    second = build_stage2("deeplabv3plus", 4, backbone="timm:xception65", head_channels=8).eval()
+    first = build_stage1("efficientnet-lite0", 4, width=0.1).eval()
+    folder = tmp_path / "b"
+    save_bundle(
+        folder, name="b", schema=resolve_schema("bcss"), mpp=1.0, tile=64, stage1=first, stage2=second
+    )
+    bundle = load_bundle(folder)
+    loaded = bundle.build_stage2()
+    assert loaded is not None
+    pair = Pair(bundle.build_stage1(), loaded)
+    folded = fold_batch_norms(pair)
+    pixels = torch.randint(0, 256, (1, 64, 64, 3), dtype=torch.uint8)
+    with torch.inference_mode():
+        for found, wanted in zip(folded(pixels), Pair(first, second)(pixels), strict=True):
+            torch.testing.assert_close(found, wanted, rtol=1e-3, atol=1e-4)
+        encoder: Any = loaded.backbone
+        images = torch.rand(1, 3, 64, 64)
+        assert torch.allclose(encoder(images)[0], encoder.network((images - 0.5) / 0.25)[0])
+    with pytest.raises(DeviceError, match="mixed"):
+        cut(folded, pixels)
+
+
+def test_encoders_that_lose_constants_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    def create_model(name: str, **options: Any) -> nn.Module:
+        network = Features(options["output_stride"])
+        network.register_buffer("filter", torch.ones(3), persistent=False)
+        return network
+
+    module = ModuleType("timm")
+    module.create_model = create_model  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "timm", module)
+    with pytest.raises(BundleError, match="constants"):
+        build_stage2("deeplabv3plus", 3, backbone="timm:resnetblur18")
+
+
+def test_imagenet_weights_of_other_backbones_come_from_a_file() -> None:
+    from tiling.errors import TrainingError
+    from training.presets import Stage2Settings
+    from training.weights import initial_segmenter
+
+    with pytest.raises(TrainingError, match="--weights FILE"):
+        initial_segmenter(Stage2Settings(backbone="mobilenet-v2", width=0.25), 3, "imagenet", 224)
+    made: Any = initial_segmenter(
+        Stage2Settings(backbone="mobilenet-v2", width=0.25, least_side=160), 3, "none", 80
+    )
+    assert made.enlarge == 2.0
+    assert made.backbone.channels == 80
 
 
 def test_pretrained_encoders_of_timm_are_asked_for_in_training_only(timm: list[tuple[str, Any]]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -217,6 +218,38 @@ def test_masks_continue_where_they_stopped_and_never_mix(trained: Path, tmp_path
     (out / "masks.json").unlink()
     with pytest.raises(DataError, match="another program"):
         run_masks(trained / "data", bundle, "--out", str(out))
+
+
+def test_masks_made_anew_leave_no_old_ones_behind(trained: Path, tmp_path: Path) -> None:
+    root, bundle, out = trained / "data", trained / "s1" / "bundle", tmp_path / "PM"
+    run_masks(root, bundle, "--out", str(out), "--no-fuse", "--layers", "head,stage6,stage7")
+    assert pseudo_masks.recorded_layers(out) == ("head", "stage7", "stage6")  # whatever order was typed
+    run_masks(root, bundle, "--out", str(out), "--restart", "--no-turns")
+    assert [p.name for p in out.glob("PM_*")] == ["PM_fused"]
+    (tmp_path / "theirs" / "PM_bn7").mkdir(parents=True)
+    with pytest.raises(DataError, match="another program"):
+        run_masks(root, bundle, "--out", str(tmp_path / "theirs"))
+
+
+def test_balance_reaches_both_programs(trained: Path, tmp_path: Path) -> None:
+    run_stage1(trained / "data", tmp_path / "s1", "--balance", "0.5", "--epochs", "1")
+    options = ["--balance", "0.5", "--epochs", "1"]
+    run_stage2(trained / "data", trained / "s1" / "bundle", tmp_path / "s2", *options)
+    plain = rows(trained / "s1")[0]["loss"]
+    assert rows(tmp_path / "s1")[0]["loss"] != plain
+    for out in ("s1", "s2"):
+        assert json.loads((tmp_path / out / "run.json").read_text())["settings"]["balance"] == 0.5
+
+
+def test_several_devices_share_the_steps_of_an_epoch() -> None:
+    settings = Stage1Settings(backbone="efficientnet-lite0")
+    network = build_stage1("efficientnet-lite0", 3, width=0.1)
+    trainee: Any = ClassifierTrainee(network, settings, LearningRateSchedule("cos", 4, 25), 0)
+    trainee._trainer = SimpleNamespace(world_size=2)
+    factor = trainee.configure_optimizers()["lr_scheduler"]["scheduler"].lr_lambdas[0]
+    expected = LearningRateSchedule("cos", 4, 13).factor
+    assert [factor(step) for step in (0, 13, 51)] == [expected(step) for step in (0, 13, 51)]
+    assert trainee.schedule.total_steps == 4 * 13
 
 
 def test_a_loss_that_is_no_number_names_the_patches(
