@@ -127,8 +127,8 @@ class Stage1Settings:
     mosaic : float
         Share of training samples made by mixing single-label patches, whose masks are exact.
     exact : float
-        Weight of a per-pixel loss on the CAM of the last layer where labels are exact: single-label patches and mosaics
-        of them; 0 is off.
+        Weight of a per-pixel loss on the CAM where labels are exact: single-label patches and mosaics of them; of the
+        last layer, or of every layer with deep heads; 0 is off.
     balance : float
         Frequent label combinations come less often (:func:`training.datasets.balance_weights`): 0 is off, 1 makes all
         combinations equally frequent.
@@ -243,7 +243,7 @@ class Stage2Settings:
         Frequent label combinations come less often (:func:`training.datasets.balance_weights`): as in
         :class:`Stage1Settings`.
     gated_selection : bool
-        Select the best epoch by the gated val score and calibrate the gate thresholds on val.
+        Calibrate the gate thresholds on val; if the best epoch is taken, it is the best by the gated score.
     select : {"miou", "mean", "last"}
         Take the epoch with the best mIoU, or the best mean of mIoU and FwIoU, on val; or the last one.
     gate_threshold : float

@@ -1,4 +1,4 @@
-"""Pseudo masks from stage 1's CAMs, one per layer and patch (``python -m training.pseudo_masks``).
+"""Pseudo masks from stage 1's CAMs, one per patch or one per layer and patch (``python -m training.pseudo_masks``).
 
 Each mask is written atomically, so a killed run is continued by the same command: what is there is whole.
 ``masks.json`` beside the layers says what the masks were made with; other masks are never mixed in.
@@ -223,7 +223,7 @@ def _open(out: Path, layers: Sequence[str], identity: dict[str, Any], restart: b
 def _parser() -> argparse.ArgumentParser:
     parser = CommandParser(
         prog="python -m training.pseudo_masks",
-        description="Turn stage 1's CAMs of the training patches into pseudo masks, one per layer.",
+        description="Turn stage 1's CAMs of the training patches into pseudo masks, one per patch or per layer.",
         epilog="Next: python -m training.stage2 --stage1 BUNDLE --dataset … --dataroot … --out …",
     )
     add_common_options(parser)
