@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
+import os
 import platform
-from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -30,32 +31,46 @@ FORMAT_VERSION = 1
 _NOT_CONTENT = {RECEIPT, "journal"}
 
 
-def _content_files(store: Path) -> Iterator[Path]:
-    """Yield every file that counts as content, in a fixed order."""
-    for path in sorted(store.rglob("*"), key=lambda p: p.relative_to(store).as_posix()):
-        if path.is_file() and path.relative_to(store).parts[0] not in _NOT_CONTENT:
-            yield path
+def _content_names(store: Path) -> list[str]:
+    """Return the names of all files that count as content, relative to the store, in a fixed order."""
+    root = str(store)
+    names: list[str] = []
+    for folder, folders, files in os.walk(root):
+        prefix = folder[len(root) :].lstrip(os.sep)
+        if not prefix:
+            folders[:] = [name for name in folders if name not in _NOT_CONTENT]
+            files = [name for name in files if name not in _NOT_CONTENT]
+        inner = prefix.replace(os.sep, "/") + "/" if prefix else ""
+        names += [inner + name for name in files if Path(folder, name).is_file()]
+    return sorted(names)
 
 
 def content_digest(store: Path) -> str:
     """Return a SHA-256 over the names and bytes of all files of a store but its receipt and journal."""
     digest = hashlib.sha256()
-    for path in _content_files(store):
-        name = path.relative_to(store).as_posix().encode()
-        with path.open("rb") as file:
+    for name in _content_names(store):
+        with (store / name).open("rb") as file:
             content = hashlib.file_digest(file, "sha256").digest()
-        digest.update(len(name).to_bytes(4, "little") + name + content)
+        encoded = name.encode()
+        digest.update(len(encoded).to_bytes(4, "little") + encoded + content)
     return digest.hexdigest()
+
+
+@functools.cache
+def _package_version(package: str) -> str | None:
+    """Return the version of an installed package; the same for all slides of a batch."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
 
 
 def versions() -> dict[str, str]:
     """Return the versions that shaped a result: Python and the packages that touch pixels."""
     found = {"python": platform.python_version(), "platform": platform.platform()}
     for package in ("napari-wsss", "numpy", "torch", "zarr", "openslide-python", "tifffile", "pillow"):
-        try:
-            found[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
+        if version := _package_version(package):
+            found[package] = version
     return found
 
 
