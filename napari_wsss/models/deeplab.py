@@ -12,17 +12,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, fx, nn
+from torch import Tensor, nn
 from torch.nn import functional
 
-from napari_wsss.models.colour import smooth_colour
 from napari_wsss.models.efficientnet_lite import EfficientNetLite0
-from napari_wsss.models.enlarge import enlarged
+from napari_wsss.models.enlarge import prepared
 from napari_wsss.models.mobilenet import MobileNetV2
 from napari_wsss.models.resnet101 import ResNet101
 from napari_wsss.models.timm_backbone import PREFIX, TimmBackbone
-
-fx.wrap("enlarged")  # its sizes are numbers, not part of a traced graph
 
 __all__ = ["BACKBONES", "Backbone", "DeepLabV3Plus"]
 
@@ -241,7 +238,7 @@ class DeepLabV3Plus(nn.Module):
 
     def coarse(self, x: Tensor) -> Tensor:
         """Segment without the last resize: (N, 3, H, W) RGB / 255 -> logits (N, C, H / 4, W / 4), × ``enlarge``."""
-        low, high = self.backbone(enlarged(smooth_colour(x, self.colour_smoothing), self.enlarge))
+        low, high = self.backbone(prepared(x, self.colour_smoothing, self.enlarge))
         return self.decoder(self.aspp(high), low)  # type: ignore[no-any-return]
 
     def backbone_parameters(self) -> Iterator[nn.Parameter]:

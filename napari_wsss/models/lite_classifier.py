@@ -6,19 +6,16 @@ from collections.abc import Iterator, Sequence
 from itertools import chain
 from typing import Any
 
-from torch import Tensor, fx, nn
+from torch import Tensor, nn
 
-from napari_wsss.models.attention import progressive_dropout_attention
-from napari_wsss.models.colour import smooth_colour
 from napari_wsss.models.efficientnet_lite import EfficientNetLite0
-from napari_wsss.models.enlarge import enlarged
-
-fx.wrap("enlarged")  # its sizes are numbers, not part of a traced graph
+from napari_wsss.models.enlarge import prepared
+from napari_wsss.models.patch_classifier import PatchClassifier
 
 __all__ = ["LiteClassifier"]
 
 
-class LiteClassifier(nn.Module):
+class LiteClassifier(PatchClassifier):
     """Stage 1 on a CPU: EfficientNet-Lite0, a 1×1 classifier without bias and a global mean.
 
     It mirrors :class:`~napari_wsss.models.resnet38.ResNet38`: the logit of a class is the mean over the image
@@ -93,12 +90,17 @@ class LiteClassifier(nn.Module):
         return {n: head.get_parameter("weight").flatten(1) for n, head in self.deep_classifiers.items()}
 
     @property
-    def classifier_weights(self) -> Tensor:
-        """Weights of the last layer, (C, K)."""
-        return self.classifier.weight.flatten(1)
+    def last_layer(self) -> nn.Conv2d:
+        """``classifier``."""
+        return self.classifier
+
+    @property
+    def last_dropout(self) -> nn.Module:
+        """``dropout``."""
+        return self.dropout
 
     def _prepared(self, x: Tensor) -> Tensor:
-        return enlarged(smooth_colour(x, self.colour_smoothing), self.enlarge)
+        return prepared(x, self.colour_smoothing, self.enlarge)
 
     def features(self, x: Tensor) -> Tensor:
         """Return the last features, (N, 3, H, W) RGB / 255 -> (N, K, H / stride, W / stride)."""
@@ -125,34 +127,6 @@ class LiteClassifier(nn.Module):
         numbers = {number for number in range(2, 9) if f"stage{number}" in layers}
         stages, last = self.encoder.forward_stages(self._prepared(x), numbers, leaf)
         return {f"stage{number}": value for number, value in stages.items()} | {"head": last}
-
-    def classify(
-        self, features: Tensor, pda_gamma: float | None = None, pda_normalise: bool = False
-    ) -> Tensor:
-        """Turn last features (N, K, h, w) into logits (N, C); see :meth:`forward` for the options."""
-        if pda_gamma is not None:
-            features = progressive_dropout_attention(
-                features, self.classifier.weight, pda_gamma, normalise=pda_normalise
-            )
-        return self.classifier(self.dropout(features).mean((2, 3), keepdim=True)).flatten(1)  # type: ignore[no-any-return]
-
-    def forward(self, x: Tensor, pda_gamma: float | None = None, pda_normalise: bool = False) -> Tensor:
-        """Classify patches.
-
-        Parameters
-        ----------
-        x : (N, 3, H, W) float
-            RGB / 255.
-        pda_gamma : float, optional
-            Progressive dropout attention with this factor (training only); None switches it off.
-        pda_normalise : bool, optional
-            Use the bounded form of the attention.
-
-        Returns
-        -------
-        (N, C) logits
-        """
-        return self.classify(self.features(x), pda_gamma, pda_normalise)
 
     def backbone_parameters(self) -> Iterator[nn.Parameter]:
         """Trainable parameters before the classifier."""

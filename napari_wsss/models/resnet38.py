@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from napari_wsss.models.attention import progressive_dropout_attention
+from napari_wsss.models.patch_classifier import PatchClassifier
 
 __all__ = ["ResNet38"]
 
@@ -84,7 +84,7 @@ class BottleneckBlock(nn.Module):
         return self.conv_branch2b2(self.dropout_2b2(y)) + self.conv_branch1(activated)  # type: ignore[no-any-return]
 
 
-class ResNet38(nn.Module):
+class ResNet38(PatchClassifier):
     """Stage 1: which tissue classes a patch holds.
 
     Parameters
@@ -150,9 +150,14 @@ class ResNet38(nn.Module):
         return self
 
     @property
-    def classifier_weights(self) -> Tensor:
-        """Weights of the last layer, (C, K)."""
-        return self.fc8.weight.flatten(1)
+    def last_layer(self) -> nn.Conv2d:
+        """``fc8``."""
+        return self.fc8
+
+    @property
+    def last_dropout(self) -> nn.Module:
+        """``dropout7``."""
+        return self.dropout7
 
     def features(self, x: Tensor) -> Tensor:
         """Return ReLU(bn7), (N, 3, H, W) RGB / 255 -> (N, 4096, H / 8, W / 8)."""
@@ -190,34 +195,6 @@ class ResNet38(nn.Module):
                 found[name] = x
         found["bn7"] = functional.relu(self.bn7(x))
         return found
-
-    def classify(
-        self, features: Tensor, pda_gamma: float | None = None, pda_normalise: bool = False
-    ) -> Tensor:
-        """Turn last features (N, K, h, w) into logits (N, C); see :meth:`forward` for the options."""
-        if pda_gamma is not None:
-            features = progressive_dropout_attention(
-                features, self.fc8.weight, pda_gamma, normalise=pda_normalise
-            )
-        return self.fc8(self.dropout7(features).mean((2, 3), keepdim=True)).flatten(1)  # type: ignore[no-any-return]
-
-    def forward(self, x: Tensor, pda_gamma: float | None = None, pda_normalise: bool = False) -> Tensor:
-        """Classify patches.
-
-        Parameters
-        ----------
-        x : (N, 3, H, W) float
-            RGB / 255.
-        pda_gamma : float, optional
-            Progressive dropout attention with this factor (training only); None switches it off.
-        pda_normalise : bool, optional
-            Use the bounded form of the attention.
-
-        Returns
-        -------
-        (N, C) logits
-        """
-        return self.classify(self.features(x), pda_gamma, pda_normalise)
 
     def backbone_parameters(self) -> Iterator[nn.Parameter]:
         """Trainable parameters before the classifier (learning rate × 1 in the reference)."""
