@@ -15,11 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from tiling.errors import StoreError, StoreMismatchError
 from tiling.events import Event, Finished, Planned, Progress, TilesDone
-from tiling.journal import Journal, RowRecord
+from tiling.journal import Committed, Journal
 from tiling.lock import StoreLock
 from tiling.memory import MemoryEstimate, available_memory, estimate_memory, refuse_what_cannot_fit
 from tiling.plan import RunOptions, RunPlan, TileBatch, make_plan
@@ -138,7 +136,7 @@ def _prepare(
         _refuse_difference(out, earlier, description)
         if read_receipt(out) is not None:
             return _cached(out)
-    if earlier is None or not journal.read():
+    if earlier is None or not journal.committed().rows:
         create_store(out, layout, description, plan.overview)
     else:
         sweep(out)
@@ -149,29 +147,29 @@ def _stream(job: _Job) -> Generator[Event]:
     """Do the rows that are not committed yet, then write the receipt."""
     started = time.perf_counter()
     plan, grid, options = job.plan, job.plan.grid, job.options
-    records, carry = job.journal.resume()
+    committed, carry = job.journal.resume()
     writer = StoreWriter(job.out, job.layout)
     assembler = RowAssembler(plan, job.layout)
-    counts = np.zeros(len(job.layout.schema) + 1, np.int64)
-    if records:
-        counts[:] = records[-1].counts
+    if not committed.rows:
+        committed = Committed(counts=(0,) * (len(job.layout.schema) + 1))
+    else:
         assembler.restore(carry)
         last = {"cams": plan.cam_grid or grid}
         lines = {
-            k: last.get(k.split("/")[0], grid).finished_lines(len(records) - 1)[1] for k in writer.images
+            k: last.get(k.split("/")[0], grid).finished_lines(committed.rows - 1)[1] for k in writer.images
         }
         writer.restore(carry, lines)
     del carry
-    done = sum(record.tiles + record.read_errors for record in records)
-    yield _planned(job, records, done)
+    done = committed.tiles + committed.read_errors
+    yield _planned(job, committed.rows, done)
 
-    rows = range(len(records), grid.rows)
+    rows = range(committed.rows, grid.rows)
     batches = (batch for row in rows for batch in plan.batches(row))
     reader = ReadAhead(
         job.slide, grid, options.mpp, batches, options.read_threads, options.read_errors == "fill"
     )
-    committer = RowCommitter(plan, writer, job.journal, counts)
-    clock = _Clock(plan, started, done, len(records))
+    committer = RowCommitter(plan, writer, job.journal, committed)
+    clock = _Clock(plan, started, done, committed.rows)
     cam_side = plan.cam_grid.tile if plan.cam_grid else None
     with reader, committer:
         pixels = iter(reader)
@@ -248,7 +246,7 @@ class _Clock:
         )
 
 
-def _planned(job: _Job, records: list[RowRecord], done: int) -> Planned:
+def _planned(job: _Job, rows_done: int, tiles_done: int) -> Planned:
     plan, grid = job.plan, job.plan.grid
     return Planned(
         store=job.out,
@@ -256,9 +254,9 @@ def _planned(job: _Job, records: list[RowRecord], done: int) -> Planned:
         height=grid.height,
         mpp=job.options.mpp,
         tiles=plan.tiles,
-        tiles_done=done,
+        tiles_done=tiles_done,
         rows=grid.rows,
-        rows_done=len(records),
+        rows_done=rows_done,
         memory_bytes=job.memory.total,
     )
 
@@ -267,18 +265,17 @@ def _finish(
     job: _Job, writer: StoreWriter, clock: _Clock, reader: ReadAhead, committer: RowCommitter
 ) -> Finished:
     """Write the areas and the receipt; only then is the store complete."""
-    records = job.journal.read()
+    committed = committer.committed
     pixel_mm2 = (job.options.mpp / 1000) ** 2
-    counts = committer.counts.tolist()
     areas = {
         name: round(count * pixel_mm2, 6)
-        for name, count in zip(job.layout.schema.names, counts[1:], strict=True)
+        for name, count in zip(job.layout.schema.names, committed.counts[1:], strict=True)
     }
-    errors = sum(record.read_errors for record in records)
+    errors = committed.read_errors
     warnings = list(job.slide.warnings)
     if errors:
         warnings.append(f"{errors} tiles could not be read and were left blank")
-    tiles = sum(record.tiles for record in records)
+    tiles = committed.tiles
     try:
         writer.set_areas(areas)
         receipt = {
@@ -288,7 +285,7 @@ def _finish(
                 "tiles": tiles,
                 "tiles_in_grid": job.plan.grid.rows * job.plan.grid.columns,
                 "read_errors": errors,
-                "pixels_per_label": counts,
+                "pixels_per_label": list(committed.counts),
             },
             "areas_mm2": areas,
             "warnings": warnings,
@@ -296,7 +293,7 @@ def _finish(
             "timings": {
                 "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
                 "seconds_last_run": round(clock.seconds, 3),
-                "seconds_rows": round(sum(record.seconds for record in records), 3),
+                "seconds_rows": round(committed.seconds, 3),
                 "seconds_reading": round(reader.busy_seconds, 3),
                 "seconds_predicting": round(clock.predict_seconds, 3),
                 "seconds_writing": round(committer.busy_seconds, 3),

@@ -1,16 +1,19 @@
-"""The journal of a run: which tile rows are committed, and what the next row needs from them.
+"""The journal of a run: how many tile rows are committed, and what the next row needs from them.
 
-A committed row is one line of ``journal/rows.jsonl`` (synced to disk), written after everything that the row made
-final is stored and after the state that the next row starts from, the *carry*, is on disk. A kill loses at most the
-row whose line is not there yet. The last carry and the one before it are kept, no more.
+A row is committed by one file, synced to disk after everything that the row made final is stored: the totals over all
+rows so far and the state that the next row starts from, the *carry*. Two files take turns, so the one before is whole
+while one is written; each proves by a checksum that it is. A kill loses at most the row that was being committed.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
+import math
 import os
+import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,110 +21,105 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tiling.errors import StoreError
-from tiling.files import replacing
+from tiling.files import sync_folder
 
-__all__ = ["Journal", "RowRecord"]
+__all__ = ["Committed", "Journal"]
 
-_BLANK = "blank"
-"""Name in a carry file of the list of arrays that hold nothing."""
+_MAGIC = b"wsss-row"
+_NUMBER = 4  # bytes of a number before the header: checksum, length of the header
 
 
 @dataclass(frozen=True)
-class RowRecord:
-    """One committed tile row.
+class Committed:
+    """What is committed: totals over all rows so far.
 
     Attributes
     ----------
-    row : int
-        Tile row; rows are committed in order, from 0.
+    rows : int
+        Committed tile rows; they are committed in order, from 0.
     tiles : int
-        Predicted tiles of this row.
+        Predicted tiles.
     counts : tuple of int
-        Pixels per store label, over all rows so far.
+        Pixels per store label.
     seconds : float
-        Time spent on this row, for the receipt.
+        Time spent on the rows, for the receipt.
     read_errors : int
-        Tiles of this row that could not be read and were left blank on request.
+        Tiles that could not be read and were left blank on request.
     """
 
-    row: int
-    tiles: int
-    counts: tuple[int, ...]
-    seconds: float
+    rows: int = 0
+    tiles: int = 0
+    counts: tuple[int, ...] = ()
+    seconds: float = 0.0
     read_errors: int = 0
 
 
 class Journal:
-    """Reads and appends the rows of one store.
+    """Commits the rows of one store.
 
     Parameters
     ----------
     folder : Path
-        ``<store>/journal``; made when missing.
+        ``<store>/journal``; made by the first commit.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._lines = folder / "rows.jsonl"
 
-    def read(self) -> list[RowRecord]:
-        """Return the committed rows in order; a torn last line (a kill while it was written) counts as absent.
+    def committed(self) -> Committed:
+        """Return what is committed.
 
         Raises
         ------
         StoreError
-            When an earlier line is damaged or rows are out of order.
+            When no file of the journal is whole although a row was committed.
         """
-        if not self._lines.exists():
-            return []
-        records: list[RowRecord] = []
-        lines = self._lines.read_bytes().split(b"\n")
-        for number, line in enumerate(lines):
-            if not line:
-                continue
-            try:
-                entry: dict[str, Any] = json.loads(line)
-                record = RowRecord(**{**entry, "counts": tuple(entry["counts"])})
-            except (ValueError, TypeError, KeyError) as error:
-                if number == len(lines) - 1:
-                    break
-                raise StoreError(
-                    f"{self._lines} is damaged in line {number + 1}; run again with --restart."
-                ) from error
-            if record.row != len(records):
-                raise StoreError(f"{self._lines} lacks row {len(records)}; run again with --restart.")
-            records.append(record)
-        return records
+        return self.resume()[0]
 
-    def commit(self, record: RowRecord, carry: Mapping[str, NDArray[Any]]) -> None:
-        """Make a row durable: first its carry, then its line."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        # Each array costs a quarter of a millisecond; those without content are only named.
-        blank = {name: (array.shape, array.dtype.str) for name, array in carry.items() if not array.size}
-        held = {name: array for name, array in carry.items() if array.size}
-        held[_BLANK] = np.frombuffer(json.dumps(blank).encode(), np.uint8)
-        with replacing(self._carry_file(record.row)) as file:
-            np.savez(file, allow_pickle=False, **held)
-        line = json.dumps({**record.__dict__, "counts": list(record.counts)}) + "\n"
-        with self._lines.open("ab") as file:
-            file.write(line.encode())
+    def resume(self) -> tuple[Committed, dict[str, NDArray[Any]]]:
+        """Return what is committed and the carry after the last row (empty when there is none).
+
+        Raises
+        ------
+        StoreError
+            As :meth:`committed`.
+        """
+        there = [path for path in self._files if path.exists()]
+        whole = [entry for path in there if (entry := _read(path)) is not None]
+        if not whole:
+            # One torn file: the first commit of all was killed. With two there was a committed row.
+            if len(there) == len(self._files):
+                raise StoreError(
+                    f"{self.folder} is damaged, so the run cannot be resumed; run again with --restart."
+                )
+            return Committed(), {}
+        return max(whole, key=lambda entry: entry[0].rows)
+
+    def commit(self, committed: Committed, carry: Mapping[str, NDArray[Any]]) -> None:
+        """Make a row durable.
+
+        Parameters
+        ----------
+        committed : Committed
+            Totals, this row included.
+        carry : mapping
+            Arrays that the next row starts from.
+
+        Raises
+        ------
+        OSError
+            When it cannot be written; the row before stays committed.
+        """
+        self.folder.mkdir(exist_ok=True)
+        path = self._files[committed.rows % 2]
+        is_new = not path.exists()
+        with path.open("wb" if is_new else "r+b") as file:
+            file.writelines(_pack(committed, carry))
+            file.truncate()
             file.flush()
             os.fsync(file.fileno())
-        self._carry_file(record.row - 2).unlink(missing_ok=True)
-
-    def resume(self) -> tuple[list[RowRecord], dict[str, NDArray[Any]]]:
-        """Return the committed rows and the carry after the last one (empty when there is none).
-
-        A torn last line is cut off, so that the next commit starts a line of its own.
-        """
-        records = self.read()
-        if self._lines.exists():
-            whole = b"".join(line + b"\n" for line in self._lines.read_bytes().split(b"\n")[: len(records)])
-            with replacing(self._lines) as file:
-                file.write(whole)
-        if not records:
-            return [], {}
-        return records, _unpack(self._carry_file(records[-1].row))
+        if is_new:
+            sync_folder(self.folder)
 
     def remove(self) -> None:
         """Delete the journal: the receipt has taken its place."""
@@ -130,17 +128,42 @@ class Journal:
                 file.unlink()
             self.folder.rmdir()
 
-    def _carry_file(self, row: int) -> Path:
-        return self.folder / f"carry-{row}.npz"
+    @property
+    def _files(self) -> tuple[Path, Path]:
+        return self.folder / "even.row", self.folder / "odd.row"
 
 
-def _unpack(path: Path) -> dict[str, NDArray[Any]]:
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            held = {key: file[key] for key in file.files}
-        blank = json.loads(bytes(held.pop(_BLANK, b"{}")))
-        return held | {name: np.zeros(shape, dtype) for name, (shape, dtype) in blank.items()}
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise StoreError(
-            f"{path} cannot be read, so the run cannot be resumed; run again with --restart."
-        ) from error
+def _pack(committed: Committed, carry: Mapping[str, NDArray[Any]]) -> list[bytes | memoryview]:
+    """Return the content of a file: magic, checksum of the rest, length of the header, header, arrays."""
+    arrays = {name: (array.shape, array.dtype.str) for name, array in carry.items()}
+    header = json.dumps({"committed": asdict(committed), "arrays": arrays}).encode()
+    held = [np.ascontiguousarray(array) for array in carry.values() if array.size]
+    parts: list[bytes | memoryview] = [
+        len(header).to_bytes(_NUMBER, "little"),
+        header,
+        *(array.reshape(-1).view(np.uint8).data for array in held),
+    ]
+    check = 0
+    for part in parts:
+        check = zlib.crc32(part, check)
+    return [_MAGIC, check.to_bytes(_NUMBER, "little"), *parts]
+
+
+def _read(path: Path) -> tuple[Committed, dict[str, NDArray[Any]]] | None:
+    """Return the content of a file, None when it is not whole."""
+    content = path.read_bytes()
+    start = len(_MAGIC) + _NUMBER
+    check = zlib.crc32(memoryview(content)[start:])
+    if content[:start] != _MAGIC + check.to_bytes(_NUMBER, "little"):
+        return None
+    length = int.from_bytes(content[start : start + _NUMBER], "little")
+    start += _NUMBER
+    header = json.loads(content[start : start + length])
+    sizes = [math.prod(shape) * np.dtype(kind).itemsize for shape, kind in header["arrays"].values()]
+    places = itertools.accumulate(sizes, initial=start + length)
+    carry = {
+        name: np.frombuffer(content, kind, math.prod(shape), place).reshape(shape).copy()
+        for (name, (shape, kind)), place in zip(header["arrays"].items(), places, strict=False)
+    }
+    committed = header["committed"]
+    return Committed(**{**committed, "counts": tuple(committed["counts"])}), carry

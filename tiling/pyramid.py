@@ -7,11 +7,11 @@ memory for one row of chunks only.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
-import zarr
 from numpy.typing import NDArray
+
+from tiling.chunks import ChunkedArray
 
 __all__ = ["LinePyramid", "halve_labels", "halve_mean", "level_shapes"]
 
@@ -73,13 +73,13 @@ class LinePyramid:
 
     Parameters
     ----------
-    arrays : sequence of zarr.Array
+    arrays : sequence of ChunkedArray
         (height, width) uint8, finest first, each level half of the one before.
     halve : callable
         How two lines become one.
     """
 
-    def __init__(self, arrays: Sequence[zarr.Array[Any]], halve: Halve) -> None:
+    def __init__(self, arrays: Sequence[ChunkedArray], halve: Halve) -> None:
         self._levels = [_LevelBuffer(array) for array in arrays]
         self._halve = halve
 
@@ -113,7 +113,7 @@ class LinePyramid:
 class _LevelBuffer:
     """The lines of one level that do not fill a row of chunks yet."""
 
-    def __init__(self, array: zarr.Array[Any]) -> None:
+    def __init__(self, array: ChunkedArray) -> None:
         self.array = array
         self.height, width = array.shape
         self._chunk = array.chunks[0]
@@ -132,21 +132,8 @@ class _LevelBuffer:
             self._line += count
             done += count
             if self._filled == self._chunk or self._line == self.height:
-                self._write()
+                self.array[self._line - self._filled : self._line] = self._buffer[: self._filled]
                 self._filled = 0
-
-    def _write(self) -> None:
-        """Write the chunks that hold something; what is not written reads as 0."""
-        lines = slice(self._line - self._filled, self._line)
-        filled = self._buffer[: self._filled]
-        width = self.array.chunks[1]
-        starts = np.arange(0, filled.shape[1], width)
-        used = np.bitwise_or.reduceat(np.bitwise_or.reduce(filled, axis=0), starts) > 0
-        # Neighbouring chunks in one call.
-        edges = np.flatnonzero(np.diff(used, prepend=False, append=False))
-        for begin, end in zip(edges[::2], edges[1::2], strict=True):
-            columns = slice(int(begin) * width, min(int(end) * width, filled.shape[1]))
-            self.array[lines, columns] = filled[:, columns]
 
     def take_pairs(self, lines: NDArray[np.uint8]) -> NDArray[np.uint8] | None:
         """Return the lines that form whole pairs now; the last line of the image forms one by itself."""

@@ -20,7 +20,7 @@ from tiling.errors import StoreError
 from tiling.events import BlockWritten
 from tiling.geometry import Box
 from tiling.grid import TileGrid
-from tiling.journal import Journal, RowRecord
+from tiling.journal import Committed, Journal
 from tiling.plan import RunPlan, TileBatch
 from tiling.predictor import Prediction
 from tiling.store import FLAG_EMPTY, FLAG_PREDICTED, FLAG_READ_ERROR, RUN
@@ -195,8 +195,8 @@ class RowCommitter:
     ----------
     plan, writer, journal
         Where rows come from and go to.
-    counts : (C + 1,) int64
-        Pixels per label over all committed rows.
+    committed : Committed
+        Totals over all committed rows.
     busy_seconds : float
         Time spent writing.
     """
@@ -204,7 +204,7 @@ class RowCommitter:
     plan: RunPlan
     writer: StoreWriter
     journal: Journal
-    counts: NDArray[np.int64]
+    committed: Committed
     busy_seconds: float = 0.0
     _pool: ThreadPoolExecutor = field(
         default_factory=lambda: ThreadPoolExecutor(1, thread_name_prefix="wsss-write")
@@ -244,13 +244,10 @@ class RowCommitter:
         folder = self.journal.folder.parent
         gone = f"{folder} was deleted or moved while it was being written; run the slide again."
         try:
-            # Asked first, because writing would quietly make a part of the store again.
-            if not (folder / RUN).exists():
-                raise StoreError(gone)
             return self._write(row)
-        except KeyError as error:  # zarr's way to say that a group has vanished since
-            raise StoreError(gone) from error
         except OSError as error:
+            if not (folder / RUN).exists():
+                raise StoreError(gone) from error
             if error.errno == errno.ENOSPC:
                 raise StoreError(
                     f"The disk is full while writing {folder}; free some space and run again to resume."
@@ -266,19 +263,25 @@ class RowCommitter:
         wanted = self.plan.wanted(row.first, row.first + len(labels))
         if wanted is not None:
             np.multiply(labels, wanted, out=labels)
-        filled = [int(np.count_nonzero(labels == value)) for value in range(1, len(self.counts))]
-        self.counts[1:] += filled
-        self.counts[0] += labels.size - sum(filled)
         for name, lines in row.lines.items():
             self.writer.images[name].append(lines)
         self.writer.write_tiles(row.row, row.table)
-        record = RowRecord(
-            row=row.row,
-            tiles=row.tiles,
-            counts=tuple(self.counts.tolist()),
-            seconds=round(row.seconds, 4),
-            read_errors=row.read_errors,
+        before = self.committed
+        committed = Committed(
+            rows=row.row + 1,
+            tiles=before.tiles + row.tiles,
+            counts=self._counts(labels),
+            seconds=round(before.seconds + row.seconds, 4),
+            read_errors=before.read_errors + row.read_errors,
         )
-        self.journal.commit(record, {**row.carry, **self.writer.pending()})
+        self.journal.commit(committed, {**row.carry, **self.writer.pending()})
+        self.committed = committed
         box = Box(0, row.first, labels.shape[1], labels.shape[0])
-        return BlockWritten(row.row, box, labels, self.counts.copy())
+        return BlockWritten(row.row, box, labels, np.array(committed.counts, np.int64))
+
+    def _counts(self, labels: NDArray[np.uint8]) -> tuple[int, ...]:
+        """Return the pixels per store label over all rows, these lines included."""
+        before = self.committed.counts
+        filled = [int(np.count_nonzero(labels == value)) for value in range(1, len(before))]
+        here = (labels.size - sum(filled), *filled)
+        return tuple(a + b for a, b in zip(before, here, strict=True))

@@ -12,8 +12,10 @@ from typing import Any
 import numpy as np
 import zarr
 from numpy.typing import NDArray
+from zarr.codecs import ZstdCodec
 
 from tiling import ngff
+from tiling.chunks import ChunkedArray, ChunkFiles
 from tiling.classes import ClassSchema
 from tiling.errors import StoreError
 from tiling.files import write_json_atomic
@@ -25,6 +27,8 @@ __all__ = ["StoreLayout", "StoreWriter", "clear_store", "create_store", "sweep"]
 
 _CHUNK_LINES = 128
 _CHUNK_COLUMNS = 2048
+_COMPRESSION = ZstdCodec(level=0, checksum=True)
+"""The library's own level; what a disk has torn does not decode."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +74,7 @@ def _create_pyramid(
             chunks=(min(chunk[0], shape[0]), min(chunk[1], shape[1])),
             fill_value=0,
             dimension_names=("y", "x"),
-            config={"write_empty_chunks": False},
+            compressors=_COMPRESSION,
         )
         for level, shape in enumerate(shapes)
     ]
@@ -184,6 +188,7 @@ def _write_overview(root: zarr.Group, overview: NDArray[np.uint8], levels: int) 
             name=str(level),
             shape=channels.shape,
             dtype="uint8",
+            compressors=_COMPRESSION,
             chunks=(3, min(512, channels.shape[1]), min(512, channels.shape[2])),
             dimension_names=("c", "y", "x"),
         )
@@ -227,39 +232,31 @@ def _create_tiles(root: zarr.Group, layout: StoreLayout) -> None:
         }
     )
     for name, canvas, origin in (("x", column, grid.origin[0]), ("y", row, grid.origin[1])):
-        array = group.create_array(
-            name=name,
-            shape=(count,),
-            dtype="float64",
-            chunks=(min(count, 1 << 16),),
-            dimension_names=("tile",),
-        )
+        array = _create_table(group, name, "float64", (count,), min(count, 1 << 16), 0)
         array[:] = origin + canvas * grid.stride * grid.scale
-    group.create_array(
-        name="flags",
-        shape=(count,),
-        dtype="uint8",
-        chunks=(grid.columns,),
-        fill_value=0,
-        dimension_names=("tile",),
-    )
-    group.create_array(
-        name="confidence",
-        shape=(count,),
-        dtype="float32",
-        chunks=(grid.columns,),
-        fill_value=np.nan,
-        dimension_names=("tile",),
-    )
+    _create_table(group, "flags", "uint8", (count,), grid.columns, 0)
+    _create_table(group, "confidence", "float32", (count,), grid.columns, np.nan)
     for name in ("presence", "shares"):
-        group.create_array(
-            name=name,
-            shape=(count, classes),
-            dtype="float32",
-            chunks=(grid.columns, classes),
-            fill_value=np.nan,
-            dimension_names=("tile", "class"),
-        )
+        _create_table(group, name, "float32", (count, classes), grid.columns, np.nan)
+
+
+def _create_table(
+    group: zarr.Group, name: str, dtype: str, shape: tuple[int, ...], chunk: int, fill: float
+) -> zarr.Array[Any]:
+    """Create a table of tiles, ``chunk`` tiles to a file."""
+    return group.create_array(
+        name=name,
+        shape=shape,
+        dtype=dtype,
+        chunks=(chunk, *shape[1:]),
+        compressors=_COMPRESSION,
+        chunk_key_encoding={
+            "name": "default",
+            "separator": ".",
+        },  # else every file lies in a folder of its own
+        fill_value=fill,
+        dimension_names=("tile", "class")[: len(shape)],
+    )
 
 
 class StoreWriter:
@@ -276,7 +273,7 @@ class StoreWriter:
         self._layout = layout
         tiles = self._root["tiles"]
         assert isinstance(tiles, zarr.Group)
-        self._tables = dict(tiles.arrays())
+        self._tables: dict[str, ChunkedArray] = {name: ChunkFiles(array) for name, array in tiles.arrays()}
         self.images: dict[str, LinePyramid] = {"labels": self._open("labels/tissue", halve_labels)}
         kinds = [("probabilities", layout.probabilities), ("cams", layout.cam_grid is not None)]
         for kind, kept in kinds:
@@ -287,10 +284,8 @@ class StoreWriter:
     def _open(self, name: str, halve: Any) -> LinePyramid:
         group = self._root[name]
         assert isinstance(group, zarr.Group)
-        # The pyramid leaves empty chunks out itself; zarr would look at every pixel once more, slowly.
-        with zarr.config.set({"array.write_empty_chunks": True}):
-            arrays = [group[str(level)] for level in range(len(list(group.array_keys())))]
-        return LinePyramid([a for a in arrays if isinstance(a, zarr.Array)], halve)
+        arrays = dict(group.arrays())
+        return LinePyramid([ChunkFiles(arrays[str(level)]) for level in range(len(arrays))], halve)
 
     def write_tiles(self, row: int, table: Mapping[str, NDArray[Any]]) -> None:
         """Write the tile table of one tile row; arrays of ``grid.columns`` entries."""

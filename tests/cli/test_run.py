@@ -254,7 +254,7 @@ def test_a_signal_ends_in_good_order_and_the_run_can_go_on(
         text=True,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
-    rows = out / "big.zarr" / "journal" / "rows.jsonl"
+    rows = out / "big.zarr" / "journal" / "odd.row"
     while not rows.exists():
         assert process.poll() is None, process.communicate()
         time.sleep(0.05)

@@ -19,6 +19,7 @@ from wsss_toys import ColourPredictor, colourful
 
 from tiling.engine import run
 from tiling.events import TilesDone
+from tiling.journal import Journal
 from tiling.plan import RunOptions
 from tiling.readers.array import ArrayReader
 from tiling.slide import Slide
@@ -64,8 +65,7 @@ def main(folder: Path, kills: int, seed: int) -> None:
         time.sleep(rng.uniform(0, 0.3))
         os.kill(pid, signal.SIGKILL)
         _, status = os.waitpid(pid, 0)
-        rows = out / "journal" / "rows.jsonl"
-        committed = rows.read_bytes().count(b"\n") if rows.exists() else 0
+        committed = Journal(out / "journal").committed().rows
         computed = [json.loads(line) for line in log.read_text().splitlines() if line.endswith("]")]
         report.append(
             {

@@ -90,9 +90,7 @@ def test_levels_halve_until_small(height: int, width: int) -> None:
 def test_only_chunks_that_hold_something_are_written(filled: list[list[bool]]) -> None:
     image = np.kron(np.array(filled, np.uint8), np.pad(np.uint8([[3]]), ((0, 7), (15, 0))))
     store: dict[str, Any] = {}
-    array = zarr.create_array(
-        store, shape=image.shape, chunks=(8, 16), dtype="uint8", config={"write_empty_chunks": True}
-    )
+    array = zarr.create_array(store, shape=image.shape, chunks=(8, 16), dtype="uint8")
     LinePyramid([array], halve_labels).append(image)
     assert sum(key.startswith("c/") for key in store) == sum(map(sum, filled))
     np.testing.assert_array_equal(array[...], image)

@@ -6,6 +6,7 @@ import json
 import multiprocessing
 import os
 import shutil
+import tempfile
 import time
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from tiling.engine import run
 from tiling.errors import StoreError, StoreLockedError
 from tiling.files import replacing
 from tiling.geometry import Box
-from tiling.journal import Journal, RowRecord
+from tiling.journal import Committed, Journal
 from tiling.lock import StoreLock
 from tiling.ngff import label_translation
 from tiling.plan import RunOptions
@@ -167,23 +168,46 @@ def test_a_failed_replacement_keeps_the_old_file(tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ["a.json"]
 
 
-def test_journal_forgives_a_torn_line_and_nothing_else(tmp_path: Path) -> None:
+def test_journal_forgives_a_torn_file_and_nothing_else(tmp_path: Path) -> None:
     journal = Journal(tmp_path / "journal")
-    for row in range(3):
-        journal.commit(RowRecord(row, 5, (1, 2), 0.1), {"blend": np.full((2, 2), row, np.float32)})
-    lines = tmp_path / "journal" / "rows.jsonl"
-    whole = lines.read_bytes()
-    lines.write_bytes(whole + b'{"row": 3, "ti')
-    records, carry = journal.resume()
-    assert [r.row for r in records] == [0, 1, 2]
-    assert (carry["blend"] == 2).all()
-    journal.commit(RowRecord(3, 5, (1, 2), 0.1), {"blend": np.zeros((2, 2), np.float32)})
-    assert [r.row for r in journal.read()] == [0, 1, 2, 3]
-    damaged = whole.split(b"\n")
-    damaged[1] = damaged[1][:-4]
-    lines.write_bytes(b"\n".join(damaged))
-    with pytest.raises(StoreError, match="line 2"):
-        journal.read()
+    assert journal.resume() == (Committed(), {})
+    for rows in range(1, 4):
+        carry = {"blend": np.full((2, 2), rows, np.float32), "none": np.zeros((0, 5), np.uint8)}
+        journal.commit(Committed(rows, 5 * rows, (1, 2), 0.1, 0), carry)
+    committed, carry = journal.resume()
+    assert committed == Committed(3, 15, (1, 2), 0.1, 0)
+    assert (carry["blend"] == 3).all()
+    assert carry["none"].shape == (0, 5)
+    newest = tmp_path / "journal" / "odd.row"
+    whole = newest.read_bytes()
+    for torn in (whole[:-1], whole[:20], b"", whole[:-1] + b"?"):  # killed while the third row was written
+        newest.write_bytes(torn)
+        committed, carry = journal.resume()
+        assert committed.rows == 2
+        assert (carry["blend"] == 2).all()
+    (tmp_path / "journal" / "even.row").write_bytes(b"")
+    with pytest.raises(StoreError, match="damaged"):
+        journal.committed()
+    (tmp_path / "journal" / "even.row").unlink()  # a kill while the very first row was written
+    assert journal.resume() == (Committed(), {})
+
+
+@given(st.lists(st.integers(0, 40), min_size=1, max_size=8), st.integers(0, 2**32 - 1))
+def test_journal_returns_the_last_carry(sizes: list[int], seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    with tempfile.TemporaryDirectory() as folder:
+        journal = Journal(Path(folder) / "journal")
+        for row, size in enumerate(sizes):
+            carry = {
+                "a": rng.random((2, size)).astype(np.float32),
+                "b": rng.integers(0, 9, (size,)).astype("u1").T,
+            }
+            journal.commit(Committed(row + 1, size, (size,), float(size), row), carry)
+            committed, found = journal.resume()
+            assert committed == Committed(row + 1, size, (size,), float(size), row)
+            for name, array in carry.items():
+                np.testing.assert_array_equal(found[name], array)
+                assert found[name].flags.writeable
 
 
 def test_a_kill_while_the_store_is_created_leaves_nothing_in_the_way(

@@ -1,0 +1,171 @@
+"""Whole chunks of a zarr array, written as files of their own.
+
+A run appends whole chunks and nothing else, thousands of small ones. The general way of zarr costs a visit to its
+event loop, its index algebra and its codec threads per call, all of it under Python's lock while two threads are
+reading; here a chunk is one compression and one file. And where zarr makes folders again that were taken away in the
+middle of a run, this fails.
+"""
+# Paths are strings here: making Path objects took a fifth of the time of a chunk.
+# ruff: noqa: PTH105, PTH108, PTH110
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import zarr
+from numcodecs.zstd import Zstd
+from numpy.typing import NDArray
+from zarr.codecs import BytesCodec, ZstdCodec
+from zarr.storage import LocalStore
+
+from tiling.errors import StoreError
+
+__all__ = ["ChunkFiles", "ChunkedArray"]
+
+
+class ChunkedArray(Protocol):
+    """What is written to in whole chunks: a zarr array, or :class:`ChunkFiles` over it."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Entries along each axis."""
+        ...
+
+    @property
+    def chunks(self) -> tuple[int, ...]:
+        """Entries of a chunk along each axis."""
+        ...
+
+    def __setitem__(self, key: Any, values: NDArray[Any]) -> None:
+        """Write the part of the array that ``key`` names."""
+        ...
+
+
+class ChunkFiles:
+    """Writes whole chunks of a zarr array that lies in a folder.
+
+    Parameters
+    ----------
+    array : zarr.Array
+        Zarr format 3, zstd-compressed, on the local file system: as ``tiling.store_writer`` creates them.
+
+    Raises
+    ------
+    StoreError
+        When the array is stored in another way.
+
+    Notes
+    -----
+    A chunk appears under its name when it is complete: whoever reads while a run writes sees it whole or not at all. A
+    chunk of nothing but the array's fill value has no file.
+    """
+
+    def __init__(self, array: zarr.Array[Any]) -> None:
+        self.shape: tuple[int, ...] = array.shape
+        self.chunks: tuple[int, ...] = array.chunks
+        store = array.store_path.store
+        codec, names = _compression(array), getattr(array.metadata, "chunk_key_encoding", None)
+        if not isinstance(store, LocalStore) or names is None or codec is None:
+            raise StoreError(
+                f"{array.store_path} is stored in a way that this version does not write; run again with --restart."
+            )
+        self._folder = str(Path(store.root) / array.path)
+        self._name = names.encode_chunk_key
+        self._dtype = array.dtype.newbyteorder("<")
+        self._fill = array.fill_value
+        self._zstd = Zstd(level=codec.level, checksum=codec.checksum)
+        self._blank: bytes = self._zstd.encode(np.full(self.chunks, self._fill, self._dtype))
+        self._suffix = f".{os.getpid()}.tmp"
+
+    def __setitem__(self, key: slice | tuple[slice, ...], values: NDArray[Any]) -> None:
+        """Write whole chunks.
+
+        Parameters
+        ----------
+        key : slice or tuple of slice
+            One per axis (axes that are left out are whole), from the start of a chunk to the end of one or of the
+            array.
+        values : array
+            Of the shape that ``key`` describes.
+
+        Raises
+        ------
+        ValueError
+            When a chunk would be written in part.
+        OSError
+            When a file cannot be written; FileNotFoundError when the array's folder is gone.
+        """
+        slices = key if isinstance(key, tuple) else (key,)
+        slices += (slice(None),) * (len(self.shape) - len(slices))
+        spans = [s.indices(length) for s, length in zip(slices, self.shape, strict=True)]
+        for (start, stop, step), length, chunk in zip(spans, self.shape, self.chunks, strict=True):
+            if step != 1 or start % chunk or (stop % chunk and stop != length):
+                raise ValueError(f"{key} is not made of whole chunks of {self.chunks}")
+        if values.shape != tuple(stop - start for start, stop, _ in spans):
+            raise ValueError(f"{key} cannot take an array of shape {values.shape}")
+        numbers = [
+            range(start // chunk, -(-stop // chunk))
+            for (start, stop, _), chunk in zip(spans, self.chunks, strict=True)
+        ]
+        for index in itertools.product(*numbers):
+            part = tuple(
+                slice(i * chunk - start, min((i + 1) * chunk, stop) - start)
+                for i, chunk, (start, stop, _) in zip(index, self.chunks, spans, strict=True)
+            )
+            self._write(index, values[part])
+
+    def _write(self, index: tuple[int, ...], values: NDArray[Any]) -> None:
+        if values.shape != self.chunks:  # at the edge of the array: files always hold whole chunks
+            whole = np.full(self.chunks, self._fill, self._dtype)
+            whole[tuple(slice(n) for n in values.shape)] = values
+            values = whole
+        content = self._zstd.encode(np.ascontiguousarray(values, self._dtype))
+        path = f"{self._folder}/{self._name(index)}"
+        folder, _, name = path.rpartition("/")
+        temporary = f"{folder}/.{name}{self._suffix}"
+        try:
+            if content == self._blank:
+                if os.path.exists(path):
+                    os.unlink(path)
+                return
+            try:
+                _write_file(temporary, content)
+            except FileNotFoundError:
+                self._make_folders(folder)
+                _write_file(temporary, content)
+            os.replace(temporary, path)
+        except OSError:
+            with contextlib.suppress(OSError):
+                os.unlink(temporary)
+            raise
+
+    def _make_folders(self, wanted: str) -> None:
+        """Make the folders of a chunk below the array's own, which must be there."""
+        folder = Path(self._folder)
+        for name in Path(wanted).relative_to(folder).parts:
+            folder /= name
+            folder.mkdir(exist_ok=True)
+
+
+def _compression(array: zarr.Array[Any]) -> ZstdCodec | None:
+    """Return how the bytes of a chunk are compressed; None when it is more than that."""
+    codecs: tuple[object, ...] = tuple(getattr(array.metadata, "codecs", ()))
+    if len(codecs) != 2 or not isinstance(codecs[0], BytesCodec) or not isinstance(codecs[1], ZstdCodec):
+        return None
+    return codecs[1]
+
+
+def _write_file(path: str, content: bytes) -> None:
+    """Write a file; a bare descriptor, because a row of tiles has a dozen small chunks."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_BINARY", 0), 0o666)
+    try:
+        rest = memoryview(content)
+        while rest:
+            rest = rest[os.write(descriptor, rest) :]
+    finally:
+        os.close(descriptor)
