@@ -309,7 +309,7 @@ def test_8_ahcore_an_error_of_the_writer_is_the_runs_error(
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("tiling.store_writer.StoreWriter.write_tiles", full)
+    monkeypatch.setattr("tiling.store_writer.StoreWriter.append_tiles", full)
     with pytest.raises(StoreError, match="disk is full"):
         segment(colourful(150, 150), tmp_path / "a.zarr")
     assert read_receipt(tmp_path / "a.zarr") is None

@@ -6,7 +6,7 @@ reading; here a chunk is one compression and one file. And where zarr makes fold
 middle of a run, this fails.
 """
 # Paths are strings here: making Path objects took a fifth of the time of a chunk.
-# ruff: noqa: PTH105, PTH108, PTH110
+# ruff: noqa: PTH102, PTH105, PTH108, PTH110, PTH112, PTH120
 
 from __future__ import annotations
 
@@ -39,6 +39,11 @@ class ChunkedArray(Protocol):
     @property
     def chunks(self) -> tuple[int, ...]:
         """Entries of a chunk along each axis."""
+        ...
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Kind of an entry."""
         ...
 
     def __setitem__(self, key: Any, values: NDArray[Any]) -> None:
@@ -76,10 +81,11 @@ class ChunkFiles:
             )
         self._folder = str(Path(store.root) / array.path)
         self._name = names.encode_chunk_key
-        self._dtype = array.dtype.newbyteorder("<")
+        self.dtype: np.dtype[Any] = array.dtype
+        self._stored = array.dtype.newbyteorder("<")
         self._fill = array.fill_value
         self._zstd = Zstd(level=codec.level, checksum=codec.checksum)
-        self._blank: bytes = self._zstd.encode(np.full(self.chunks, self._fill, self._dtype))
+        self._blank: bytes = self._zstd.encode(np.full(self.chunks, self._fill, self._stored))
         self._suffix = f".{os.getpid()}.tmp"
 
     def __setitem__(self, key: slice | tuple[slice, ...], values: NDArray[Any]) -> None:
@@ -121,10 +127,10 @@ class ChunkFiles:
 
     def _write(self, index: tuple[int, ...], values: NDArray[Any]) -> None:
         if values.shape != self.chunks:  # at the edge of the array: files always hold whole chunks
-            whole = np.full(self.chunks, self._fill, self._dtype)
+            whole = np.full(self.chunks, self._fill, self._stored)
             whole[tuple(slice(n) for n in values.shape)] = values
             values = whole
-        content = self._zstd.encode(np.ascontiguousarray(values, self._dtype))
+        content = self._zstd.encode(np.ascontiguousarray(values, self._stored))
         path = f"{self._folder}/{self._name(index)}"
         folder, _, name = path.rpartition("/")
         temporary = f"{folder}/.{name}{self._suffix}"
@@ -146,10 +152,12 @@ class ChunkFiles:
 
     def _make_folders(self, wanted: str) -> None:
         """Make the folders of a chunk below the array's own, which must be there."""
-        folder = Path(self._folder)
-        for name in Path(wanted).relative_to(folder).parts:
-            folder /= name
-            folder.mkdir(exist_ok=True)
+        missing = []
+        while wanted != self._folder and not os.path.isdir(wanted):
+            missing.append(wanted)
+            wanted = os.path.dirname(wanted)
+        for folder in reversed(missing):
+            os.mkdir(folder)
 
 
 def _compression(array: zarr.Array[Any]) -> ZstdCodec | None:

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from numpy.typing import NDArray
+
 from tiling.errors import StoreError, StoreMismatchError
 from tiling.events import Event, Finished, Planned, Progress, TilesDone
 from tiling.journal import Committed, Journal
@@ -88,7 +90,7 @@ def run(
 
 @dataclass(frozen=True)
 class _Job:
-    """A run that has work to do: everything is decided, the store exists."""
+    """A run that has work to do: everything is decided; the store exists unless the run ``starts`` it."""
 
     slide: Slide
     predictor: Predictor
@@ -98,6 +100,7 @@ class _Job:
     layout: StoreLayout
     description: dict[str, Any]
     journal: Journal
+    starts: bool
 
     @property
     def memory(self) -> MemoryEstimate:
@@ -116,7 +119,7 @@ class _Job:
 def _prepare(
     slide: Slide, predictor: Predictor, out: Path, options: RunOptions, name: str, resume: bool
 ) -> _Job | Finished:
-    """Decide between nothing to do, going on and starting; create the store when starting."""
+    """Decide between nothing to do, going on and starting."""
     earlier = read_run(out) if resume else None
     plan = make_plan(slide, predictor, options)
     layout = StoreLayout(
@@ -130,16 +133,13 @@ def _prepare(
     )
     description = _describe(slide, predictor, options, layout)
     journal = Journal(out / "journal")
-    job = _Job(slide, predictor, out, options, plan, layout, description, journal)
+    starts = earlier is None or not journal.committed().rows
+    job = _Job(slide, predictor, out, options, plan, layout, description, journal, starts)
     refuse_what_cannot_fit(job.memory, available_memory())
     if earlier is not None:
         _refuse_difference(out, earlier, description)
         if read_receipt(out) is not None:
             return _cached(out)
-    if earlier is None or not journal.committed().rows:
-        create_store(out, layout, description, plan.overview)
-    else:
-        sweep(out)
     return job
 
 
@@ -147,53 +147,69 @@ def _stream(job: _Job) -> Generator[Event]:
     """Do the rows that are not committed yet, then write the receipt."""
     started = time.perf_counter()
     plan, grid, options = job.plan, job.plan.grid, job.options
-    committed, carry = job.journal.resume()
-    writer = StoreWriter(job.out, job.layout)
-    assembler = RowAssembler(plan, job.layout)
-    if not committed.rows:
-        committed = Committed(counts=(0,) * (len(job.layout.schema) + 1))
-    else:
-        assembler.restore(carry)
-        last = {"cams": plan.cam_grid or grid}
-        lines = {
-            k: last.get(k.split("/")[0], grid).finished_lines(committed.rows - 1)[1] for k in writer.images
-        }
-        writer.restore(carry, lines)
-    del carry
-    done = committed.tiles + committed.read_errors
-    yield _planned(job, committed.rows, done)
-
+    committed, carry = (_nothing(job), {}) if job.starts else job.journal.resume()
     rows = range(committed.rows, grid.rows)
     batches = (batch for row in rows for batch in plan.batches(row))
-    reader = ReadAhead(
-        job.slide, grid, options.mpp, batches, options.read_threads, options.read_errors == "fill"
-    )
-    committer = RowCommitter(plan, writer, job.journal, committed)
-    clock = _Clock(plan, started, done, committed.rows)
-    cam_side = plan.cam_grid.tile if plan.cam_grid else None
-    with reader, committer:
-        pixels = iter(reader)
-        for row in rows:
-            assembler.begin(row)
-            for batch in plan.batches(row):
-                tiles = next(pixels)
+    fill = options.read_errors == "fill"
+    # The first tiles are read while the store is made.
+    with ReadAhead(job.slide, grid, options.mpp, batches, options.read_threads, fill) as reader:
+        if job.starts:
+            create_store(job.out, job.layout, job.description, plan.overview.shape[:2])
+        else:
+            sweep(job.out)
+        writer = StoreWriter(job.out, job.layout)
+        assembler = RowAssembler(plan, job.layout)
+        if not job.starts:
+            _restore(job, committed.rows, carry, assembler, writer)
+        del carry
+        done = committed.tiles + committed.read_errors
+        yield _planned(job, committed.rows, done)
+
+        committer = RowCommitter(plan, writer, job.journal, committed)
+        clock = _Clock(plan, started, done, committed.rows)
+        cam_side = plan.cam_grid.tile if plan.cam_grid else None
+        with committer:
+            if job.starts:
+                committer.begin()
+            for row in rows:
+                assembler.begin(row)
+                for batch in plan.batches(row):
+                    tiles = next(reader)
+                    with clock.predicting():
+                        prediction = job.predictor(tiles.pixels, cam_side)
+                        assembler.add(batch, prediction, tiles.unreadable)
+                    yield clock.tiles_done(batch)
+                    if block := committer.poll():
+                        yield block
+                    if progress := clock.progress(reader, committer):
+                        yield progress
                 with clock.predicting():
-                    prediction = job.predictor(tiles.pixels, cam_side)
-                    assembler.add(batch, prediction, tiles.unreadable)
-                yield clock.tiles_done(batch)
-                if block := committer.poll():
+                    finished = assembler.finish()
+                if block := committer.submit(finished):
                     yield block
-                if progress := clock.progress(reader, committer):
-                    yield progress
-            with clock.predicting():
-                finished = assembler.finish()
-            if block := committer.submit(finished):
+                clock.rows_done = row + 1
+            if block := committer.wait():
                 yield block
-            clock.rows_done = row + 1
-        if block := committer.wait():
-            yield block
     yield clock.progress(reader, committer, always=True) or _unreachable()
     yield _finish(job, writer, clock, reader, committer)
+
+
+def _nothing(job: _Job) -> Committed:
+    """Return the state before the first row."""
+    return Committed(counts=(0,) * (len(job.layout.schema) + 1))
+
+
+def _restore(
+    job: _Job, rows: int, carry: dict[str, NDArray[Any]], assembler: RowAssembler, writer: StoreWriter
+) -> None:
+    """Set everything to where the last committed row left it."""
+    assembler.restore(carry)
+    grids = {"cams": job.plan.cam_grid or job.plan.grid}
+    lines = {
+        name: grids.get(name.split("/")[0], job.plan.grid).finished_lines(rows - 1)[1]
+        for name in writer.images
+    }
+    writer.restore(carry, rows, lines)
 
 
 @dataclass

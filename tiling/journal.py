@@ -13,7 +13,7 @@ import math
 import os
 import zlib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -136,7 +136,7 @@ class Journal:
 def _pack(committed: Committed, carry: Mapping[str, NDArray[Any]]) -> list[bytes | memoryview]:
     """Return the content of a file: magic, checksum of the rest, length of the header, header, arrays."""
     arrays = {name: (array.shape, array.dtype.str) for name, array in carry.items()}
-    header = json.dumps({"committed": asdict(committed), "arrays": arrays}).encode()
+    header = json.dumps({"committed": vars(committed), "arrays": arrays}).encode()
     held = [np.ascontiguousarray(array) for array in carry.values() if array.size]
     parts: list[bytes | memoryview] = [
         len(header).to_bytes(_NUMBER, "little"),

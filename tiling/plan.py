@@ -22,7 +22,7 @@ from tiling.tissue import TissueParameters, tissue_mask
 __all__ = ["OVERVIEW_SIDE", "RunOptions", "RunPlan", "TileBatch", "make_plan"]
 
 OVERVIEW_SIDE = 2048
-"""Longest side of the overview picture in pixels: constant, so that memory does not grow with the slide."""
+"""Largest side of the overview picture in pixels: constant, so that memory does not grow with the slide."""
 
 _CAM_FACTOR = 8
 
@@ -175,7 +175,7 @@ def make_plan(slide: Slide, predictor: Predictor, options: RunOptions) -> RunPla
                 f"The region {_show(options.region)} lies outside the scanned area of {slide.path}, "
                 f"{_show(slide.bounds)} in level-0 pixels; choose one inside."
             )
-    overview = slide.thumbnail(OVERVIEW_SIDE)
+    overview = _overview(slide)
     if options.tissue is None:
         mask = np.ones(overview.shape[:2], np.bool_)
     else:
@@ -200,6 +200,14 @@ def make_plan(slide: Slide, predictor: Predictor, options: RunOptions) -> RunPla
         batch_size=options.batch_size,
         cam_grid=_cam_grid(grid) if options.cams else None,
     )
+
+
+def _overview(slide: Slide) -> NDArray[np.uint8]:
+    """Return the picture of the scanned area: a stored level that has half the largest size or more, else resampled."""
+    longest = max(slide.bounds.width, slide.bounds.height)
+    stored = [side for level in slide.levels if (side := round(longest / level.downsample)) <= OVERVIEW_SIDE]
+    side = max(stored, default=0)
+    return slide.thumbnail(side if side > OVERVIEW_SIDE // 2 else OVERVIEW_SIDE)
 
 
 def _touching(grid: TileGrid, region: Box) -> NDArray[np.bool_]:

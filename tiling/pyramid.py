@@ -7,13 +7,14 @@ memory for one row of chunks only.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tiling.chunks import ChunkedArray
 
-__all__ = ["LinePyramid", "halve_labels", "halve_mean", "level_shapes"]
+__all__ = ["LineBuffer", "LinePyramid", "halve_labels", "halve_mean", "level_shapes"]
 
 Halve = Callable[[NDArray[np.uint8]], NDArray[np.uint8]]
 
@@ -80,7 +81,7 @@ class LinePyramid:
     """
 
     def __init__(self, arrays: Sequence[ChunkedArray], halve: Halve) -> None:
-        self._levels = [_LevelBuffer(array) for array in arrays]
+        self._levels = [_Level(array) for array in arrays]
         self._halve = halve
 
     def append(self, lines: NDArray[np.uint8]) -> None:
@@ -106,49 +107,62 @@ class LinePyramid:
         """Go on from the state that :meth:`pending` gave when ``finest_line`` lines had been appended."""
         line = finest_line
         for index, level in enumerate(self._levels):
-            level.restore(line, state[f"{index}.lines"], state[f"{index}.odd"])
+            level.restore(line, state[f"{index}.lines"])
+            level.odd = state[f"{index}.odd"].copy()
             line = -(-line // 2) if line >= level.height else line // 2
 
 
-class _LevelBuffer:
-    """The lines of one level that do not fill a row of chunks yet."""
+class LineBuffer:
+    """Appends lines to an array and writes whole rows of chunks; keeps the lines that do not fill one yet.
+
+    Parameters
+    ----------
+    array : ChunkedArray
+        A line is all that one index along the first axis holds.
+    """
 
     def __init__(self, array: ChunkedArray) -> None:
         self.array = array
-        self.height, width = array.shape
-        self._chunk = array.chunks[0]
-        self._buffer = np.zeros((self._chunk, width), np.uint8)
+        self.height = array.shape[0]
+        self._buffer = np.zeros((array.chunks[0], *array.shape[1:]), array.dtype)
         self._filled = 0
-        self._line = 0  # lines appended so far
-        self.odd = self._buffer[:0].copy()
+        self.line = 0
+        """Lines appended so far."""
 
-    def append(self, lines: NDArray[np.uint8]) -> None:
-        """Buffer lines; write every row of chunks that is complete (or the last of the image)."""
+    def append(self, lines: NDArray[Any]) -> None:
+        """Buffer lines; write every row of chunks that is complete (or the last of the array)."""
         done = 0
         while done < len(lines):
-            count = min(len(lines) - done, self._chunk - self._filled)
+            count = min(len(lines) - done, len(self._buffer) - self._filled)
             self._buffer[self._filled : self._filled + count] = lines[done : done + count]
             self._filled += count
-            self._line += count
+            self.line += count
             done += count
-            if self._filled == self._chunk or self._line == self.height:
-                self.array[self._line - self._filled : self._line] = self._buffer[: self._filled]
+            if self._filled == len(self._buffer) or self.line == self.height:
+                self.array[self.line - self._filled : self.line] = self._buffer[: self._filled]
                 self._filled = 0
+
+    def lines(self) -> NDArray[Any]:
+        """Return the lines that are in no chunk yet, (n, …)."""
+        return self._buffer[: self._filled]
+
+    def restore(self, line: int, lines: NDArray[Any]) -> None:
+        """Set the state of an earlier buffer after ``line`` lines."""
+        self.line = line
+        self._filled = len(lines)
+        self._buffer[: self._filled] = lines
+
+
+class _Level(LineBuffer):
+    """One level of a pyramid: also keeps the odd line that waits for its partner."""
+
+    def __init__(self, array: ChunkedArray) -> None:
+        super().__init__(array)
+        self.odd: NDArray[np.uint8] = np.zeros((0, array.shape[1]), np.uint8)
 
     def take_pairs(self, lines: NDArray[np.uint8]) -> NDArray[np.uint8] | None:
         """Return the lines that form whole pairs now; the last line of the image forms one by itself."""
         joined = np.concatenate([self.odd, lines]) if len(self.odd) else lines
-        even = len(joined) if self._line == self.height else len(joined) - len(joined) % 2
+        even = len(joined) if self.line == self.height else len(joined) - len(joined) % 2
         self.odd = joined[even:].copy()
         return joined[:even] if even else None
-
-    def lines(self) -> NDArray[np.uint8]:
-        """Return the buffered lines (n, width)."""
-        return self._buffer[: self._filled]
-
-    def restore(self, line: int, lines: NDArray[np.uint8], odd: NDArray[np.uint8]) -> None:
-        """Set the state of an earlier buffer."""
-        self._line = line
-        self._filled = len(lines)
-        self._buffer[: self._filled] = lines
-        self.odd = odd.copy()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from types import TracebackType
@@ -103,7 +103,9 @@ def _read_singly(
 
 
 class ReadAhead:
-    """Iterates over batches in their order while threads read the next ones (a context manager).
+    """Iterates over batches in their order while threads read the next ones.
+
+    A context manager: reading begins with it.
 
     Parameters
     ----------
@@ -127,6 +129,7 @@ class ReadAhead:
         self.busy_seconds = 0.0
 
     def __enter__(self) -> Self:
+        self._top_up()
         return self
 
     def __exit__(
@@ -134,12 +137,15 @@ class ReadAhead:
     ) -> None:
         self._pool.shutdown(wait=True, cancel_futures=True)
 
-    def __iter__(self) -> Iterator[BatchPixels]:
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> BatchPixels:
+        if not self._waiting:
+            raise StopIteration
+        pixels = self._waiting.popleft().result()
         self._top_up()
-        while self._waiting:
-            pixels = self._waiting.popleft().result()
-            self._top_up()
-            yield pixels
+        return pixels
 
     def _top_up(self) -> None:
         while len(self._waiting) < LOOKAHEAD_PER_THREAD * self.threads:

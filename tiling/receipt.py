@@ -33,15 +33,19 @@ _NOT_CONTENT = {RECEIPT, "journal"}
 
 def _content_names(store: Path) -> list[str]:
     """Return the names of all files that count as content, relative to the store, in a fixed order."""
-    root = str(store)
     names: list[str] = []
-    for folder, folders, files in os.walk(root):
-        prefix = folder[len(root) :].lstrip(os.sep)
-        if not prefix:
-            folders[:] = [name for name in folders if name not in _NOT_CONTENT]
-            files = [name for name in files if name not in _NOT_CONTENT]
-        inner = prefix.replace(os.sep, "/") + "/" if prefix else ""
-        names += [inner + name for name in files if Path(folder, name).is_file()]
+    folders = [""]
+    while folders:
+        prefix = folders.pop()
+        with os.scandir(store / prefix) as entries:
+            for entry in entries:
+                name = prefix + entry.name
+                if name in _NOT_CONTENT:
+                    continue
+                if entry.is_dir(follow_symlinks=False):
+                    folders.append(name + "/")
+                elif entry.is_file():
+                    names.append(name)
     return sorted(names)
 
 
@@ -49,7 +53,7 @@ def content_digest(store: Path) -> str:
     """Return a SHA-256 over the names and bytes of all files of a store but its receipt and journal."""
     digest = hashlib.sha256()
     for name in _content_names(store):
-        with (store / name).open("rb") as file:
+        with (store / name).open("rb", buffering=0) as file:
             content = hashlib.file_digest(file, "sha256").digest()
         encoded = name.encode()
         digest.update(len(encoded).to_bytes(4, "little") + encoded + content)

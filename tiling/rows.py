@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import time
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
@@ -209,7 +210,7 @@ class RowCommitter:
     _pool: ThreadPoolExecutor = field(
         default_factory=lambda: ThreadPoolExecutor(1, thread_name_prefix="wsss-write")
     )
-    _pending: Future[BlockWritten] | None = None
+    _pending: Future[BlockWritten | None] | None = None
 
     def __enter__(self) -> RowCommitter:
         return self
@@ -218,13 +219,17 @@ class RowCommitter:
         # A row that is being written is worth finishing: it need not be computed again.
         self._pool.shutdown(wait=True)
 
+    def begin(self) -> None:
+        """Write what does not depend on any row; a kill before the first row is committed starts over anyway."""
+        self._pending = self._pool.submit(self._guarded, self._write_overview)
+
     def submit(self, row: FinishedRow) -> BlockWritten | None:
         """Hand over a row; waits for the one before and returns its event.
 
         At most one finished row is ever uncommitted, so a kill costs at most one finished row.
         """
         before = self.wait()
-        self._pending = self._pool.submit(self._commit, row)
+        self._pending = self._pool.submit(self._guarded, self._commit, row)
         return before
 
     def poll(self) -> BlockWritten | None:
@@ -239,12 +244,13 @@ class RowCommitter:
         self._pending = None
         return event
 
-    def _commit(self, row: FinishedRow) -> BlockWritten:
+    def _guarded(self, write: Callable[..., BlockWritten | None], *what: FinishedRow) -> BlockWritten | None:
+        """Write something; errors of the disk become ours."""
         started = time.perf_counter()
         folder = self.journal.folder.parent
         gone = f"{folder} was deleted or moved while it was being written; run the slide again."
         try:
-            return self._write(row)
+            return write(*what)
         except OSError as error:
             if not (folder / RUN).exists():
                 raise StoreError(gone) from error
@@ -258,14 +264,17 @@ class RowCommitter:
         finally:
             self.busy_seconds += time.perf_counter() - started
 
-    def _write(self, row: FinishedRow) -> BlockWritten:
+    def _write_overview(self) -> None:
+        self.writer.write_overview(self.plan.overview)
+
+    def _commit(self, row: FinishedRow) -> BlockWritten:
         labels = row.lines["labels"]
         wanted = self.plan.wanted(row.first, row.first + len(labels))
         if wanted is not None:
             np.multiply(labels, wanted, out=labels)
         for name, lines in row.lines.items():
             self.writer.images[name].append(lines)
-        self.writer.write_tiles(row.row, row.table)
+        self.writer.append_tiles(row.table)
         before = self.committed
         committed = Committed(
             rows=row.row + 1,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import math
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -37,6 +38,9 @@ LEVEL_TOLERANCE = 0.01
 
 MAX_PIXELS_PER_READ = 1 << 24
 """Level pixels held at once (50 MB as RGB); a larger region is read in parts."""
+
+_THUMBNAIL_PARTS = 4
+"""Parts of a thumbnail that are read at once. Not the number of cores: the cut may change a pixel by a grey level."""
 
 
 @dataclass(frozen=True)
@@ -260,7 +264,8 @@ class Slide:
         box = self.bounds
         shrink = max(1.0, max(box.width, box.height) / max_side)
         width, height = max(1, round(box.width / shrink)), max(1, round(box.height / shrink))
-        return self._resampled(box.x, box.y, box.width / width, box.height / height, width, height)
+        scales = box.width / width, box.height / height
+        return self._resampled(box.x, box.y, *scales, width, height, at_once=_THUMBNAIL_PARTS)
 
     def read_level(self, level: int, x: int, y: int, width: int, height: int) -> NDArray[np.uint8]:
         """Return (height, width, 3) uint8 RGB of a part of one level as it is stored, for viewers.
@@ -293,7 +298,7 @@ class Slide:
         return f"Slide({str(self.path)!r}, {width} × {height}, mpp={self.mpp}, {self.format})"
 
     def _resampled(
-        self, x: float, y: float, scale_x: float, scale_y: float, width: int, height: int
+        self, x: float, y: float, scale_x: float, scale_y: float, width: int, height: int, at_once: int = 1
     ) -> NDArray[np.uint8]:
         """Return (height, width, 3); column *j* covers level-0 ``x + j * scale_x … + scale_x``."""
         index = self.best_level(min(scale_x, scale_y))
@@ -304,25 +309,38 @@ class Slide:
             return self._reader.read_level(index, round(across.start), round(down.start), width, height)
         result = np.full((height, width, 3), 255, np.uint8)
         columns, rows = across.inside(), down.inside()
-        wide, high = self._part_size(level, across, down, len(columns), len(rows))
-        for top in range(rows.start, rows.stop, high):
-            bottom = min(top + high, rows.stop)
-            for left in range(columns.start, columns.stop, wide):
-                right = min(left + wide, columns.stop)
-                result[top:bottom, left:right] = self._resample_part(
-                    index, across, down, range(left, right), range(top, bottom)
-                )
+        wide, high = self._part_size(level, across, down, len(columns), len(rows), at_once)
+
+        def fill(place: tuple[int, int]) -> None:
+            left, top = place
+            right, bottom = min(left + wide, columns.stop), min(top + high, rows.stop)
+            result[top:bottom, left:right] = self._resample_part(
+                index, across, down, range(left, right), range(top, bottom)
+            )
+
+        places = [(x, y) for y in range(rows.start, rows.stop, high) for x in columns[::wide]]
+        if at_once == 1 or len(places) < 2:
+            for place in places:
+                fill(place)
+        else:
+            with ThreadPoolExecutor(at_once, thread_name_prefix="wsss-thumbnail") as pool:
+                list(pool.map(fill, places))
         return result
 
-    def _part_size(self, level: Level, across: Axis, down: Axis, columns: int, rows: int) -> tuple[int, int]:
+    def _part_size(
+        self, level: Level, across: Axis, down: Axis, columns: int, rows: int, at_once: int
+    ) -> tuple[int, int]:
         """Return width and height, in pixels of the result, of the parts in which a region is read."""
-        if columns * across.step * rows * down.step <= MAX_PIXELS_PER_READ or not (columns and rows):
-            return max(1, columns), max(1, rows)
+        if not (columns and rows):
+            return 1, 1
+        pixels = MAX_PIXELS_PER_READ // at_once
+        if columns * across.step * rows * down.step <= pixels:
+            return columns, -(-rows // at_once)
         stored_as_strips = level.tile is not None and level.tile[0] >= level.width
         # Strips want full width: every other cut would decode each strip once per part.
-        wide = columns if stored_as_strips else max(1, int(math.sqrt(MAX_PIXELS_PER_READ) / across.step))
+        wide = columns if stored_as_strips else max(1, int(math.sqrt(pixels) / across.step))
         wide = min(wide, columns)
-        return wide, max(1, int(MAX_PIXELS_PER_READ / (wide * across.step) / down.step))
+        return wide, max(1, int(pixels / (wide * across.step) / down.step))
 
     def _resample_part(
         self, index: int, across: Axis, down: Axis, columns: range, rows: range

@@ -15,20 +15,21 @@ from numpy.typing import NDArray
 from zarr.codecs import ZstdCodec
 
 from tiling import ngff
-from tiling.chunks import ChunkedArray, ChunkFiles
+from tiling.chunks import ChunkFiles
 from tiling.classes import ClassSchema
 from tiling.errors import StoreError
 from tiling.files import write_json_atomic
 from tiling.grid import TileGrid
-from tiling.pyramid import LinePyramid, halve_labels, halve_mean, level_shapes
+from tiling.pyramid import LineBuffer, LinePyramid, halve_labels, halve_mean, level_shapes
 from tiling.store import FLAG_EMPTY, FLAG_PREDICTED, FLAG_READ_ERROR, RUN
 
 __all__ = ["StoreLayout", "StoreWriter", "clear_store", "create_store", "sweep"]
 
 _CHUNK_LINES = 128
 _CHUNK_COLUMNS = 2048
-_COMPRESSION = ZstdCodec(level=0, checksum=True)
-"""The library's own level; what a disk has torn does not decode."""
+_CHUNK_TILES = 4096
+_COMPRESSION = ZstdCodec(level=1, checksum=True)
+"""Half the time of the library's own level at the same size; what a disk has torn does not decode."""
 
 
 @dataclass(frozen=True)
@@ -85,9 +86,7 @@ def _chunk(grid: TileGrid) -> tuple[int, int]:
     return grid.stride * -(-_CHUNK_LINES // grid.stride), _CHUNK_COLUMNS
 
 
-def create_store(
-    path: Path, layout: StoreLayout, run: Mapping[str, Any], overview: NDArray[np.uint8]
-) -> None:
+def create_store(path: Path, layout: StoreLayout, run: Mapping[str, Any], overview: tuple[int, int]) -> None:
     """Create an empty store; what an earlier run left at ``path`` is deleted if it is a store.
 
     Parameters
@@ -96,8 +95,8 @@ def create_store(
     layout : StoreLayout
     run : mapping
         JSON-ready description of the run, kept as ``run.json``.
-    overview : (h, w, 3) uint8
-        Picture of the scanned area.
+    overview : (int, int)
+        Height and width of the picture of the scanned area, which :meth:`StoreWriter.write_overview` takes.
 
     Raises
     ------
@@ -106,22 +105,20 @@ def create_store(
     """
     try:
         clear_store(path)
-        _make_known(path, run)
-        _write_content(path, layout, overview)
+        for leftover in path.parent.glob(f".{path.name}.*.new"):
+            shutil.rmtree(leftover)
+        staging = path.with_name(f".{path.name}.{os.getpid()}.new")
+        for name, content in _content(layout, overview).items():
+            file = staging / name
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(content)
+        write_json_atomic(staging / RUN, dict(run))
+        # In one step: it is a store at every moment, whoever is killed.
+        staging.rename(path)
     except OSError as error:
         raise StoreError(
             f"{path} cannot be written: {error.strerror or error}; choose another --out."
         ) from error
-
-
-def _make_known(path: Path, run: Mapping[str, Any]) -> None:
-    """Make the folder with its ``run.json`` in one step: it is known as a store at every moment, whoever is killed."""
-    for leftover in path.parent.glob(f".{path.name}.*.new"):
-        shutil.rmtree(leftover)
-    staging = path.with_name(f".{path.name}.{os.getpid()}.new")
-    staging.mkdir(parents=True)
-    write_json_atomic(staging / RUN, dict(run))
-    staging.rename(path)
 
 
 def clear_store(path: Path) -> None:
@@ -154,15 +151,19 @@ def sweep(path: Path) -> None:
         leftover.unlink(missing_ok=True)
 
 
-def _write_content(path: Path, layout: StoreLayout, overview: NDArray[np.uint8]) -> None:
-    """Write all groups, empty label arrays and the finished overview."""
+def _content(layout: StoreLayout, overview: tuple[int, int]) -> dict[str, bytes]:
+    """Return the files of an empty store, by name: all groups and arrays.
+
+    Made in memory, where zarr need not ask the disk before every node whether there is one already.
+    """
     grid = layout.grid
     shapes = level_shapes(grid.height, grid.width)
-    root = zarr.create_group(path, zarr_format=3, overwrite=False)
-    coarse = (grid.height * layout.mpp / overview.shape[0], grid.width * layout.mpp / overview.shape[1])
+    files: dict[str, Any] = {}
+    root = zarr.create_group(files, zarr_format=3)
+    coarse = (grid.height * layout.mpp / overview[0], grid.width * layout.mpp / overview[1])
     shift = tuple(t + (c - layout.mpp) / 2 for t, c in zip(layout.translation, coarse, strict=True))
     root.attrs.update(ngff.image_attributes(layout.name, len(shapes), coarse, (shift[0], shift[1]), rgb=True))
-    _write_overview(root, overview, len(shapes))
+    _create_overview(root, overview, len(shapes))
 
     labels = root.create_group("labels")
     labels.attrs.update(ngff.labels_group_attributes(["tissue"]))
@@ -179,21 +180,20 @@ def _write_content(path: Path, layout: StoreLayout, overview: NDArray[np.uint8])
             root, "cams", layout, layout.cam_grid, layout.mpp * grid.tile / layout.cam_grid.tile
         )
     _create_tiles(root, layout)
+    return {name: content.to_bytes() for name, content in files.items()}
 
 
-def _write_overview(root: zarr.Group, overview: NDArray[np.uint8], levels: int) -> None:
-    channels = np.moveaxis(overview, -1, 0)
+def _create_overview(root: zarr.Group, shape: tuple[int, int], levels: int) -> None:
     for level in range(levels):
-        array = root.create_array(
+        root.create_array(
             name=str(level),
-            shape=channels.shape,
+            shape=(3, *shape),
             dtype="uint8",
             compressors=_COMPRESSION,
-            chunks=(3, min(512, channels.shape[1]), min(512, channels.shape[2])),
+            chunks=(3, min(512, shape[0]), min(512, shape[1])),
             dimension_names=("c", "y", "x"),
         )
-        array[...] = channels
-        channels = np.stack([halve_mean(channel) for channel in channels])
+        shape = (-(-shape[0] // 2), -(-shape[1] // 2))
 
 
 def _create_class_images(
@@ -215,7 +215,7 @@ def _create_class_images(
 
 
 def _create_tiles(root: zarr.Group, layout: StoreLayout) -> None:
-    """Create the tile table; a chunk is one tile row, so each row is written once and whole."""
+    """Create the tile table; a chunk is some whole tile rows, so each is written once."""
     grid, classes = layout.grid, len(layout.schema)
     count = grid.rows * grid.columns
     row = np.repeat(np.arange(grid.rows), grid.columns)
@@ -234,10 +234,11 @@ def _create_tiles(root: zarr.Group, layout: StoreLayout) -> None:
     for name, canvas, origin in (("x", column, grid.origin[0]), ("y", row, grid.origin[1])):
         array = _create_table(group, name, "float64", (count,), min(count, 1 << 16), 0)
         array[:] = origin + canvas * grid.stride * grid.scale
-    _create_table(group, "flags", "uint8", (count,), grid.columns, 0)
-    _create_table(group, "confidence", "float32", (count,), grid.columns, np.nan)
+    chunk = grid.columns * min(grid.rows, -(-_CHUNK_TILES // grid.columns))
+    _create_table(group, "flags", "uint8", (count,), chunk, 0)
+    _create_table(group, "confidence", "float32", (count,), chunk, np.nan)
     for name in ("presence", "shares"):
-        _create_table(group, name, "float32", (count, classes), grid.columns, np.nan)
+        _create_table(group, name, "float32", (count, classes), chunk, np.nan)
 
 
 def _create_table(
@@ -273,7 +274,9 @@ class StoreWriter:
         self._layout = layout
         tiles = self._root["tiles"]
         assert isinstance(tiles, zarr.Group)
-        self._tables: dict[str, ChunkedArray] = {name: ChunkFiles(array) for name, array in tiles.arrays()}
+        self._tables = {
+            name: LineBuffer(ChunkFiles(a)) for name, a in tiles.arrays() if name not in ("x", "y")
+        }
         self.images: dict[str, LinePyramid] = {"labels": self._open("labels/tissue", halve_labels)}
         kinds = [("probabilities", layout.probabilities), ("cams", layout.cam_grid is not None)]
         for kind, kept in kinds:
@@ -287,11 +290,20 @@ class StoreWriter:
         arrays = dict(group.arrays())
         return LinePyramid([ChunkFiles(arrays[str(level)]) for level in range(len(arrays))], halve)
 
-    def write_tiles(self, row: int, table: Mapping[str, NDArray[Any]]) -> None:
-        """Write the tile table of one tile row; arrays of ``grid.columns`` entries."""
-        columns = self._layout.grid.columns
+    def write_overview(self, overview: NDArray[np.uint8]) -> None:
+        """Write the picture of the scanned area, (h, w, 3) uint8, and its coarser levels."""
+        channels = np.ascontiguousarray(np.moveaxis(overview, -1, 0))
+        grid = self._layout.grid
+        for level in range(len(level_shapes(grid.height, grid.width))):
+            array = self._root[str(level)]
+            assert isinstance(array, zarr.Array)
+            ChunkFiles(array)[:] = channels
+            channels = np.stack([halve_mean(channel) for channel in channels])
+
+    def append_tiles(self, table: Mapping[str, NDArray[Any]]) -> None:
+        """Append the tile table of one tile row; arrays of ``grid.columns`` entries."""
         for name, values in table.items():
-            self._tables[name][row * columns : (row + 1) * columns] = values
+            self._tables[name].append(values)
 
     def set_areas(self, areas_mm2: Mapping[str, float]) -> None:
         """Add the areas to the label image's properties."""
@@ -304,16 +316,19 @@ class StoreWriter:
             )
         )
 
-    def pending(self) -> dict[str, NDArray[np.uint8]]:
-        """Return all lines that are in no chunk yet, for the journal."""
-        return {
+    def pending(self) -> dict[str, NDArray[Any]]:
+        """Return all that is in no chunk yet, for the journal."""
+        lines = {
             f"{name}|{key}": value
             for name, image in self.images.items()
             for key, value in image.pending().items()
         }
+        return lines | {f"tiles|{name}": table.lines() for name, table in self._tables.items()}
 
-    def restore(self, state: Mapping[str, NDArray[Any]], lines: Mapping[str, int]) -> None:
-        """Go on after a kill: ``lines`` are the finest lines appended per image."""
+    def restore(self, state: Mapping[str, NDArray[Any]], rows: int, lines: Mapping[str, int]) -> None:
+        """Go on after a kill, with ``rows`` tile rows written; ``lines`` are the finest lines appended per image."""
+        for name, table in self._tables.items():
+            table.restore(rows * self._layout.grid.columns, state[f"tiles|{name}"])
         for name, image in self.images.items():
             prefix = f"{name}|"
             own = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}

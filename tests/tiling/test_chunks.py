@@ -81,13 +81,16 @@ def test_parts_of_chunks_and_wrong_shapes_are_refused(tmp_path: Path) -> None:
     assert not list(tmp_path.rglob("*.tmp"))
 
 
-def test_a_folder_that_was_taken_away_is_not_made_again(tmp_path: Path) -> None:
-    writer = ChunkFiles(make(tmp_path / "store", (4, 4), (2, 2)))
+@pytest.mark.parametrize("gone", ["store", "store/a"])
+@pytest.mark.parametrize("separator", "./")
+def test_a_folder_that_was_taken_away_is_not_made_again(tmp_path: Path, gone: str, separator: str) -> None:
+    names = {"name": "default", "separator": separator}
+    writer = ChunkFiles(make(tmp_path / "store", (4, 4), (2, 2), chunk_key_encoding=names))
     writer[:2] = np.ones((2, 4), np.uint8)
-    shutil.rmtree(tmp_path / "store")
+    shutil.rmtree(tmp_path / gone)
     with pytest.raises(FileNotFoundError):
         writer[2:] = np.ones((2, 4), np.uint8)
-    assert not (tmp_path / "store").exists()
+    assert not (tmp_path / gone).exists()
 
 
 def test_a_chunk_that_cannot_be_written_leaves_the_old_one(

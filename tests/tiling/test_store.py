@@ -223,9 +223,10 @@ def test_a_kill_while_the_store_is_created_leaves_nothing_in_the_way(
     def killed(*_: object) -> None:
         raise KeyboardInterrupt
 
-    for step in ("write_json_atomic", "_write_content"):
+    steps = ("store_writer._content", "store_writer.write_json_atomic", "engine.StoreWriter")
+    for step in (*steps, "store_writer.StoreWriter.write_overview"):
         with monkeypatch.context() as patch:
-            patch.setattr(f"tiling.store_writer.{step}", killed)
+            patch.setattr(f"tiling.{step}", killed)
             with pytest.raises(KeyboardInterrupt):
                 segment()
         # Either nothing is there, or a folder that says what it is.
