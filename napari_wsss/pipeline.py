@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from napari_wsss.models.bundle import Bundle, load_bundle
+from tiling.allocator import kept_memory
 from tiling.engine import run
 from tiling.events import Event, Finished
 from tiling.geometry import Box
@@ -187,7 +188,7 @@ def segment_events(
         raise TypeError("mpp is for paths; open the slide with open_slide(path, mpp=…)")
     predictor = make_predictor(bundle, settings) if isinstance(bundle, Bundle | str | Path) else bundle
     opened = nullcontext(slide) if isinstance(slide, Slide) else open_slide(slide, mpp=mpp)
-    with opened as source:
+    with opened as source, kept_memory():
         yield from run(
             source, predictor, Path(out), settings.run_options(predictor.mpp), name=name, resume=resume
         )

@@ -160,6 +160,8 @@ def _stream(job: _Job) -> Generator[Event]:
         writer = StoreWriter(job.out, job.layout)
         assembler = RowAssembler(plan, job.layout)
         if not job.starts:
+            if committed.survived_restart:
+                writer.check()
             _restore(job, committed.rows, carry, assembler, writer)
         del carry
         done = committed.tiles + committed.read_errors

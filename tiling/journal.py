@@ -13,11 +13,12 @@ import math
 import os
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 from numpy.typing import NDArray
 
 from tiling.errors import StoreError
@@ -26,6 +27,7 @@ from tiling.files import sync_folder
 __all__ = ["Committed", "Journal"]
 
 _MAGIC = b"wsss-row"
+_CLOCK_SECONDS = 60.0  # by which a clock that is set moves the time of the start
 _NUMBER = 4  # bytes of a number before the header: checksum, length of the header
 
 
@@ -45,6 +47,8 @@ class Committed:
         Time spent on the rows, for the receipt.
     read_errors : int
         Tiles that could not be read and were left blank on request.
+    boot : float
+        When the machine was started that committed the last row, seconds since 1970.
     """
 
     rows: int = 0
@@ -52,6 +56,12 @@ class Committed:
     counts: tuple[int, ...] = ()
     seconds: float = 0.0
     read_errors: int = 0
+    boot: float = field(default_factory=psutil.boot_time, compare=False)
+
+    @property
+    def survived_restart(self) -> bool:
+        """Whether this machine was started since, or another one committed the last row."""
+        return bool(abs(self.boot - psutil.boot_time()) > _CLOCK_SECONDS)
 
 
 class Journal:

@@ -274,8 +274,11 @@ class StoreWriter:
         self._layout = layout
         tiles = self._root["tiles"]
         assert isinstance(tiles, zarr.Group)
+        self._files: list[ChunkFiles] = []
         self._tables = {
-            name: LineBuffer(ChunkFiles(a)) for name, a in tiles.arrays() if name not in ("x", "y")
+            name: LineBuffer(self._open_array(array))
+            for name, array in tiles.arrays()
+            if name not in ("x", "y")
         }
         self.images: dict[str, LinePyramid] = {"labels": self._open("labels/tissue", halve_labels)}
         kinds = [("probabilities", layout.probabilities), ("cams", layout.cam_grid is not None)]
@@ -288,7 +291,11 @@ class StoreWriter:
         group = self._root[name]
         assert isinstance(group, zarr.Group)
         arrays = dict(group.arrays())
-        return LinePyramid([ChunkFiles(arrays[str(level)]) for level in range(len(arrays))], halve)
+        return LinePyramid([self._open_array(arrays[str(level)]) for level in range(len(arrays))], halve)
+
+    def _open_array(self, array: zarr.Array[Any]) -> ChunkFiles:
+        self._files.append(ChunkFiles(array))
+        return self._files[-1]
 
     def write_overview(self, overview: NDArray[np.uint8]) -> None:
         """Write the picture of the scanned area, (h, w, 3) uint8, and its coarser levels."""
@@ -299,6 +306,20 @@ class StoreWriter:
             assert isinstance(array, zarr.Array)
             ChunkFiles(array)[:] = channels
             channels = np.stack([halve_mean(channel) for channel in channels])
+
+    def check(self) -> None:
+        """Check that every chunk of labels, images and tables is whole; reads all of them.
+
+        Raises
+        ------
+        StoreError
+            When one is not: the machine went down before the system had brought it to the disk.
+        """
+        for array in self._files:
+            for path in array.torn():
+                raise StoreError(
+                    f"{path} was torn when the machine went down in the middle of the run; run again with --restart."
+                )
 
     def append_tiles(self, table: Mapping[str, NDArray[Any]]) -> None:
         """Append the tile table of one tile row; arrays of ``grid.columns`` entries."""

@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+from tiling.allocator import kept_memory
 from tiling.errors import WsssError
 from training.presets import PRESETS
 
@@ -182,7 +183,8 @@ def optimiser_changes(args: argparse.Namespace) -> dict[str, Any]:
 def run_command(main: Callable[[Sequence[str] | None], None], argv: Sequence[str] | None = None) -> NoReturn:
     """Run a command and leave the process with its exit code."""
     try:
-        main(argv)
+        with kept_memory():
+            main(argv)
     except WsssError as error:
         say(f"error: {error}")
         sys.exit(1)

@@ -1,0 +1,53 @@
+"""Freed memory is used again within the block and given back after it."""
+
+from __future__ import annotations
+
+import json
+import platform
+import subprocess
+import sys
+
+import pytest
+
+from tiling import allocator
+from tiling.allocator import kept_memory
+
+MEASURE = """
+import ctypes, json, resource
+from tiling.allocator import kept_memory
+SIZE = 48 << 20
+libc = ctypes.CDLL(None)
+libc.malloc.restype = ctypes.c_void_p
+libc.free.argtypes = [ctypes.c_void_p]
+
+def batches():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(10):
+        block = libc.malloc(SIZE)
+        ctypes.memset(block, 1, SIZE)
+        libc.free(block)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+def resident():
+    return int(open("/proc/self/statm").read().split()[1]) * resource.getpagesize()
+
+without = batches()
+with kept_memory():
+    inside = batches()
+    held = resident()
+print(json.dumps({"without": without, "within": inside, "given_back": held - resident()}))
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other allocators are left alone")
+def test_blocks_are_used_again_and_given_back() -> None:
+    words = [sys.executable, "-c", MEASURE]
+    found = json.loads(subprocess.run(words, check=True, capture_output=True, text=True).stdout)
+    assert found["within"] < found["without"] / 5
+    assert found["given_back"] > 40 << 20
+
+
+def test_without_glibc_nothing_happens(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(allocator, "_libc", lambda: None)
+    with kept_memory():
+        pass
