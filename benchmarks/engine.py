@@ -263,9 +263,16 @@ def summary(side: int, kind: str, middle: dict[str, float], ratio: float, rate: 
                 "≥ 0.85",
             )
         ]
-    limit = f"network + reads: {middle['tiles'] * (middle['network_s'] + middle['read_s']):.0f} s"
+    limit = f"network + reads: {middle['tiles'] * (middle['network_s'] + middle['read_s']):.1f} s"
+    kept_limit = middle["tiles"] * (middle["kept_network_s"] + middle["read_s"])
     return [
-        Row(f"engine, {slide}, toy network", f"{middle['wall']:.0f} s", limit, f"{ratio:.2f}", "≤ 1.10"),
+        Row(f"engine, {slide}, toy network", f"{middle['wall']:.1f} s", limit, f"{ratio:.2f}", "≤ 1.10"),
+        Row(
+            "the same, with the network alone timed as ours runs it, with memory kept",
+            f"{middle['wall']:.1f} s",
+            f"network + reads: {kept_limit:.1f} s",
+            f"{middle['wall'] / kept_limit:.2f}",
+        ),
         Row(
             f"peak memory above idle, {slide}",
             f"{middle['peak_mb']:.0f} MB",

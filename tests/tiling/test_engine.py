@@ -19,7 +19,7 @@ from tiling.engine import run
 from tiling.errors import RegionError, ResolutionError, SlideError, StoreError, StoreMismatchError
 from tiling.events import BlockWritten, Event, Finished, Planned, Progress, TilesDone
 from tiling.geometry import Box
-from tiling.plan import RunOptions
+from tiling.plan import RunOptions, make_plan
 from tiling.predictor import Prediction
 from tiling.readers.array import ArrayReader
 from tiling.receipt import read_receipt, verify
@@ -356,6 +356,25 @@ def test_a_slide_without_tissue_is_empty_and_says_so(tmp_path: Path) -> None:
         assert finished.tiles == 0
     assert verify(tmp_path / "a.zarr").ok
     assert not open_store(tmp_path / "a.zarr").labels()[0][...].any()
+
+
+def test_the_overview_is_a_stored_level_where_one_fits(
+    tmp_path: Path, picture: NDArray[np.uint8], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Read as it is: no finer level is decoded, nothing is resampled."""
+    picture = np.ascontiguousarray(picture[:208, :328])
+    side = 328
+    levels = [picture, *(np.ascontiguousarray(picture[::step, ::step]) for step in (2, 4))]
+    for largest, expected in ((side // 2, 1), (side - 1, 1), (side // 4, 2), (side // 4 - 1, None)):
+        monkeypatch.setattr("tiling.plan.OVERVIEW_SIDE", largest)
+        reader = ArrayReader(levels, mpp=0.5)
+        with Slide(reader) as slide:
+            overview = make_plan(slide, ColourPredictor(32), options()).overview
+        if expected is None:
+            assert max(overview.shape) == largest
+        else:
+            np.testing.assert_array_equal(overview, levels[expected])
+            assert {level for level, _ in reader.reads} == {expected}
 
 
 def test_an_unreadable_tile_fails_the_slide_or_is_left_blank_on_request(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+from typing import ClassVar
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -143,6 +146,21 @@ def test_a_large_region_is_read_in_parts(monkeypatch: pytest.MonkeyPatch) -> Non
     assert len(reader.reads) > 10
     # Eight-fold reduction: the filter's margin of 17 px on each side comes on top of the part.
     assert max(b.width * b.height for _, b in reader.reads) < 10_000 + 4 * 17 * (200 + 17)
+
+
+def test_a_thumbnail_is_read_by_several_threads_and_fails_as_one() -> None:
+    class Watched(ArrayReader):
+        threads: ClassVar[set[int]] = set()
+
+        def read_level(self, *where: int) -> NDArray[np.uint8]:
+            self.threads.add(threading.get_ident())
+            return super().read_level(*where)
+
+    pixels = noise(300, 400)
+    Slide(Watched(pixels, mpp=0.5, delay=0.05)).thumbnail(50)
+    assert len(Watched.threads) > 1
+    with pytest.raises(SlideError):
+        Slide(ArrayReader(pixels, mpp=0.5, fail_at=Box(200, 250, 1, 1))).thumbnail(50)
 
 
 def test_the_thumbnail_shows_the_bounds_and_nothing_else() -> None:
