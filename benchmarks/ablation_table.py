@@ -84,9 +84,12 @@ def _numbers(values: Sequence[float], spread: bool = True) -> str:
 
 def masks_table(results: Sequence[Mapping[str, Any]], names: Sequence[str]) -> str:
     """Return a Markdown table of :func:`run_masks`."""
-    lines = ["| row | seeds | mIoU | FwIoU | FwIoU, several classes |", "| --- | ---: | ---: | ---: | ---: |"]
+    head = ["row", "seeds", "mIoU", "FwIoU", "FwIoU, 95 %", "FwIoU, several classes"]
+    lines = ["| " + " | ".join(head) + " |", "| --- |" + " ---: |" * (len(head) - 1)]
     for name in names:
         if found := [r for r in results if r["row"]["name"] == name]:
-            cells = [_numbers([r[k] for r in found]) for k in ("miou", "fwiou", "mixed")]
-            lines.append("| " + " | ".join([name, str(len(found)), *cells]) + " |")
+            miou, fwiou, mixed = (_numbers([r[k] for r in found]) for k in ("miou", "fwiou", "mixed"))
+            low, high = (statistics.fmean(r["interval"][i] for r in found) for i in (0, 1))
+            cells = [name, str(len(found)), miou, fwiou, f"{low:.3f}–{high:.3f}", mixed]
+            lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"

@@ -251,10 +251,8 @@ def _create_table(
         dtype=dtype,
         chunks=(chunk, *shape[1:]),
         compressors=_COMPRESSION,
-        chunk_key_encoding={
-            "name": "default",
-            "separator": ".",
-        },  # else every file lies in a folder of its own
+        # With "/" every file would lie in a folder of its own.
+        chunk_key_encoding={"name": "default", "separator": "."},
         fill_value=fill,
         dimension_names=("tile", "class")[: len(shape)],
     )
@@ -272,14 +270,13 @@ class StoreWriter:
     def __init__(self, path: Path, layout: StoreLayout) -> None:
         self._root = zarr.open_group(path, mode="r+")
         self._layout = layout
+        self._files: list[ChunkFiles] = []
+        levels = range(len(level_shapes(layout.grid.height, layout.grid.width)))
+        self._overview = [self._open_array(self._root[str(level)]) for level in levels]
         tiles = self._root["tiles"]
         assert isinstance(tiles, zarr.Group)
-        self._files: list[ChunkFiles] = []
-        self._tables = {
-            name: LineBuffer(self._open_array(array))
-            for name, array in tiles.arrays()
-            if name not in ("x", "y")
-        }
+        tables = {name: self._open_array(array) for name, array in tiles.arrays()}
+        self._tables = {name: LineBuffer(a) for name, a in tables.items() if name not in ("x", "y")}
         self.images: dict[str, LinePyramid] = {"labels": self._open("labels/tissue", halve_labels)}
         kinds = [("probabilities", layout.probabilities), ("cams", layout.cam_grid is not None)]
         for kind, kept in kinds:
@@ -293,22 +290,20 @@ class StoreWriter:
         arrays = dict(group.arrays())
         return LinePyramid([self._open_array(arrays[str(level)]) for level in range(len(arrays))], halve)
 
-    def _open_array(self, array: zarr.Array[Any]) -> ChunkFiles:
+    def _open_array(self, array: zarr.Array[Any] | zarr.Group) -> ChunkFiles:
+        assert isinstance(array, zarr.Array)
         self._files.append(ChunkFiles(array))
         return self._files[-1]
 
     def write_overview(self, overview: NDArray[np.uint8]) -> None:
         """Write the picture of the scanned area, (h, w, 3) uint8, and its coarser levels."""
         channels = np.ascontiguousarray(np.moveaxis(overview, -1, 0))
-        grid = self._layout.grid
-        for level in range(len(level_shapes(grid.height, grid.width))):
-            array = self._root[str(level)]
-            assert isinstance(array, zarr.Array)
-            ChunkFiles(array)[:] = channels
+        for level in self._overview:
+            level[:] = channels
             channels = np.stack([halve_mean(channel) for channel in channels])
 
     def check(self) -> None:
-        """Check that every chunk of labels, images and tables is whole; reads all of them.
+        """Check that every chunk of the store is whole; reads all of them.
 
         Raises
         ------

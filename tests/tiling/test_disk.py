@@ -153,9 +153,9 @@ def test_a_store_deleted_in_the_middle_is_one_clear_error_and_is_not_made_again(
     assert not out.exists()
 
 
-@pytest.mark.parametrize("torn", [True, False])
+@pytest.mark.parametrize("torn", ["labels/tissue/0/c/0/0", "0/c/0/0/0", "tiles/x/c.0", ""])
 def test_a_machine_that_went_down_is_noticed_and_torn_chunks_are_found(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, torn: bool
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, torn: str
 ) -> None:
     out = tmp_path / "a.zarr"
     with Slide(ArrayReader(colourful(300, 300), mpp=0.5)) as slide:
@@ -165,13 +165,12 @@ def test_a_machine_that_went_down_is_noticed_and_torn_chunks_are_found(
                 break
         events.close()
         if torn:
-            (out / "labels/tissue/0/c/0/0").write_bytes(b"")
+            assert (out / torn).stat().st_size
+            (out / torn).write_bytes(b"")
         # Another start of the machine: everything is looked at first.
         monkeypatch.setattr("tiling.journal.psutil.boot_time", lambda: 1.0)
         if torn:
-            with pytest.raises(
-                StoreError, match=r"labels/tissue/0/c/0/0 was torn when the machine went down"
-            ):
+            with pytest.raises(StoreError, match=f"{torn} was torn when the machine went down"):
                 list(run(slide, ColourPredictor(32), out, OPTIONS))
             list(run(slide, ColourPredictor(32), out, OPTIONS, resume=False))
         else:
