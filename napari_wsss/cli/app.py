@@ -222,7 +222,7 @@ def verify(
     stores: Annotated[list[Path], typer.Argument(metavar="STORE", show_default=False)],
     json: Json = False,
 ) -> int:
-    """Check that stores are complete and equal to their receipts; exit code 0 only if all are."""
+    """Check that stores, or all in a folder, are complete and equal to their receipts; exit code 0 only if all are."""
     from napari_wsss.cli.verify import verify_stores
 
     return verify_stores(stores, json)

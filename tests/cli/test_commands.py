@@ -79,6 +79,9 @@ def test_verify_believes_nothing(wsss: Call, tmp_path: Path, finished: Path) -> 
     assert first == f"ok   {good}"
     assert "differs from its receipt" in second
     assert [row["ok"] for row in wsss("verify", good, bad, "--json").json] == [True, False]
+    folder = wsss("verify", tmp_path)  # all stores in it
+    assert folder.code == 1
+    assert sorted(line.split()[0] for line in folder.out.splitlines()) == ["BAD", "ok"]
     (good / "receipt.json").unlink()
     assert wsss("verify", good).code == 1
 
