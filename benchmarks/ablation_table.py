@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -89,7 +90,12 @@ def masks_table(results: Sequence[Mapping[str, Any]], names: Sequence[str]) -> s
     for name in names:
         if found := [r for r in results if r["row"]["name"] == name]:
             miou, fwiou, mixed = (_numbers([r[k] for r in found]) for k in ("miou", "fwiou", "mixed"))
-            low, high = (statistics.fmean(r["interval"][i] for r in found) for i in (0, 1))
+            intervals = [
+                r["interval"] for r in found if "interval" in r
+            ]  # results of an earlier state have none
+            low, high = (
+                statistics.fmean(i[end] for i in intervals) if intervals else math.nan for end in (0, 1)
+            )
             cells = [name, str(len(found)), miou, fwiou, f"{low:.3f}–{high:.3f}", mixed]
             lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
