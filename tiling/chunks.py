@@ -133,7 +133,9 @@ class ChunkFiles:
         for folder, _, names in os.walk(self._folder):
             for name in names:
                 path = os.path.join(folder, name)
-                if name != "zarr.json" and not self._is_whole(path, size):
+                # What file managers leave beside the chunks has a dot in front, as have files that a kill left behind.
+                is_chunk = name != "zarr.json" and not name.startswith(".")
+                if is_chunk and not self._is_whole(path, size):
                     found.append(path)
         return found
 

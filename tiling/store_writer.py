@@ -18,7 +18,7 @@ from tiling import ngff
 from tiling.chunks import ChunkFiles
 from tiling.classes import ClassSchema
 from tiling.errors import StoreError
-from tiling.files import write_json_atomic
+from tiling.files import read_json, write_json_atomic
 from tiling.grid import TileGrid
 from tiling.pyramid import LineBuffer, LinePyramid, halve_labels, halve_mean, level_shapes
 from tiling.store import FLAG_EMPTY, FLAG_PREDICTED, FLAG_READ_ERROR, RUN
@@ -268,6 +268,7 @@ class StoreWriter:
     """
 
     def __init__(self, path: Path, layout: StoreLayout) -> None:
+        self._path = path
         self._root = zarr.open_group(path, mode="r+")
         self._layout = layout
         self._files: list[ChunkFiles] = []
@@ -325,12 +326,13 @@ class StoreWriter:
         """Add the areas to the label image's properties."""
         layout = self._layout
         shapes = level_shapes(layout.grid.height, layout.grid.width)
-        tissue = self._root["labels/tissue"]
-        tissue.attrs.update(
-            ngff.label_attributes(
-                "tissue", layout.schema, len(shapes), layout.mpp, layout.translation, areas_mm2
-            )
+        # Not by zarr, which would make the folder again if the store had been taken away.
+        file = self._path / "labels" / "tissue" / "zarr.json"
+        metadata = read_json(file)
+        metadata["attributes"] |= ngff.label_attributes(
+            "tissue", layout.schema, len(shapes), layout.mpp, layout.translation, areas_mm2
         )
+        write_json_atomic(file, metadata)
 
     def pending(self) -> dict[str, NDArray[Any]]:
         """Return all that is in no chunk yet, for the journal."""

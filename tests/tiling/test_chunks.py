@@ -114,6 +114,7 @@ def test_a_chunk_that_cannot_be_written_leaves_the_old_one(
 def test_what_a_disk_has_torn_does_not_decode(tmp_path: Path) -> None:
     array = make(tmp_path, (64, 64), (64, 64))
     ChunkFiles(array)[:] = np.random.default_rng(0).integers(0, 5, (64, 64)).astype(np.uint8)
+    (tmp_path / "a" / ".DS_Store").write_bytes(b"a Mac was here")
     assert ChunkFiles(array).torn() == []
     (file,) = (p for p in (tmp_path / "a" / "c").rglob("*") if p.is_file())
     whole = file.read_bytes()

@@ -14,7 +14,7 @@ from wsss_toys import ColourPredictor, colourful, tree_bytes
 
 from tiling.engine import run
 from tiling.errors import SlideError, StoreError
-from tiling.events import BlockWritten, Planned, TilesDone
+from tiling.events import BlockWritten, Planned, Progress, TilesDone
 from tiling.lock import StoreLock
 from tiling.plan import RunOptions
 from tiling.readers.array import ArrayReader
@@ -179,3 +179,15 @@ def test_a_machine_that_went_down_is_noticed_and_torn_chunks_are_found(
             assert planned.rows_done > 0
             list(events)
     assert verify(out).ok
+
+
+def test_a_store_taken_away_before_its_receipt_is_not_made_again(tmp_path: Path) -> None:
+    out = tmp_path / "a.zarr"
+    with (  # noqa: PT012
+        Slide(ArrayReader(colourful(100, 100), mpp=0.5)) as slide,
+        pytest.raises(StoreError, match=r"a\.zarr cannot be completed"),
+    ):
+        for event in run(slide, ColourPredictor(32), out, OPTIONS):
+            if isinstance(event, Progress) and event.rows_done == event.rows and out.exists():
+                out.rename(tmp_path / "moved")
+    assert not out.exists()
