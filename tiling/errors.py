@@ -1,74 +1,180 @@
-"""The typed errors of the project: each message is one sentence that names the file, what is wrong and what to do.
+"""The tree of typed errors: each message is one sentence that names the file, what is wrong and what to do.
 
-They are raised anywhere and turned into messages only at the borders (the CLI and the napari panel).
+They are raised anywhere and turned into messages only at the borders (the command line and the napari panel). Every
+class has a ``code`` that never changes: what ``--json``, logs and scripts carry, and what the panel finds its words
+by::
+
+    WsssError                       error
+    ├── UsageProblem                usage               the command itself is wrong
+    ├── JobError                    slide-list          the slides, folders or manifest of a batch
+    ├── ClusterError                cluster             worker processes, Dask
+    ├── SlideError                  slide
+    │   ├── ResolutionError         resolution          no µm per pixel, or an implausible one
+    │   └── SlideChangedError       slide-changed       while it was being read
+    ├── RegionError                 region
+    ├── StoreError                  store
+    │   ├── StoreLockedError        store-locked        another process writes it
+    │   ├── StoreMismatchError      store-mismatch      made from something else
+    │   ├── StoreDamagedError       store-damaged       not what was written
+    │   └── StoreFullError          disk-full
+    ├── ExportError                 export
+    ├── BundleError                 bundle
+    ├── PredictionError             prediction          what a network returned
+    ├── DataError                   data                a training or evaluation set
+    ├── TrainingError               training
+    ├── DeviceError                 device
+    └── RunTooLargeError            memory
 """
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 __all__ = [
     "BundleError",
+    "ClusterError",
     "DataError",
     "DeviceError",
     "ExportError",
+    "JobError",
+    "PredictionError",
     "RegionError",
     "ResolutionError",
     "RunTooLargeError",
+    "SlideChangedError",
     "SlideError",
+    "StoreDamagedError",
     "StoreError",
+    "StoreFullError",
     "StoreLockedError",
     "StoreMismatchError",
     "TrainingError",
+    "UsageProblem",
     "WsssError",
 ]
 
 
 class WsssError(Exception):
-    """Base of all errors that a user can cause or mend."""
+    """Base of all errors that a user can cause or mend.
+
+    Attributes
+    ----------
+    code : str
+        Stable name of the kind of error, for programs.
+    """
+
+    code: ClassVar[str] = "error"
+
+
+class UsageProblem(WsssError):
+    """The command itself is wrong: nothing was started."""
+
+    code = "usage"
+
+
+class JobError(WsssError):
+    """The list of slides cannot be used as it is; nothing was started."""
+
+    code = "slide-list"
+
+
+class ClusterError(WsssError):
+    """Dask is not installed, its scheduler cannot be reached, or workers cannot be started."""
+
+    code = "cluster"
 
 
 class SlideError(WsssError):
     """A slide cannot be opened or read."""
 
+    code = "slide"
+
 
 class ResolutionError(SlideError):
     """The µm per pixel of a slide is missing, implausible or contradictory."""
+
+    code = "resolution"
+
+
+class SlideChangedError(SlideError):
+    """A slide is no longer the file that it was when its run began."""
+
+    code = "slide-changed"
 
 
 class RegionError(WsssError):
     """A region or region of interest does not fit the slide."""
 
+    code = "region"
+
 
 class StoreError(WsssError):
     """A result store cannot be written, read or trusted."""
+
+    code = "store"
 
 
 class StoreLockedError(StoreError):
     """Another process owns the store."""
 
+    code = "store-locked"
+
 
 class StoreMismatchError(StoreError):
     """The store was made from another slide, bundle or parameters."""
+
+    code = "store-mismatch"
+
+
+class StoreDamagedError(StoreError):
+    """The store does not hold what was written to it: files are lost, changed, added or cannot be read."""
+
+    code = "store-damaged"
+
+
+class StoreFullError(StoreError):
+    """The disk has no room left for the store."""
+
+    code = "disk-full"
 
 
 class ExportError(WsssError):
     """A result cannot be exported."""
 
+    code = "export"
+
 
 class BundleError(WsssError):
     """A model bundle or a weights file cannot be used."""
+
+    code = "bundle"
+
+
+class PredictionError(WsssError):
+    """A network returned something that is no prediction: another shape than promised, or numbers that are none."""
+
+    code = "prediction"
 
 
 class DataError(WsssError):
     """A training or evaluation set is not as it must be."""
 
+    code = "data"
+
 
 class TrainingError(WsssError):
     """A training run cannot go on."""
+
+    code = "training"
 
 
 class DeviceError(WsssError):
     """The device, precision or backend asked for is not there."""
 
+    code = "device"
+
 
 class RunTooLargeError(WsssError):
     """The run needs more memory than there is."""
+
+    code = "memory"
