@@ -28,6 +28,7 @@ from typing import Any
 
 from ablation_table import masks_table, summarise, table
 
+from benchmarks.ablation_table import Row, View
 from tiling.classes import ClassSchema, TissueClass
 from tiling.files import read_json, write_json_atomic
 from training.presets import PRESETS, to_dict
@@ -61,37 +62,6 @@ _BUDGET2 = (
 )
 _LARGE = ("--least-side", "160")
 _SMALL = ("--least-side", "0")
-
-
-@dataclass(frozen=True)
-class View:
-    """How a bundle is scored; nothing is trained for it.
-
-    Attributes
-    ----------
-    tta : {"none", "flip", "d4"}
-    gate : {"bundle", "fixed", "reference"}
-        Thresholds of the bundle; 0.1 for every class; 0.1 and logits × 0 as in the released code.
-    overlap : float
-        Of tiles, as a fraction of a tile.
-    """
-
-    tta: str = "none"
-    gate: str = "bundle"
-    overlap: float = 0.25
-
-
-@dataclass(frozen=True)
-class Row:
-    """One line of the table: a preset and the flags that differ from it, per program."""
-
-    name: str
-    what: str
-    preset: str = "recommended"
-    stage1: tuple[str, ...] = ()
-    masks: tuple[str, ...] = ()
-    stage2: tuple[str, ...] = ()
-    view: View = View()
 
 
 ROWS = (

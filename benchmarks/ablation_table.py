@@ -6,10 +6,38 @@ import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from ablation import Row
+
+@dataclass(frozen=True)
+class View:
+    """How a bundle is scored; nothing is trained for it.
+
+    Attributes
+    ----------
+    tta : {"none", "flip", "d4"}
+    gate : {"bundle", "fixed", "reference"}
+        Thresholds of the bundle; 0.1 for every class; 0.1 and logits × 0 as in the released code.
+    overlap : float
+        Of tiles, as a fraction of a tile.
+    """
+
+    tta: str = "none"
+    gate: str = "bundle"
+    overlap: float = 0.25
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table: a preset and the flags that differ from it, per program."""
+
+    name: str
+    what: str
+    preset: str = "recommended"
+    stage1: tuple[str, ...] = ()
+    masks: tuple[str, ...] = ()
+    stage2: tuple[str, ...] = ()
+    view: View = View()
 
 
 def summarise(

@@ -27,7 +27,8 @@ import torch
 from rows import Row, save
 
 from napari_wsss.backends.agreement import check_tiles
-from napari_wsss.models.bundle import Bundle, default_bundle, list_bundles, load_bundle, save_bundle
+from napari_wsss.models.bundle import Bundle, default_bundle, list_bundles, load_bundle
+from napari_wsss.models.bundle_writer import save_bundle
 from napari_wsss.models.gate import apply_gate
 from napari_wsss.models.registry import build_stage1, build_stage2
 from napari_wsss.predictor import BundlePredictor

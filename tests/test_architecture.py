@@ -135,7 +135,7 @@ def test_the_rule_forbids_what_the_contract_forbids(module: str, imported: str) 
         ("napari_wsss.pipeline", "tiling.engine.run"),
         ("napari_wsss.plugin.panel", "napari_wsss.pipeline.segment_events"),
         ("napari_wsss.plugin.panel", "napari.utils.notifications"),
-        ("training.stage2", "napari_wsss.models.bundle.save_bundle"),
+        ("training.stage2", "napari_wsss.models.bundle_writer.save_bundle"),
         ("training.evaluate", "tiling.classes.ClassSchema"),
         ("training.evaluate", "napari_wsss.predictor.BundlePredictor"),
     ],

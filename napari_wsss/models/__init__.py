@@ -11,15 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from napari_wsss.models.attention import progressive_dropout_attention
-    from napari_wsss.models.bundle import (
-        Bundle,
-        Gate,
-        NetworkSpec,
-        default_bundle,
-        list_bundles,
-        load_bundle,
-        save_bundle,
-    )
+    from napari_wsss.models.bundle import Bundle, Gate, NetworkSpec, default_bundle, list_bundles, load_bundle
+    from napari_wsss.models.bundle_writer import save_bundle
     from napari_wsss.models.cam import class_activation, multilayer_gradcam, plain_cam, resize_maps
     from napari_wsss.models.deeplab import DeepLabV3Plus
     from napari_wsss.models.efficientnet_lite import EfficientNetLite0, load_imagenet_weights

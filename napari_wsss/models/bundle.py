@@ -30,7 +30,7 @@ __all__ = [
     "default_bundle",
     "list_bundles",
     "load_bundle",
-    "save_bundle",
+    "parse_bundle",
 ]
 
 FORMAT_VERSION = 1
@@ -192,84 +192,10 @@ def load_bundle(bundle: str | Path, verify: bool = True) -> Bundle:
         raise BundleError(
             f"{path}: not valid JSON ({error}); restore the file or make the bundle again."
         ) from error
-    loaded = _parse(data, folder, path)
+    loaded = parse_bundle(data, folder, path)
     if verify:
         loaded.verify()
     return loaded
-
-
-def save_bundle(
-    directory: str | Path,
-    *,
-    name: str,
-    schema: ClassSchema,
-    mpp: float,
-    tile: int,
-    stage1: nn.Module,
-    stage2: nn.Module | None = None,
-    description: str = "",
-    licence: str = "",
-    training_data: str = "",
-    gate: Gate | None = None,
-    metrics: Mapping[str, Any] | None = None,
-    provenance: Mapping[str, Any] | None = None,
-    dtype: str = "float32",
-    overwrite: bool = False,
-) -> Bundle:
-    """Write a bundle; the folder appears complete or not at all.
-
-    Parameters
-    ----------
-    directory : str or Path
-        Folder to make.
-    name, schema, mpp, tile, description, licence, training_data, gate, metrics, provenance
-        As in :class:`Bundle`; mappings must be JSON-ready.
-    stage1, stage2 : nn.Module
-        Networks of :mod:`napari_wsss.models.registry` (their ``architecture`` and ``arguments`` are
-        recorded).
-    dtype : {"float32", "float16"}, optional
-        Storage of convolution weights; vectors (batch norm, biases) stay float32.
-    overwrite : bool, optional
-        Replace an existing bundle.
-
-    Returns
-    -------
-    Bundle
-        As :func:`load_bundle` reads it back.
-
-    Raises
-    ------
-    BundleError
-        When the folder exists, cannot be written, or something does not fit (networks and schema, an
-        implausible mpp, tile or threshold): nothing is written then.
-    """
-    from napari_wsss.models.bundle_writer import write_bundle
-
-    folder = Path(directory)
-    write_bundle(
-        folder,
-        {"stage1": stage1, "stage2": stage2},
-        lambda specs: Bundle(
-            folder,
-            name,
-            description,
-            licence,
-            training_data,
-            schema,
-            float(mpp),
-            int(tile),
-            specs["stage1"],
-            specs.get("stage2"),
-            gate or Gate(),
-            metrics or {},
-            provenance or {},
-        ),
-        check=lambda text: _parse(json.loads(text), folder, folder / MODEL_JSON),
-        num_classes=len(schema),
-        dtype=dtype,
-        overwrite=overwrite,
-    )
-    return load_bundle(folder)
 
 
 def sha256_of(path: Path) -> str:
@@ -310,7 +236,7 @@ def _check_digest(path: Path, expected: str) -> None:
         )
 
 
-def _parse(data: object, folder: Path, path: Path) -> Bundle:
+def parse_bundle(data: object, folder: Path, path: Path) -> Bundle:
     """Turn the content of model.json into a Bundle; ``path`` is for messages."""
     if not isinstance(data, dict):
         raise BundleError(f"{path}: holds no JSON object; restore the file or make the bundle again.")

@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,54 +14,77 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from napari_wsss.models.bundle import MODEL_JSON, Bundle, NetworkSpec, sha256_of
+from napari_wsss.models.bundle import (
+    MODEL_JSON,
+    Bundle,
+    Gate,
+    NetworkSpec,
+    load_bundle,
+    parse_bundle,
+    sha256_of,
+)
+from tiling.classes import ClassSchema
 from tiling.errors import BundleError
 
-__all__ = ["write_bundle"]
+__all__ = ["save_bundle"]
 
 _DTYPES = {"float32": torch.float32, "float16": torch.float16}
 
 
-def write_bundle(
-    folder: Path,
-    networks: Mapping[str, nn.Module | None],
-    make: Callable[[dict[str, NetworkSpec]], Bundle],
-    check: Callable[[str], object],
-    num_classes: int,
-    dtype: str,
-    overwrite: bool,
-) -> None:
-    """Write the weights of ``networks`` and the model.json of the bundle that ``make`` describes.
+def save_bundle(
+    directory: str | Path,
+    *,
+    name: str,
+    schema: ClassSchema,
+    mpp: float,
+    tile: int,
+    stage1: nn.Module,
+    stage2: nn.Module | None = None,
+    description: str = "",
+    licence: str = "",
+    training_data: str = "",
+    gate: Gate | None = None,
+    metrics: Mapping[str, Any] | None = None,
+    provenance: Mapping[str, Any] | None = None,
+    dtype: str = "float32",
+    overwrite: bool = False,
+) -> Bundle:
+    """Write a bundle; the folder appears complete or not at all.
 
     Parameters
     ----------
-    folder : Path
-        Where the bundle goes.
-    networks : mapping
-        Stage name -> network, or None for a stage that is absent.
-    make : callable
-        Turns the specs of the written files into the bundle.
-    check : callable
-        Raises for a model.json text that could not be read back.
-    num_classes : int
-        Classes of the schema, which the networks must have.
-    dtype : str
-        ``float32`` or ``float16``.
-    overwrite : bool
-        Whether an existing bundle is replaced.
+    directory : str or Path
+        Folder to make.
+    name, schema, mpp, tile, description, licence, training_data, gate, metrics, provenance
+        As in :class:`Bundle`; mappings must be JSON-ready.
+    stage1, stage2 : nn.Module
+        Networks of :mod:`napari_wsss.models.registry` (their ``architecture`` and ``arguments`` are
+        recorded).
+    dtype : {"float32", "float16"}, optional
+        Storage of convolution weights; vectors (batch norm, biases) stay float32.
+    overwrite : bool, optional
+        Replace an existing bundle.
+
+    Returns
+    -------
+    Bundle
+        As :func:`load_bundle` reads it back.
 
     Raises
     ------
     BundleError
-        When the folder is taken or cannot be written, or a network does not fit.
+        When the folder exists, cannot be written, or something does not fit (networks and schema, an
+        implausible mpp, tile or threshold): nothing is written then.
     """
+    folder = Path(directory)
+    networks = {"stage1": stage1, "stage2": stage2}
     if dtype not in _DTYPES:
         raise BundleError(f"{folder}: weights cannot be stored as {dtype!r}; use float32 or float16.")
     for stage, network in networks.items():
-        if network is not None and getattr(network, "num_classes", None) != num_classes:
+        if network is not None and getattr(network, "num_classes", None) != len(schema):
             raise BundleError(
                 f"{folder}: {stage} has {getattr(network, 'num_classes', 'no')} classes but the schema has "
-                f"{num_classes}."
+                f"{len(schema)}."
             )
     if folder.exists():
         if not overwrite:
@@ -77,8 +100,23 @@ def write_bundle(
             for stage, network in networks.items()
             if network is not None
         }
-        text = json.dumps(make(specs).to_dict(), indent=2, ensure_ascii=False, allow_nan=False)
-        check(text)
+        bundle = Bundle(
+            folder,
+            name,
+            description,
+            licence,
+            training_data,
+            schema,
+            float(mpp),
+            int(tile),
+            specs["stage1"],
+            specs.get("stage2"),
+            gate or Gate(),
+            metrics or {},
+            provenance or {},
+        )
+        text = json.dumps(bundle.to_dict(), indent=2, ensure_ascii=False, allow_nan=False)
+        parse_bundle(json.loads(text), folder, folder / MODEL_JSON)
         (staging / MODEL_JSON).write_text(text + "\n", encoding="utf-8")
         for path in staging.iterdir():
             path.chmod(0o644)  # safetensors writes for the owner only; a lab shares its models
@@ -92,6 +130,7 @@ def write_bundle(
     finally:
         if staging is not None:
             shutil.rmtree(staging, ignore_errors=True)
+    return load_bundle(folder)
 
 
 def _write_network(path: Path, network: nn.Module, dtype: str) -> NetworkSpec:

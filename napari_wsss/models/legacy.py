@@ -17,7 +17,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from napari_wsss.models.bundle import Gate, save_bundle, sha256_of
+from napari_wsss.models.bundle import Gate, sha256_of
+from napari_wsss.models.bundle_writer import save_bundle
 from napari_wsss.models.mxnet_params import is_mxnet_params, read_mxnet_params
 from napari_wsss.models.registry import build_stage1, build_stage2
 from napari_wsss.models.schemas import resolve_schema

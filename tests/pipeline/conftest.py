@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from torch import nn
 
 from napari_wsss.backends.openvino_backend import openvino_version
-from napari_wsss.models.bundle import Bundle, Gate, load_bundle, save_bundle
+from napari_wsss.models.bundle import Bundle, Gate, load_bundle
+from napari_wsss.models.bundle_writer import save_bundle
 from napari_wsss.models.registry import build_stage1, build_stage2
 from napari_wsss.predictor import BundlePredictor
 from tiling.synthetic import SYNTHETIC_SCHEMA, SyntheticSlide

@@ -302,7 +302,7 @@ def small_bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     """A real bundle with random weights, the smallest that there is."""
     import torch
 
-    from napari_wsss.models.bundle import save_bundle
+    from napari_wsss.models.bundle_writer import save_bundle
     from napari_wsss.models.registry import build_stage1, build_stage2
     from tiling.synthetic import SYNTHETIC_SCHEMA
 
