@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_wsss.plugin.colors import class_features, label_colormap
-from napari_wsss.plugin.job import Job, Starter
+from napari_wsss.plugin.common.job import Job, Starter
 from napari_wsss.plugin.request import RunRequest
 from napari_wsss.plugin.run_state import duration
 from tiling.classes import ClassSchema
@@ -142,7 +142,7 @@ def _load_what_a_result_needs(schema: ClassSchema) -> None:
 def measure_rate(request: RunRequest, tiles: int = 4) -> float:
     """Load the networks and return tiles/s of the second of two small batches (the first one warms up)."""
     from napari_wsss.pipeline import Settings, make_predictor
-    from napari_wsss.plugin.job import limit_compute_threads
+    from napari_wsss.plugin.common.job import limit_compute_threads
 
     limit_compute_threads()
     _load_what_a_result_needs(request.bundle.schema)

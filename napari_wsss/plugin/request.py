@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from napari_wsss.models.bundle import Bundle
-from napari_wsss.plugin.job import limit_compute_threads
-from napari_wsss.plugin.preferences import Preferences
+from napari_wsss.plugin.common.job import limit_compute_threads
+from napari_wsss.plugin.common.preferences import Preferences
 from tiling.events import Event
 from tiling.geometry import Box
 from tiling.roi import Roi

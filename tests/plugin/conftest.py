@@ -323,8 +323,8 @@ def toy_explainer(
     small_bundle: Bundle, banded_slide: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Callable[[Any], Explainer]:
     """Make the presenter of the Explain dock, with a slide and a real (random) model, for a viewer."""
+    from napari_wsss.plugin.common.preferences import Preferences
     from napari_wsss.plugin.explainer import Explainer
-    from napari_wsss.plugin.preferences import Preferences
     from napari_wsss.plugin.session import SegmentSession
 
     monkeypatch.setattr("napari_wsss.plugin.choices.load_preferences", Preferences)

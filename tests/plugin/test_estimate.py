@@ -8,9 +8,9 @@ import pytest
 
 from napari_wsss.models.bundle import Bundle
 from napari_wsss.plugin import estimate as module
+from napari_wsss.plugin.common.job import start_in_thread
+from napari_wsss.plugin.common.preferences import Preferences
 from napari_wsss.plugin.estimate import Estimate, Estimator, LiveEstimate, estimate_text
-from napari_wsss.plugin.job import start_in_thread
-from napari_wsss.plugin.preferences import Preferences
 from napari_wsss.plugin.request import RunRequest
 from tiling.errors import ResolutionError
 from tiling.events import Planned

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from napari_wsss.cli import app
 from napari_wsss.models.bundle import Bundle
-from napari_wsss.plugin.preferences import Preferences
+from napari_wsss.plugin.common.preferences import Preferences
 from tiling.receipt import verify
 from tiling.store import open_store
 

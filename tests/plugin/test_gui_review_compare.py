@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from napari_wsss.models.bundle import Bundle
-from napari_wsss.plugin.preferences import Preferences
+from napari_wsss.plugin.common.preferences import Preferences
 from napari_wsss.plugin.request import RunRequest
 
 pytestmark = pytest.mark.gui

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from napari_wsss.models.bundle import Bundle
-from napari_wsss.plugin.preferences import Preferences
+from napari_wsss.plugin.common.preferences import Preferences
 from tiling.store import open_store
 from tiling.synthetic import SYNTHETIC_SCHEMA
 

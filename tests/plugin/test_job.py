@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from napari_wsss.plugin.job import Job, limit_compute_threads, start_in_thread
+from napari_wsss.plugin.common.job import Job, limit_compute_threads, start_in_thread
 from tiling.events import Event, TilesDone
 
 
@@ -78,7 +78,7 @@ def test_an_error_before_the_first_event() -> None:
 def test_a_run_leaves_one_core_to_the_viewer(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     import torch
 
-    from napari_wsss.plugin.preferences import Preferences
+    from napari_wsss.plugin.common.preferences import Preferences
     from napari_wsss.plugin.request import RunRequest
 
     threads: list[int] = []

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from napari_wsss.plugin.preferences import Preferences
+from napari_wsss.plugin.common.preferences import Preferences
 from napari_wsss.plugin.request import RunRequest
 from tiling.geometry import Box
 

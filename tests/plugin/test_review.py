@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from napari_wsss.models.bundle import Bundle
+from napari_wsss.plugin.common.preferences import Preferences
 from napari_wsss.plugin.layers import store_layers
 from napari_wsss.plugin.marker import MARKER
-from napari_wsss.plugin.preferences import Preferences
 from napari_wsss.plugin.request import RunRequest
 from napari_wsss.plugin.review import disagreement, review_entries
 from napari_wsss.plugin.reviewer import Reviewer

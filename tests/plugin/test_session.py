@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from napari_wsss.models.bundle import Bundle, default_bundle
+from napari_wsss.plugin.common.preferences import Preferences
 from napari_wsss.plugin.layers import METADATA_KEY
-from napari_wsss.plugin.preferences import Preferences
 from napari_wsss.plugin.request import RunRequest
 from napari_wsss.plugin.session import SegmentSession, session_for
 from tiling.errors import StoreLockedError

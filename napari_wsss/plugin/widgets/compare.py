@@ -13,16 +13,8 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_wsss.plugin.common.parts import button, fill_combo, note, section, set_note, table, title
 from napari_wsss.plugin.comparer import Comparer, comparison_rows
-from napari_wsss.plugin.widgets.parts import (
-    button,
-    fill_combo,
-    note,
-    section,
-    set_note,
-    table,
-    title,
-)
 
 if TYPE_CHECKING:
     import napari

@@ -19,16 +19,10 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_wsss.plugin.common.parts import fill_combo, note, set_note, title, wrapped_label
 from napari_wsss.plugin.explainer import Explainer
 from napari_wsss.plugin.explanation import ClassEvidence, TileExplanation
 from napari_wsss.plugin.session import session_for
-from napari_wsss.plugin.widgets.parts import (
-    fill_combo,
-    note,
-    set_note,
-    title,
-    wrapped_label,
-)
 
 if TYPE_CHECKING:
     import napari

@@ -8,8 +8,7 @@ from typing import Any
 from qtpy.QtWidgets import QComboBox, QDoubleSpinBox, QFileDialog, QHBoxLayout, QVBoxLayout, QWidget
 
 from napari_wsss.plugin.card import bundle_card
-from napari_wsss.plugin.session import SegmentSession
-from napari_wsss.plugin.widgets.parts import (
+from napari_wsss.plugin.common.parts import (
     button,
     fill_combo,
     note,
@@ -18,6 +17,7 @@ from napari_wsss.plugin.widgets.parts import (
     set_quietly,
     wrapped_label,
 )
+from napari_wsss.plugin.session import SegmentSession
 from tiling.errors import WsssError
 
 __all__ = ["InputSection"]

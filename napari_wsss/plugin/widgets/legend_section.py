@@ -14,9 +14,9 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_wsss.plugin.common.parts import button, section, set_quietly
 from napari_wsss.plugin.run_state import LegendRow
 from napari_wsss.plugin.session import SegmentSession
-from napari_wsss.plugin.widgets.parts import button, section, set_quietly
 
 __all__ = ["ClassRow", "LegendSection"]
 

@@ -8,9 +8,9 @@ from qtpy.QtCore import QUrl
 from qtpy.QtGui import QDesktopServices
 from qtpy.QtWidgets import QFileDialog, QGridLayout, QVBoxLayout, QWidget
 
+from napari_wsss.plugin.common.parts import button, section, wrapped_label
 from napari_wsss.plugin.exporting import FORMATS, ExportFormat, suggested_path
 from napari_wsss.plugin.session import SegmentSession
-from napari_wsss.plugin.widgets.parts import button, section, wrapped_label
 
 __all__ = ["ResultSection"]
 

@@ -13,8 +13,8 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_wsss.plugin.common.parts import button, fill_combo, note, quiet, set_note, table, title
 from napari_wsss.plugin.reviewer import Reviewer
-from napari_wsss.plugin.widgets.parts import button, fill_combo, note, quiet, set_note, table, title
 
 if TYPE_CHECKING:
     import napari

@@ -18,10 +18,7 @@ from qtpy.QtWidgets import (
 )
 from superqt import QCollapsible
 
-from napari_wsss.plugin.estimate import LiveEstimate, estimate_text
-from napari_wsss.plugin.run_state import buttons, progress_text
-from napari_wsss.plugin.session import SegmentSession
-from napari_wsss.plugin.widgets.parts import (
+from napari_wsss.plugin.common.parts import (
     button,
     fill_combo,
     note,
@@ -30,6 +27,9 @@ from napari_wsss.plugin.widgets.parts import (
     set_quietly,
     wrapped_label,
 )
+from napari_wsss.plugin.estimate import LiveEstimate, estimate_text
+from napari_wsss.plugin.run_state import buttons, progress_text
+from napari_wsss.plugin.session import SegmentSession
 
 __all__ = ["OptionsSection", "RegionSection", "RunSection"]
 
