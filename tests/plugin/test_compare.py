@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from napari_wsss.plugin import comparison as module
-from napari_wsss.plugin.comparer import Comparer, comparison_rows, raster_of
-from napari_wsss.plugin.comparison import AGREE, DIFFER, LabelRaster, agreement_pyramid, compare
+from napari_wsss.plugin.compare import agreement as module
+from napari_wsss.plugin.compare.agreement import AGREE, DIFFER, LabelRaster, agreement_pyramid, compare
+from napari_wsss.plugin.compare.presenter import Comparer, comparison_rows, raster_of
 from napari_wsss.plugin.frame import matrix, raster_frame
 from tiling.classes import ClassSchema, TissueClass
 from tiling.errors import DataError

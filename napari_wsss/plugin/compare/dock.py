@@ -14,7 +14,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_wsss.plugin.common.parts import button, fill_combo, note, section, set_note, table, title
-from napari_wsss.plugin.comparer import Comparer, comparison_rows
+from napari_wsss.plugin.compare.presenter import Comparer, comparison_rows
 
 if TYPE_CHECKING:
     import napari

@@ -12,7 +12,14 @@ from numpy.typing import NDArray
 
 from napari_wsss.plugin.common.job import Job, Starter, start_in_thread
 from napari_wsss.plugin.common.messages import explain
-from napari_wsss.plugin.comparison import AGREE, DIFFER, Comparison, LabelRaster, agreement_pyramid, compare
+from napari_wsss.plugin.compare.agreement import (
+    AGREE,
+    DIFFER,
+    Comparison,
+    LabelRaster,
+    agreement_pyramid,
+    compare,
+)
 from napari_wsss.plugin.layers import METADATA_KEY
 from napari_wsss.plugin.region import unit_factors
 from tiling.classes import ClassSchema, TissueClass
