@@ -21,7 +21,7 @@ from tiling.predictor import Prediction
 
 if TYPE_CHECKING:
     from napari_wsss.models.bundle import Bundle
-    from napari_wsss.plugin.explainer import Explainer
+    from napari_wsss.plugin.explain.presenter import Explainer
     from napari_wsss.plugin.request import RunRequest
     from napari_wsss.plugin.session import SegmentSession
     from tiling.events import Event
@@ -324,7 +324,7 @@ def toy_explainer(
 ) -> Callable[[Any], Explainer]:
     """Make the presenter of the Explain dock, with a slide and a real (random) model, for a viewer."""
     from napari_wsss.plugin.common.preferences import Preferences
-    from napari_wsss.plugin.explainer import Explainer
+    from napari_wsss.plugin.explain.presenter import Explainer
     from napari_wsss.plugin.session import SegmentSession
 
     monkeypatch.setattr("napari_wsss.plugin.choices.load_preferences", Preferences)

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from napari_wsss.plugin.explainer import Explainer
+from napari_wsss.plugin.explain.presenter import Explainer
 
 pytestmark = pytest.mark.gui
 
@@ -13,7 +13,7 @@ pytestmark = pytest.mark.gui
 def test_the_dock_shows_a_tile(
     make_napari_viewer: Callable[..., Any], toy_explainer: Any, qtbot: Any
 ) -> None:
-    from napari_wsss.plugin.widgets.explain import ExplainWidget
+    from napari_wsss.plugin.explain.dock import ExplainWidget
 
     viewer = make_napari_viewer()
     explainer: Explainer = toy_explainer(viewer)

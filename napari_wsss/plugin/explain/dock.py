@@ -20,8 +20,8 @@ from qtpy.QtWidgets import (
 )
 
 from napari_wsss.plugin.common.parts import fill_combo, note, set_note, title, wrapped_label
-from napari_wsss.plugin.explainer import Explainer
-from napari_wsss.plugin.explanation import ClassEvidence, TileExplanation
+from napari_wsss.plugin.explain.explanation import ClassEvidence, TileExplanation
+from napari_wsss.plugin.explain.presenter import Explainer
 from napari_wsss.plugin.session import session_for
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from napari_wsss.models.bundle import Bundle
 from napari_wsss.plugin.common.job import Job, Starter, limit_compute_threads, start_in_thread
 from napari_wsss.plugin.common.messages import explain
 from napari_wsss.plugin.common.preferences import Preferences
-from napari_wsss.plugin.explanation import TileExplanation, TilePlace, tile_at
+from napari_wsss.plugin.explain.explanation import TileExplanation, TilePlace, tile_at
 from napari_wsss.plugin.layers import METADATA_KEY
 from napari_wsss.plugin.marker import mark_box
 from napari_wsss.plugin.region import world_to_data
