@@ -116,7 +116,7 @@ def _forbidden(module: str, imported: str) -> bool:
         ("napari_wsss.models.cam", "napari_wsss.pipeline.segment"),
         ("napari_wsss.models.cam", "napari"),
         ("napari_wsss.predictor", "napari_wsss.pipeline.segment"),
-        ("napari_wsss.cli", "napari_wsss.plugin.reader"),
+        ("napari_wsss.cli", "napari_wsss.plugin.files.reader"),
         ("napari_wsss.pipeline", "qtpy.QtCore"),
         ("napari_wsss.plugin.panel", "training.stage1"),
         ("training.stage1", "napari_wsss.cli.main"),

@@ -21,7 +21,7 @@ from typing import Any
 from napari_wsss.plugin.choices import Choices
 from napari_wsss.plugin.common.job import Job, Starter, start_in_thread
 from napari_wsss.plugin.common.messages import explain
-from napari_wsss.plugin.exporting import export_store
+from napari_wsss.plugin.files.exporting import export_store
 from napari_wsss.plugin.layers import METADATA_KEY
 from napari_wsss.plugin.live import LiveResult
 from napari_wsss.plugin.request import RunRequest

@@ -127,7 +127,7 @@ def test_every_class_has_its_colour(
 def test_the_sample_opens_from_the_menu(
     make_napari_viewer: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from napari_wsss.plugin import sample
+    from napari_wsss.plugin.files import sample
     from tiling.synthetic import SyntheticSlide
 
     monkeypatch.setenv("NAPARI_WSSS_CACHE", str(tmp_path))

@@ -9,7 +9,7 @@ import tifffile
 import zarr
 from PIL import Image
 
-from napari_wsss.plugin.reader import get_reader, read_slide, read_store
+from napari_wsss.plugin.files.reader import get_reader, read_slide, read_store
 from tiling.errors import SlideError
 from tiling.synthetic import SyntheticSlide
 from tiling.synthetic.write import write_slide

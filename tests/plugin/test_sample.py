@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from napari_wsss.plugin.sample import sample_files, sample_slide
+from napari_wsss.plugin.files.sample import sample_files, sample_slide
 from tiling.synthetic import SyntheticSlide
 
 TINY = SyntheticSlide(width=700, height=520, mpp=0.5, seed=3, region_um=60)
