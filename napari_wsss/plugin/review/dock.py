@@ -14,7 +14,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_wsss.plugin.common.parts import button, fill_combo, note, quiet, set_note, table, title
-from napari_wsss.plugin.reviewer import Reviewer
+from napari_wsss.plugin.review.presenter import Reviewer
 
 if TYPE_CHECKING:
     import napari

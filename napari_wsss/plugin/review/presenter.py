@@ -8,7 +8,7 @@ from typing import Any
 from napari_wsss.plugin.common.messages import explain
 from napari_wsss.plugin.layers import METADATA_KEY
 from napari_wsss.plugin.marker import go_to_box, mark_box
-from napari_wsss.plugin.review import ReviewEntry, ReviewOrder, review_entries
+from napari_wsss.plugin.review.doubt import ReviewEntry, ReviewOrder, review_entries
 from tiling.errors import WsssError
 from tiling.store import open_store
 
