@@ -159,7 +159,7 @@ def label_pyramid(levels: Sequence[Any], coarsest_max: int = COARSEST_MAX) -> li
     """Return label levels for napari: arrays of the store, and one small array in memory at the end.
 
     napari shows changes of the coarsest level only when that is an array in memory that was changed in place; the
-    result of a run therefore grows there as well (see :mod:`napari_wsss.plugin.live`).
+    result of a run therefore grows there as well (see :mod:`napari_wsss.plugin.segment.live`).
 
     Parameters
     ----------

@@ -22,8 +22,8 @@ from tiling.predictor import Prediction
 if TYPE_CHECKING:
     from napari_wsss.models.bundle import Bundle
     from napari_wsss.plugin.explain.presenter import Explainer
-    from napari_wsss.plugin.request import RunRequest
-    from napari_wsss.plugin.session import SegmentSession
+    from napari_wsss.plugin.segment.request import RunRequest
+    from napari_wsss.plugin.segment.session import SegmentSession
     from tiling.events import Event
 
 # Before napari or numpy's BLAS is loaded: tests must not touch the user's settings, and threads of a linear algebra
@@ -325,10 +325,10 @@ def toy_explainer(
     """Make the presenter of the Explain dock, with a slide and a real (random) model, for a viewer."""
     from napari_wsss.plugin.common.preferences import Preferences
     from napari_wsss.plugin.explain.presenter import Explainer
-    from napari_wsss.plugin.session import SegmentSession
+    from napari_wsss.plugin.segment.session import SegmentSession
 
-    monkeypatch.setattr("napari_wsss.plugin.choices.load_preferences", Preferences)
-    monkeypatch.setattr("napari_wsss.plugin.choices.save_preferences", lambda preferences: None)
+    monkeypatch.setattr("napari_wsss.plugin.segment.choices.load_preferences", Preferences)
+    monkeypatch.setattr("napari_wsss.plugin.segment.choices.save_preferences", lambda preferences: None)
 
     def make(viewer: Any) -> Explainer:
         session = SegmentSession(viewer)

@@ -3,7 +3,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from napari_wsss.models.bundle import Bundle
-from napari_wsss.plugin.card import bundle_card
+from napari_wsss.plugin.segment.card import bundle_card
 
 
 def test_the_card_says_what_matters(toy_bundle: Bundle) -> None:

@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 
 from napari_wsss.models.bundle import Bundle
-from napari_wsss.plugin import estimate as module
 from napari_wsss.plugin.common.job import start_in_thread
 from napari_wsss.plugin.common.preferences import Preferences
-from napari_wsss.plugin.estimate import Estimate, Estimator, LiveEstimate, estimate_text
-from napari_wsss.plugin.request import RunRequest
+from napari_wsss.plugin.segment import estimate as module
+from napari_wsss.plugin.segment.estimate import Estimate, Estimator, LiveEstimate, estimate_text
+from napari_wsss.plugin.segment.request import RunRequest
 from tiling.errors import ResolutionError
 from tiling.events import Planned
 from tiling.geometry import Box

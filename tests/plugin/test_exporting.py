@@ -21,7 +21,7 @@ from tiling.synthetic import SYNTHETIC_SCHEMA
 @pytest.fixture
 def finished(toy: Any, toy_bundle: Any, banded_slide: Path, tmp_path: Path) -> Store:
     from napari_wsss.plugin.common.preferences import Preferences
-    from napari_wsss.plugin.request import RunRequest
+    from napari_wsss.plugin.segment.request import RunRequest
 
     preferences = Preferences(skip_background=False)
     out = tmp_path / "out" / "banded.zarr"

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from napari_wsss.plugin.growing import GrowingLevel, GrowingPyramid
+from napari_wsss.plugin.segment.growing import GrowingLevel, GrowingPyramid
 from tiling.geometry import Box
 from tiling.pyramid import LinePyramid, halve_labels, level_shapes
 from tiling.store import open_store

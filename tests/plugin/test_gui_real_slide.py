@@ -43,8 +43,8 @@ def test_from_opening_to_export(
     monkeypatch: pytest.MonkeyPatch,
     turnstile: Any,
 ) -> None:
-    monkeypatch.setattr("napari_wsss.plugin.choices.load_preferences", Preferences)
-    monkeypatch.setattr("napari_wsss.plugin.choices.save_preferences", lambda preferences: None)
+    monkeypatch.setattr("napari_wsss.plugin.segment.choices.load_preferences", Preferences)
+    monkeypatch.setattr("napari_wsss.plugin.segment.choices.save_preferences", lambda preferences: None)
     viewer = make_napari_viewer(show=True)
     viewer.window.resize(1500, 1000)
     _, dock = viewer.window.add_plugin_dock_widget("napari-wsss", "Segment slide")
@@ -52,7 +52,7 @@ def test_from_opening_to_export(
     session = dock.session
     # The real run, slow enough to be stopped in the middle, and one block of labels at a time to be looked at.
     session._events = lambda request: turnstile.events(request.events(), delay=0.04)
-    monkeypatch.setattr("napari_wsss.plugin.session.REFRESH_SECONDS", 0.1)
+    monkeypatch.setattr("napari_wsss.plugin.segment.session.REFRESH_SECONDS", 0.1)
     session.choose_bundle(str(small_bundle.path))
     session.set_preferences(folder=str(tmp_path / "out"), batch_size=4)
     dock.input.open_path(str(cmu_slide))

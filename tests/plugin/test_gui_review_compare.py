@@ -9,7 +9,7 @@ import pytest
 
 from napari_wsss.models.bundle import Bundle
 from napari_wsss.plugin.common.preferences import Preferences
-from napari_wsss.plugin.request import RunRequest
+from napari_wsss.plugin.segment.request import RunRequest
 
 pytestmark = pytest.mark.gui
 

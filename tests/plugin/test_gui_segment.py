@@ -26,11 +26,11 @@ def open_dock(
     monkeypatch: pytest.MonkeyPatch,
 ) -> Callable[..., Opened]:
     """Open the dock as napari does, on a toy model."""
-    from napari_wsss.plugin.session import SegmentSession
-    from napari_wsss.plugin.widgets.segment import SegmentWidget
+    from napari_wsss.plugin.segment.dock import SegmentWidget
+    from napari_wsss.plugin.segment.session import SegmentSession
 
-    monkeypatch.setattr("napari_wsss.plugin.choices.load_preferences", Preferences)
-    monkeypatch.setattr("napari_wsss.plugin.choices.save_preferences", lambda preferences: None)
+    monkeypatch.setattr("napari_wsss.plugin.segment.choices.load_preferences", Preferences)
+    monkeypatch.setattr("napari_wsss.plugin.segment.choices.save_preferences", lambda preferences: None)
 
     def make(delay: float = 0.0, pause: Any = None) -> Opened:
         viewer = make_napari_viewer_proxy(show=True)
@@ -308,7 +308,7 @@ def test_it_opens_from_the_menu_and_remembers(
     saved = (tmp_path / "napari-wsss.yaml").read_text()
     assert "overlap: 0.5" in saved
     settings._clear_plugin_settings_cache()
-    from napari_wsss.plugin.session import SegmentSession
+    from napari_wsss.plugin.segment.session import SegmentSession
 
     assert SegmentSession(viewer).preferences.overlap == 0.5
     assert not SegmentSession(viewer).preferences.gate

@@ -79,7 +79,7 @@ def test_a_run_leaves_one_core_to_the_viewer(monkeypatch: pytest.MonkeyPatch, tm
     import torch
 
     from napari_wsss.plugin.common.preferences import Preferences
-    from napari_wsss.plugin.request import RunRequest
+    from napari_wsss.plugin.segment.request import RunRequest
 
     threads: list[int] = []
     monkeypatch.setattr(torch, "set_num_threads", threads.append)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from napari_wsss.plugin.region import bounding_box, drawn_roi, view_box, visible_corners
+from napari_wsss.plugin.segment.region import bounding_box, drawn_roi, view_box, visible_corners
 from tiling.errors import RegionError
 from tiling.geometry import Box
 from tiling.roi import Roi

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from napari_wsss.plugin.common.preferences import Preferences
-from napari_wsss.plugin.request import RunRequest
+from napari_wsss.plugin.segment.request import RunRequest
 from tiling.geometry import Box
 
 
@@ -20,7 +20,7 @@ def test_every_choice_reaches_the_run(
         return iter(())
 
     monkeypatch.setattr("napari_wsss.pipeline.segment_events", segment_events)
-    monkeypatch.setattr("napari_wsss.plugin.request.limit_compute_threads", lambda: None)
+    monkeypatch.setattr("napari_wsss.plugin.segment.request.limit_compute_threads", lambda: None)
     chosen = Preferences(
         device="cpu",
         overlap=0.5,

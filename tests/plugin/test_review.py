@@ -10,9 +10,9 @@ from napari_wsss.models.bundle import Bundle
 from napari_wsss.plugin.common.preferences import Preferences
 from napari_wsss.plugin.layers import store_layers
 from napari_wsss.plugin.marker import MARKER
-from napari_wsss.plugin.request import RunRequest
 from napari_wsss.plugin.review.doubt import disagreement, review_entries
 from napari_wsss.plugin.review.presenter import Reviewer
+from napari_wsss.plugin.segment.request import RunRequest
 from tiling.store import FLAG_PREDICTED, Store, open_store
 
 

@@ -14,8 +14,8 @@ import pytest
 from napari_wsss.models.bundle import Bundle, default_bundle
 from napari_wsss.plugin.common.preferences import Preferences
 from napari_wsss.plugin.layers import METADATA_KEY
-from napari_wsss.plugin.request import RunRequest
-from napari_wsss.plugin.session import SegmentSession, session_for
+from napari_wsss.plugin.segment.request import RunRequest
+from napari_wsss.plugin.segment.session import SegmentSession, session_for
 from tiling.errors import StoreLockedError
 from tiling.events import Event
 from tiling.store import open_store
@@ -32,8 +32,8 @@ def viewer() -> Any:
 def make_session(
     viewer: Any, toy_bundle: Bundle, monkeypatch: pytest.MonkeyPatch, toy: Any
 ) -> Callable[..., SegmentSession]:
-    monkeypatch.setattr("napari_wsss.plugin.choices.load_preferences", Preferences)
-    monkeypatch.setattr("napari_wsss.plugin.choices.save_preferences", lambda preferences: None)
+    monkeypatch.setattr("napari_wsss.plugin.segment.choices.load_preferences", Preferences)
+    monkeypatch.setattr("napari_wsss.plugin.segment.choices.save_preferences", lambda preferences: None)
 
     def make(delay: float = 0.0, pause: Any = None, **options: Any) -> SegmentSession:
         events = partial(toy.events, predictor=toy.Predictor(delay, pause))
@@ -70,7 +70,7 @@ def test_the_layer_grows_while_the_run_goes_on(
     banded_slide: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("napari_wsss.plugin.session.REFRESH_SECONDS", 0.0)
+    monkeypatch.setattr("napari_wsss.plugin.segment.session.REFRESH_SECONDS", 0.0)
     session = make_session(delay=0.02)
     session.open_slide(banded_slide)
     session.run()

@@ -21,7 +21,7 @@ from napari_wsss.plugin.compare.agreement import (
     compare,
 )
 from napari_wsss.plugin.layers import METADATA_KEY
-from napari_wsss.plugin.region import unit_factors
+from napari_wsss.plugin.segment.region import unit_factors
 from tiling.classes import ClassSchema, TissueClass
 from tiling.errors import DataError
 

@@ -18,8 +18,8 @@ from napari_wsss.plugin.common.preferences import Preferences
 from napari_wsss.plugin.explain.explanation import TileExplanation, TilePlace, tile_at
 from napari_wsss.plugin.layers import METADATA_KEY
 from napari_wsss.plugin.marker import mark_box
-from napari_wsss.plugin.region import world_to_data
-from napari_wsss.plugin.session import SegmentSession
+from napari_wsss.plugin.segment.region import world_to_data
+from napari_wsss.plugin.segment.session import SegmentSession
 from tiling.errors import BundleError, SlideError
 from tiling.slide import open_slide
 

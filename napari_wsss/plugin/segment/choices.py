@@ -10,8 +10,8 @@ from napari_wsss.models.bundle import Bundle, default_bundle, list_bundles, load
 from napari_wsss.plugin.common.messages import explain
 from napari_wsss.plugin.common.preferences import Preferences, load_preferences, save_preferences
 from napari_wsss.plugin.layers import METADATA_KEY, slide_layer
-from napari_wsss.plugin.region import drawn_roi, view_box
-from napari_wsss.plugin.request import RunRequest, default_folder, result_path
+from napari_wsss.plugin.segment.region import drawn_roi, view_box
+from napari_wsss.plugin.segment.request import RunRequest, default_folder, result_path
 from tiling.errors import BundleError, RegionError, SlideError
 from tiling.geometry import Box
 from tiling.roi import Roi
@@ -23,7 +23,7 @@ RegionChoice = Literal["whole", "view", "shapes"]
 
 
 class Choices:
-    """The choices that make up a :class:`~napari_wsss.plugin.request.RunRequest`.
+    """The choices that make up a :class:`~napari_wsss.plugin.segment.request.RunRequest`.
 
     Parameters
     ----------

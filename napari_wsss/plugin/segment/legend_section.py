@@ -15,8 +15,8 @@ from qtpy.QtWidgets import (
 )
 
 from napari_wsss.plugin.common.parts import button, section, set_quietly
-from napari_wsss.plugin.run_state import LegendRow
-from napari_wsss.plugin.session import SegmentSession
+from napari_wsss.plugin.segment.run_state import LegendRow
+from napari_wsss.plugin.segment.session import SegmentSession
 
 __all__ = ["ClassRow", "LegendSection"]
 

@@ -9,12 +9,12 @@ from qtpy.QtWidgets import QFrame, QScrollArea, QVBoxLayout, QWidget
 
 from napari_wsss.plugin.common.job import start_in_thread
 from napari_wsss.plugin.common.parts import title
-from napari_wsss.plugin.estimate import Estimator, LiveEstimate
-from napari_wsss.plugin.session import SegmentSession, session_for
-from napari_wsss.plugin.widgets.input_section import InputSection
-from napari_wsss.plugin.widgets.legend_section import LegendSection
-from napari_wsss.plugin.widgets.result_section import ResultSection
-from napari_wsss.plugin.widgets.run_section import OptionsSection, RegionSection, RunSection
+from napari_wsss.plugin.segment.estimate import Estimator, LiveEstimate
+from napari_wsss.plugin.segment.input_section import InputSection
+from napari_wsss.plugin.segment.legend_section import LegendSection
+from napari_wsss.plugin.segment.result_section import ResultSection
+from napari_wsss.plugin.segment.run_section import OptionsSection, RegionSection, RunSection
+from napari_wsss.plugin.segment.session import SegmentSession, session_for
 
 if TYPE_CHECKING:
     import napari

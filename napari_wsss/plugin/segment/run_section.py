@@ -27,9 +27,9 @@ from napari_wsss.plugin.common.parts import (
     set_quietly,
     wrapped_label,
 )
-from napari_wsss.plugin.estimate import LiveEstimate, estimate_text
-from napari_wsss.plugin.run_state import buttons, progress_text
-from napari_wsss.plugin.session import SegmentSession
+from napari_wsss.plugin.segment.estimate import LiveEstimate, estimate_text
+from napari_wsss.plugin.segment.run_state import buttons, progress_text
+from napari_wsss.plugin.segment.session import SegmentSession
 
 __all__ = ["OptionsSection", "RegionSection", "RunSection"]
 

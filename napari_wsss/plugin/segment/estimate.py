@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from napari_wsss.plugin.colors import class_features, label_colormap
 from napari_wsss.plugin.common.job import Job, Starter
-from napari_wsss.plugin.request import RunRequest
-from napari_wsss.plugin.run_state import duration
+from napari_wsss.plugin.segment.request import RunRequest
+from napari_wsss.plugin.segment.run_state import duration
 from tiling.classes import ClassSchema
 from tiling.memory import estimate_memory
 from tiling.plan import RunOptions, make_plan

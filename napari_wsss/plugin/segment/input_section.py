@@ -7,7 +7,6 @@ from typing import Any
 
 from qtpy.QtWidgets import QComboBox, QDoubleSpinBox, QFileDialog, QHBoxLayout, QVBoxLayout, QWidget
 
-from napari_wsss.plugin.card import bundle_card
 from napari_wsss.plugin.common.parts import (
     button,
     fill_combo,
@@ -17,7 +16,8 @@ from napari_wsss.plugin.common.parts import (
     set_quietly,
     wrapped_label,
 )
-from napari_wsss.plugin.session import SegmentSession
+from napari_wsss.plugin.segment.card import bundle_card
+from napari_wsss.plugin.segment.session import SegmentSession
 from tiling.errors import WsssError
 
 __all__ = ["InputSection"]

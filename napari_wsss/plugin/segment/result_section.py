@@ -10,7 +10,7 @@ from qtpy.QtWidgets import QFileDialog, QGridLayout, QVBoxLayout, QWidget
 
 from napari_wsss.plugin.common.parts import button, section, wrapped_label
 from napari_wsss.plugin.files.exporting import FORMATS, ExportFormat, suggested_path
-from napari_wsss.plugin.session import SegmentSession
+from napari_wsss.plugin.segment.session import SegmentSession
 
 __all__ = ["ResultSection"]
 
