@@ -378,7 +378,7 @@ def test_10_wsi_tile_processor_sums_of_weights_are_exact() -> None:
 
 def test_11_napari_wsi_levels_do_not_drift_and_have_no_alpha() -> None:
     """A downsample of 4.016 taken for 4 is 32 level-0 pixels off at the far end of this slide."""
-    from napari_wsss.plugin.pyramid import slide_pyramid
+    from napari_wsss.plugin.view.pyramid import slide_pyramid
 
     width, factor = 8192, 8192 / 2040
     line = np.arange(width) // 64

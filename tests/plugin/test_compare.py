@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from napari_wsss.plugin.compare import agreement as module
 from napari_wsss.plugin.compare.agreement import AGREE, DIFFER, LabelRaster, agreement_pyramid, compare
 from napari_wsss.plugin.compare.presenter import Comparer, comparison_rows, raster_of
-from napari_wsss.plugin.frame import matrix, raster_frame
+from napari_wsss.plugin.view.frame import matrix, raster_frame
 from tiling.classes import ClassSchema, TissueClass
 from tiling.errors import DataError
 from tiling.synthetic import SYNTHETIC_SCHEMA

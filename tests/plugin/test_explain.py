@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from napari_wsss.models.bundle import Bundle
 from napari_wsss.plugin.explain.explanation import TileExplanation, TilePlace, cam_picture, tile_at
 from napari_wsss.plugin.explain.presenter import Explainer
-from napari_wsss.plugin.marker import MARKER
+from napari_wsss.plugin.view.marker import MARKER
 from tiling.grid import TileGrid
 from tiling.synthetic import SYNTHETIC_SCHEMA
 

@@ -11,7 +11,7 @@ import pytest
 from napari_wsss.plugin.files.exporting import FORMATS, export_store, suggested_path
 from napari_wsss.plugin.files.reader import get_reader
 from napari_wsss.plugin.files.writer import labels_to_store, write_labels
-from napari_wsss.plugin.layers import store_layers
+from napari_wsss.plugin.view.layers import store_layers
 from tiling.errors import ExportError
 from tiling.receipt import verify
 from tiling.store import Store, open_store

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from napari_wsss.plugin.frame import matrix, raster_frame, slide_frame
+from napari_wsss.plugin.view.frame import matrix, raster_frame, slide_frame
 
 sizes = st.floats(0.05, 5)
 steps = st.floats(0.2, 64)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from napari_wsss.plugin.layers import store_layers
+from napari_wsss.plugin.view.layers import store_layers
 from tiling.store import open_store
 from tiling.synthetic import SYNTHETIC_SCHEMA
 

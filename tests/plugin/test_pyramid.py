@@ -7,9 +7,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from napari_wsss.plugin import pyramid
-from napari_wsss.plugin.pyramid import UNREADABLE, OpenSlide, SlideLevel, ZoomLevel, resident, slide_pyramid
-from napari_wsss.plugin.tile_cache import TileCache
+from napari_wsss.plugin.view import pyramid
+from napari_wsss.plugin.view.pyramid import (
+    UNREADABLE,
+    OpenSlide,
+    SlideLevel,
+    ZoomLevel,
+    resident,
+    slide_pyramid,
+)
+from napari_wsss.plugin.view.tile_cache import TileCache
 from tiling.errors import SlideError
 from tiling.geometry import Box
 from tiling.readers.array import ArrayReader

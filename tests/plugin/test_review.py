@@ -8,11 +8,11 @@ import pytest
 
 from napari_wsss.models.bundle import Bundle
 from napari_wsss.plugin.common.preferences import Preferences
-from napari_wsss.plugin.layers import store_layers
-from napari_wsss.plugin.marker import MARKER
 from napari_wsss.plugin.review.doubt import disagreement, review_entries
 from napari_wsss.plugin.review.presenter import Reviewer
 from napari_wsss.plugin.segment.request import RunRequest
+from napari_wsss.plugin.view.layers import store_layers
+from napari_wsss.plugin.view.marker import MARKER
 from tiling.store import FLAG_PREDICTED, Store, open_store
 
 

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from napari_wsss.plugin.tile_cache import TileCache
+from napari_wsss.plugin.view.tile_cache import TileCache
 
 
 def tile(size: int) -> np.ndarray:

@@ -20,8 +20,8 @@ from napari_wsss.plugin.compare.agreement import (
     agreement_pyramid,
     compare,
 )
-from napari_wsss.plugin.layers import METADATA_KEY
 from napari_wsss.plugin.segment.region import unit_factors
+from napari_wsss.plugin.view.layers import METADATA_KEY
 from tiling.classes import ClassSchema, TissueClass
 from tiling.errors import DataError
 

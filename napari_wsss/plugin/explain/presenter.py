@@ -16,10 +16,10 @@ from napari_wsss.plugin.common.job import Job, Starter, limit_compute_threads, s
 from napari_wsss.plugin.common.messages import explain
 from napari_wsss.plugin.common.preferences import Preferences
 from napari_wsss.plugin.explain.explanation import TileExplanation, TilePlace, tile_at
-from napari_wsss.plugin.layers import METADATA_KEY
-from napari_wsss.plugin.marker import mark_box
 from napari_wsss.plugin.segment.region import world_to_data
 from napari_wsss.plugin.segment.session import SegmentSession
+from napari_wsss.plugin.view.layers import METADATA_KEY
+from napari_wsss.plugin.view.marker import mark_box
 from tiling.errors import BundleError, SlideError
 from tiling.slide import open_slide
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from napari_wsss.plugin.layers import METADATA_KEY, LayerData, slide_layer, store_layers
+from napari_wsss.plugin.view.layers import METADATA_KEY, LayerData, slide_layer, store_layers
 from tiling.errors import WsssError
 from tiling.slide import open_slide
 from tiling.store import is_store, open_store

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_wsss import __version__
-from napari_wsss.plugin.colors import class_features, label_colormap
-from napari_wsss.plugin.frame import slide_frame
-from napari_wsss.plugin.layers import LABEL_OPACITY, METADATA_KEY, LayerData, slide_layer
+from napari_wsss.plugin.view.colors import class_features, label_colormap
+from napari_wsss.plugin.view.frame import slide_frame
+from napari_wsss.plugin.view.layers import LABEL_OPACITY, METADATA_KEY, LayerData, slide_layer
 from tiling.pyramid import halve_labels, level_shapes
 from tiling.slide import open_slide
 from tiling.synthetic import DEMO, SYNTHETIC_SCHEMA, SyntheticSlide

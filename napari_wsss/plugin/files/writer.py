@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from napari_wsss.plugin.files.exporting import export_store
-from napari_wsss.plugin.layers import METADATA_KEY
+from napari_wsss.plugin.view.layers import METADATA_KEY
 from tiling.classes import ClassSchema, TissueClass
 from tiling.errors import ExportError
 from tiling.geometry import Box

@@ -14,10 +14,10 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_wsss.plugin.colors import class_features, label_colormap
 from napari_wsss.plugin.common.job import Job, Starter
 from napari_wsss.plugin.segment.request import RunRequest
 from napari_wsss.plugin.segment.run_state import duration
+from napari_wsss.plugin.view.colors import class_features, label_colormap
 from tiling.classes import ClassSchema
 from tiling.memory import estimate_memory
 from tiling.plan import RunOptions, make_plan

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_wsss.plugin.layers import coarsest_level, levels_on_disk
-from napari_wsss.plugin.pyramid import COARSEST_MAX
+from napari_wsss.plugin.view.layers import coarsest_level, levels_on_disk
+from napari_wsss.plugin.view.pyramid import COARSEST_MAX
 from tiling.geometry import Box
 
 __all__ = ["GrowingLevel", "GrowingPyramid"]

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from napari_wsss.plugin.colors import label_colormap
-from napari_wsss.plugin.frame import raster_frame
-from napari_wsss.plugin.layers import METADATA_KEY, cam_layers, labels_layer
 from napari_wsss.plugin.segment.growing import GrowingPyramid
+from napari_wsss.plugin.view.colors import label_colormap
+from napari_wsss.plugin.view.frame import raster_frame
+from napari_wsss.plugin.view.layers import METADATA_KEY, cam_layers, labels_layer
 from tiling.classes import ClassSchema
 from tiling.events import BlockWritten
 from tiling.store import Store

@@ -21,11 +21,11 @@ from typing import Any
 from napari_wsss.plugin.common.job import Job, Starter, start_in_thread
 from napari_wsss.plugin.common.messages import explain
 from napari_wsss.plugin.files.exporting import export_store
-from napari_wsss.plugin.layers import METADATA_KEY
 from napari_wsss.plugin.segment.choices import Choices
 from napari_wsss.plugin.segment.live import LiveResult
 from napari_wsss.plugin.segment.request import RunRequest
 from napari_wsss.plugin.segment.run_state import LegendRow, RunState, advance, legend
+from napari_wsss.plugin.view.layers import METADATA_KEY
 from tiling.classes import ClassSchema
 from tiling.errors import StoreError, StoreMismatchError, WsssError
 from tiling.events import BlockWritten, Event, Finished, Planned

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_wsss.plugin.colors import cam_colormap, class_features, label_colormap
-from napari_wsss.plugin.frame import raster_frame, slide_frame
-from napari_wsss.plugin.pyramid import COARSEST_MAX, resident, slide_pyramid
+from napari_wsss.plugin.view.colors import cam_colormap, class_features, label_colormap
+from napari_wsss.plugin.view.frame import raster_frame, slide_frame
+from napari_wsss.plugin.view.pyramid import COARSEST_MAX, resident, slide_pyramid
 from tiling.slide import Slide
 from tiling.store import Store
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 from PIL import Image
 
-from napari_wsss.plugin.tile_cache import SHARED_CACHE, TileCache
+from napari_wsss.plugin.view.tile_cache import SHARED_CACHE, TileCache
 from tiling.errors import SlideError
 from tiling.geometry import Box
 from tiling.slide import Slide
