@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tiling.errors import WsssError
-from tiling.store import is_store
+from tiling.folders import is_ome_zarr, is_store
 
 __all__ = ["SLIDE_SUFFIXES", "JobError", "Shard", "SlideJob", "find_jobs"]
 
@@ -130,7 +130,7 @@ def _expand(argument: str, excluded: Collection[Path]) -> Iterator[SlideJob]:
     path = Path(argument).expanduser()
     if path.suffix.casefold() == ".csv" and not path.is_dir():
         yield from _read_manifest(path)
-    elif path.is_dir() and not _is_ome_zarr(path):
+    elif path.is_dir() and not is_ome_zarr(path):
         yield from _in_folder(path, excluded)
     elif not path.exists() and glob.has_magic(argument):
         yield from _matching(argument, excluded)
@@ -140,7 +140,7 @@ def _expand(argument: str, excluded: Collection[Path]) -> Iterator[SlideJob]:
 
 def _job(path: Path) -> SlideJob:
     # A DICOM folder's name has no suffix to lose ("case.1"); an OME-Zarr folder is named like a file.
-    whole = path.is_dir() and not _is_ome_zarr(path)
+    whole = path.is_dir() and not is_ome_zarr(path)
     absolute = path.absolute()
     return SlideJob(absolute.name if whole else absolute.stem, absolute)
 
@@ -177,7 +177,7 @@ def _slides_below(folder: Path, excluded: Collection[Path], seen: set[Path]) -> 
     for entry in entries:
         if entry.name in companions or not entry.is_dir():
             continue
-        if not _is_ome_zarr(entry):
+        if not is_ome_zarr(entry):
             yield from _slides_below(entry, excluded, seen)
         elif not is_store(entry):
             yield entry
@@ -185,11 +185,11 @@ def _slides_below(folder: Path, excluded: Collection[Path], seen: set[Path]) -> 
 
 def _matching(pattern: str, excluded: Collection[Path]) -> list[SlideJob]:
     found = sorted(Path(p) for p in glob.glob(str(Path(pattern).expanduser()), recursive=True))  # noqa: PTH207
-    folders = [p for p in found if p.is_dir() and not _is_ome_zarr(p)]
+    folders = [p for p in found if p.is_dir() and not is_ome_zarr(p)]
     slides = [p for p in found if p not in folders and not is_store(p)]
     if Path(pattern).suffix in ("", ".*"):  # "*" and "**" also match data files and notes
         known = SLIDE_SUFFIXES | _IMAGE_SUFFIXES
-        slides = [p for p in slides if p.suffix.casefold() in known or _is_ome_zarr(p)]
+        slides = [p for p in slides if p.suffix.casefold() in known or is_ome_zarr(p)]
     jobs = [job for p in _once([str(p) for p in slides]) for job in _expand(p, excluded)]
     for folder in folders:
         jobs += [_job(p) for p in _slides_below(folder, excluded, set())]
@@ -213,10 +213,6 @@ def _once(arguments: Sequence[str]) -> list[str]:
         elif str(Path(argument)) not in companions:
             once[argument] = None
     return list(once)
-
-
-def _is_ome_zarr(path: Path) -> bool:
-    return path.is_dir() and any((path / name).is_file() for name in ("zarr.json", ".zgroup", ".zattrs"))
 
 
 def _read_manifest(path: Path) -> list[SlideJob]:

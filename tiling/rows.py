@@ -19,12 +19,13 @@ from numpy.typing import NDArray
 from tiling.blend import RowBlender, Strip
 from tiling.errors import StoreError
 from tiling.events import BlockWritten
+from tiling.folders import RUN
 from tiling.geometry import Box
 from tiling.grid import TileGrid
 from tiling.journal import Committed, Journal
 from tiling.plan import RunPlan, TileBatch
 from tiling.predictor import Prediction
-from tiling.store import FLAG_EMPTY, FLAG_PREDICTED, FLAG_READ_ERROR, RUN
+from tiling.store import FLAG_EMPTY, FLAG_PREDICTED, FLAG_READ_ERROR
 from tiling.store_writer import StoreLayout, StoreWriter
 
 __all__ = ["FinishedRow", "RowAssembler", "RowCommitter"]

@@ -26,6 +26,7 @@ from tiling import ngff
 from tiling.classes import ClassSchema
 from tiling.errors import StoreError
 from tiling.files import read_json
+from tiling.folders import RUN
 from tiling.grid import TileGrid
 from tiling.receipt import RECEIPT, read_receipt
 
@@ -33,26 +34,17 @@ __all__ = [
     "FLAG_EMPTY",
     "FLAG_PREDICTED",
     "FLAG_READ_ERROR",
-    "RUN",
     "Store",
-    "is_store",
     "open_store",
     "read_run",
 ]
 
-RUN = "run.json"
 FLAG_EMPTY = 1
 """Tile flag: no tissue (or outside the region), never predicted."""
 FLAG_PREDICTED = 2
 """Tile flag: predicted."""
 FLAG_READ_ERROR = 4
 """Tile flag: its pixels could not be read; it was left blank because the run was told to."""
-
-
-def is_store(path: str | Path) -> bool:
-    """Tell whether a folder is one of our result stores, complete or not; reads nothing of its content."""
-    path = Path(path)
-    return (path / RUN).is_file() and (path / "zarr.json").is_file()
 
 
 def read_run(path: Path) -> dict[str, Any] | None:

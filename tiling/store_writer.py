@@ -19,9 +19,10 @@ from tiling.chunks import ChunkFiles
 from tiling.classes import ClassSchema
 from tiling.errors import StoreError
 from tiling.files import read_json, write_json_atomic
+from tiling.folders import RUN
 from tiling.grid import TileGrid
 from tiling.pyramid import LineBuffer, LinePyramid, halve_labels, halve_mean, level_shapes
-from tiling.store import FLAG_EMPTY, FLAG_PREDICTED, FLAG_READ_ERROR, RUN
+from tiling.store import FLAG_EMPTY, FLAG_PREDICTED, FLAG_READ_ERROR
 
 __all__ = ["StoreLayout", "StoreWriter", "clear_store", "create_store", "sweep"]
 

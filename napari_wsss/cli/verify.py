@@ -31,7 +31,7 @@ def verify_stores(stores: Sequence[Path], as_json: bool) -> int:
 
 def _each(paths: Sequence[Path]) -> Iterator[Path]:
     """Yield the stores; a folder that is none stands for the stores in it."""
-    from tiling.store import RUN
+    from tiling.folders import RUN
 
     for path in paths:
         inside = [] if (path / RUN).exists() else sorted(path.glob("*.zarr"))

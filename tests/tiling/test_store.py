@@ -21,6 +21,7 @@ from yaozarrs._storage import StorageValidationError
 from tiling.engine import run
 from tiling.errors import StoreError, StoreLockedError
 from tiling.files import replacing
+from tiling.folders import is_store
 from tiling.geometry import Box
 from tiling.journal import Committed, Journal
 from tiling.lock import StoreLock
@@ -29,7 +30,7 @@ from tiling.plan import RunOptions
 from tiling.readers.array import ArrayReader
 from tiling.receipt import read_receipt, verify
 from tiling.slide import Slide
-from tiling.store import is_store, open_store
+from tiling.store import open_store
 
 
 @pytest.fixture(scope="module")

@@ -11,12 +11,12 @@ import zarr
 from numpy.typing import NDArray
 
 from tiling.errors import SlideError
+from tiling.folders import is_store
 from tiling.geometry import Box
 from tiling.readers.brightfield import GREY_WARNING, grey_to_rgb, refuse_bits, refuse_channels, refuse_planes
 from tiling.readers.segments import MAX_SEGMENT_BYTES, SegmentReader
 from tiling.resolution import ResolutionMetadata, exact_downsample
 from tiling.slide import Level, LevelReader
-from tiling.store import is_store
 
 __all__ = ["OmeZarrReader", "open_reader"]
 

@@ -29,7 +29,8 @@ from napari_wsss.plugin.view.layers import METADATA_KEY
 from tiling.classes import ClassSchema
 from tiling.errors import StoreError, StoreMismatchError, WsssError
 from tiling.events import BlockWritten, Event, Finished, Planned
-from tiling.store import Store, is_store, open_store
+from tiling.folders import is_store
+from tiling.store import Store, open_store
 
 __all__ = ["SegmentSession", "session_for"]
 
