@@ -21,12 +21,13 @@ from numpy.typing import NDArray
 from shapely.geometry import shape
 from wsss_toys import ColourPredictor, colourful
 
-from tiling.batch import run_batch
+from tiling.batch.isolated import run_batch
+from tiling.batch.jobs import JobError, SlideJob, find_jobs
+from tiling.batch.summary import SlideOutcome, Status
 from tiling.engine import run
 from tiling.errors import SlideError, StoreError, StoreLockedError
 from tiling.events import Event, Finished, Planned, TilesDone
 from tiling.geometry import Box
-from tiling.jobs import JobError, SlideJob, find_jobs
 from tiling.lock import StoreLock
 from tiling.plan import RunOptions
 from tiling.predictor import Prediction
@@ -35,7 +36,6 @@ from tiling.reading import LOOKAHEAD_PER_THREAD, ReadAhead
 from tiling.receipt import read_receipt, verify
 from tiling.slide import Slide
 from tiling.store import open_store
-from tiling.summary import SlideOutcome, Status
 
 ROOT = Path(__file__).resolve().parents[1]
 EVERYWHERE = RunOptions(mpp=0.5, tissue=None, batch_size=4)

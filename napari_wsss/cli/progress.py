@@ -11,9 +11,9 @@ from napari_wsss.cli.border import tell
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
+    from tiling.batch.jobs import SlideJob
+    from tiling.batch.summary import SlideOutcome
     from tiling.events import Event
-    from tiling.jobs import SlideJob
-    from tiling.summary import SlideOutcome
 
 __all__ = ["Display", "LiveDisplay", "PlainDisplay", "make_display"]
 

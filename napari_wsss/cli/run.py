@@ -22,14 +22,14 @@ from napari_wsss.cli.export import files_beside, write_exports
 from napari_wsss.cli.progress import make_display
 from napari_wsss.models.bundle import default_bundle, list_bundles, load_bundle
 from napari_wsss.pipeline import Settings, make_predictor, segment_events
-from tiling.batch import Scheduler, one_after_another, prepare_output, run_batch
-from tiling.cluster import ClusterError, DaskScheduler, worker_number
+from tiling.batch.cluster import ClusterError, DaskScheduler, worker_number
+from tiling.batch.isolated import Scheduler, one_after_another, prepare_output, run_batch
+from tiling.batch.jobs import Shard, SlideJob, find_jobs
+from tiling.batch.summary import SlideOutcome, Status, exit_code
 from tiling.events import Event, Finished
-from tiling.jobs import Shard, SlideJob, find_jobs
 from tiling.roi import Roi, read_roi
 from tiling.slide import open_slide
 from tiling.store import open_store
-from tiling.summary import SlideOutcome, Status, exit_code
 
 if TYPE_CHECKING:
     from napari_wsss.predictor import BundlePredictor
@@ -46,7 +46,7 @@ class RunRequest:
     Attributes
     ----------
     slides : tuple of str
-        What to run over; see :func:`tiling.jobs.find_jobs`.
+        What to run over; see :func:`tiling.batch.jobs.find_jobs`.
     out : Path
     model : str or None
     mpp : float or None

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from tiling.batch import Isolated, prepare_output, run_batch
+from tiling.batch.isolated import Isolated, prepare_output, run_batch
+from tiling.batch.jobs import SlideJob
+from tiling.batch.summary import SlideOutcome, Status, Summary, exit_code
 from tiling.errors import SlideError, StoreError
-from tiling.jobs import SlideJob
-from tiling.summary import SlideOutcome, Status, Summary, exit_code
 
 
 def jobs(*names: str) -> list[SlideJob]:

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from tiling.batch import Isolated, run_batch
-from tiling.cluster import ClusterError, DaskScheduler, worker_number
-from tiling.jobs import SlideJob
-from tiling.summary import SlideOutcome
+from tiling.batch.cluster import ClusterError, DaskScheduler, worker_number
+from tiling.batch.isolated import Isolated, run_batch
+from tiling.batch.jobs import SlideJob
+from tiling.batch.summary import SlideOutcome
 
 pytest.importorskip("distributed", reason="needs the extra 'cluster'")
 
@@ -29,8 +29,8 @@ def moody(folder: Path) -> Callable[[SlideJob], SlideOutcome]:
     def work(job: SlideJob) -> SlideOutcome:
         import os
 
-        from tiling.cluster import worker_number
-        from tiling.summary import SlideOutcome, Status
+        from tiling.batch.cluster import worker_number
+        from tiling.batch.summary import SlideOutcome, Status
 
         first = not (folder / job.slide_id).exists()
         (folder / job.slide_id).touch()
@@ -61,7 +61,7 @@ def test_outside_of_dask_there_is_no_worker_number() -> None:
 
 
 def test_a_scheduler_that_does_not_answer_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tiling.cluster._WAIT_FOR_SCHEDULER_S", 0.2)
+    monkeypatch.setattr("tiling.batch.cluster._WAIT_FOR_SCHEDULER_S", 0.2)
     with pytest.raises(ClusterError, match=r"tcp://127\.0\.0\.1:1 cannot be reached"):
         next(DaskScheduler(address="tcp://127.0.0.1:1")(moody(Path()), jobs("a")))
     with pytest.raises(ClusterError, match="nonsense cannot be reached"):

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tiling.jobs import JobError, Shard, SlideJob, find_jobs
+from tiling.batch.jobs import JobError, Shard, SlideJob, find_jobs
 
 
 def make(folder: Path, *names: str) -> None:

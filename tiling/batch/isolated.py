@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from tiling.batch.jobs import SlideJob
+from tiling.batch.summary import SlideOutcome, Status, Summary
 from tiling.errors import StoreError, WsssError
-from tiling.jobs import SlideJob
-from tiling.summary import SlideOutcome, Status, Summary
 
 __all__ = ["Isolated", "RunOne", "Scheduler", "one_after_another", "prepare_output", "run_batch"]
 

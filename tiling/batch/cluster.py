@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tiling.batch import RunOne
+from tiling.batch.isolated import RunOne
+from tiling.batch.jobs import SlideJob
+from tiling.batch.summary import SlideOutcome, Status
 from tiling.errors import WsssError
-from tiling.jobs import SlideJob
-from tiling.summary import SlideOutcome, Status
 
 __all__ = ["ClusterError", "DaskScheduler", "worker_number"]
 
@@ -32,7 +32,7 @@ class ClusterError(WsssError):
 
 @dataclass(frozen=True)
 class DaskScheduler:
-    """A scheduler for :func:`tiling.batch.run_batch`.
+    """A scheduler for :func:`tiling.batch.isolated.run_batch`.
 
     No worker has more than one slide waiting: when it dies, only the slide that it worked on is tried elsewhere.
     Dask gives a slide up after it has seen four workers die with it.
