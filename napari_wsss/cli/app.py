@@ -273,7 +273,7 @@ def patches(
 ) -> int:
     """Cut weakly labelled training patches from an annotated slide."""
     from napari_wsss.cli.patches import PatchRequest, cut_patches
-    from tiling.patches import PatchOptions
+    from tiling.dataset.patches import PatchOptions
 
     options = PatchOptions(
         mpp=patch_mpp,

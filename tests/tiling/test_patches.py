@@ -11,12 +11,12 @@ import pytest
 import shapely
 from PIL import Image
 
-from tiling.annotations import Annotations, read_annotations
+from tiling.annotations.geojson import Annotations, read_annotations
 from tiling.classes import store_to_reference
+from tiling.dataset.patches import PatchOptions, write_patches
 from tiling.errors import DataError
 from tiling.export.polygons import label_regions
 from tiling.geometry import Box
-from tiling.patches import PatchOptions, write_patches
 from tiling.readers.array import ArrayReader
 from tiling.slide import Slide
 from tiling.synthetic import SYNTHETIC_SCHEMA, SyntheticSlide

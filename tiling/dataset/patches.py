@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from tiling.annotations import Annotations
+from tiling.annotations.geojson import Annotations
 from tiling.classes import ClassSchema, store_to_reference
 from tiling.errors import DataError
 from tiling.geometry import Box
