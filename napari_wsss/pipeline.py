@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from napari_wsss.models.bundle import Bundle, load_bundle
-from tiling.allocator import kept_memory
-from tiling.engine import run
-from tiling.events import Event, Finished
+from tiling.engine.allocator import kept_memory
+from tiling.engine.drive import run
+from tiling.engine.events import Event, Finished
 from tiling.geometry import Box
 from tiling.plan import RunOptions
 from tiling.roi import Roi
@@ -173,7 +173,7 @@ def segment_events(
     Yields
     ------
     Event
-        See :mod:`tiling.events`.
+        See :mod:`tiling.engine.events`.
 
     Raises
     ------

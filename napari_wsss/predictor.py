@@ -12,8 +12,8 @@ from napari_wsss.backends.select import BackendName, Precision, choose_backend
 from napari_wsss.models.bundle import Bundle
 from napari_wsss.models.cam import resize_maps
 from tiling.classes import ClassSchema
+from tiling.engine.predictor import Prediction
 from tiling.errors import BundleError, DeviceError
-from tiling.predictor import Prediction
 
 __all__ = ["BackendName", "BundlePredictor", "Precision", "choose_device"]
 
@@ -48,7 +48,7 @@ def choose_device(device: str) -> torch.device:
 
 
 class BundlePredictor:
-    """Predicts tiles with a bundle; implements :class:`tiling.predictor.Predictor`.
+    """Predicts tiles with a bundle; implements :class:`tiling.engine.predictor.Predictor`.
 
     Parameters
     ----------
@@ -143,7 +143,7 @@ class BundlePredictor:
 
     @torch.inference_mode()
     def __call__(self, pixels: NDArray[np.uint8], cam_side: int | None = None) -> Prediction:
-        """Predict tiles (N, T, T, 3) uint8 RGB; see :class:`tiling.predictor.Prediction`."""
+        """Predict tiles (N, T, T, 3) uint8 RGB; see :class:`tiling.engine.predictor.Prediction`."""
         maps = self._run(pixels)
         presence = presence_of(maps)
         probabilities = probabilities_of(maps, pixels.shape[1], presence, self._gate, self._thresholds)

@@ -110,7 +110,7 @@ def _forbidden(module: str, imported: str) -> bool:
 @pytest.mark.parametrize(
     ("module", "imported"),
     [
-        ("tiling.engine", "torch"),
+        ("tiling.engine.drive", "torch"),
         ("tiling.export.geojson", "napari_wsss.models.cam"),
         ("tiling.slide", "PyQt6.QtCore"),
         ("napari_wsss.models.cam", "napari_wsss.pipeline.segment"),
@@ -130,9 +130,9 @@ def test_the_rule_forbids_what_the_contract_forbids(module: str, imported: str) 
 @pytest.mark.parametrize(
     ("module", "imported"),
     [
-        ("tiling.engine", "tiling.grid.plan"),
+        ("tiling.engine.drive", "tiling.grid.plan"),
         ("napari_wsss.models.cam", "torch.nn"),
-        ("napari_wsss.pipeline", "tiling.engine.run"),
+        ("napari_wsss.pipeline", "tiling.engine.drive.run"),
         ("napari_wsss.plugin.panel", "napari_wsss.pipeline.segment_events"),
         ("napari_wsss.plugin.panel", "napari.utils.notifications"),
         ("training.stage2", "napari_wsss.models.bundle_writer.save_bundle"),
@@ -270,7 +270,7 @@ except SystemExit as stop:
     [
         "import tiling",
         "import napari_wsss",
-        "import napari_wsss, tiling.slide, tiling.engine, tiling.store",
+        "import napari_wsss, tiling.slide, tiling.engine.drive, tiling.store",
         CLI_HELP,
     ],
     ids=["tiling", "napari_wsss", "the engine", "wsss-tile --help"],

@@ -24,15 +24,15 @@ from wsss_toys import ColourPredictor, colourful
 from tiling.batch.isolated import run_batch
 from tiling.batch.jobs import JobError, SlideJob, find_jobs
 from tiling.batch.summary import SlideOutcome, Status
-from tiling.engine import run
+from tiling.engine.drive import run
+from tiling.engine.events import Event, Finished, Planned, TilesDone
+from tiling.engine.predictor import Prediction
+from tiling.engine.read_ahead import LOOKAHEAD_PER_THREAD, ReadAhead
 from tiling.errors import SlideError, StoreError, StoreLockedError
-from tiling.events import Event, Finished, Planned, TilesDone
 from tiling.geometry import Box
 from tiling.lock import StoreLock
 from tiling.plan import RunOptions
-from tiling.predictor import Prediction
 from tiling.readers.array import ArrayReader
-from tiling.reading import LOOKAHEAD_PER_THREAD, ReadAhead
 from tiling.receipt import read_receipt, verify
 from tiling.slide import Slide
 from tiling.store import open_store
@@ -364,7 +364,7 @@ def test_10_wsi_tile_processor_labels_are_stored_without_loss(tmp_path: Path) ->
 
 
 def test_10_wsi_tile_processor_sums_of_weights_are_exact() -> None:
-    from tiling.blend import blend_window
+    from tiling.engine.blend import blend_window
 
     window = blend_window(224, True)
     # Whole numbers, and a sum of all that can lie on one pixel is below 2^24: float32 adds them without rounding.

@@ -18,7 +18,7 @@ from tiling.geometry import Box
 __all__ = ["MAX_OVERLAP", "TileGrid", "TileRun", "select_tiles"]
 
 MAX_OVERLAP = 0.8
-"""Largest overlap as a fraction of a tile: beyond it the exact sums of :mod:`tiling.blend` could overflow."""
+"""Largest overlap as a fraction of a tile: beyond it the exact sums of :mod:`tiling.engine.blend` could overflow."""
 
 
 @dataclass(frozen=True)

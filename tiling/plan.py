@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from tiling.engine.predictor import Predictor
 from tiling.errors import RegionError
 from tiling.geometry import Box
 from tiling.grid import TileGrid, select_tiles
-from tiling.predictor import Predictor
 from tiling.roi import Roi
 from tiling.slide import Slide
 from tiling.tissue import TissueParameters, tissue_mask

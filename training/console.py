@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from tiling.allocator import kept_memory
+from tiling.engine.allocator import kept_memory
 from tiling.errors import WsssError
 from training.presets import PRESETS
 

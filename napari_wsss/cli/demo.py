@@ -21,7 +21,7 @@ from napari_wsss.pipeline import make_predictor, segment_events
 from tiling.batch.isolated import prepare_output
 from tiling.batch.jobs import SlideJob
 from tiling.batch.summary import SlideOutcome, Status
-from tiling.events import Finished
+from tiling.engine.events import Finished
 from tiling.store import Store, open_store
 from tiling.synthetic import DEMO, SyntheticSlide
 from tiling.synthetic.write import write_slide

@@ -78,9 +78,9 @@ def _slide_facts(slide: Slide) -> dict[str, Any]:
 def _run_facts(
     slide: Slide, bundle: Bundle, overlap: float, batch_size: int, read_threads: int
 ) -> dict[str, Any]:
-    from tiling.memory import estimate_memory
+    from tiling.engine.memory import estimate_memory
+    from tiling.engine.predictor import Predictor
     from tiling.plan import RunOptions, make_plan
-    from tiling.predictor import Predictor
 
     options = RunOptions(mpp=bundle.mpp, overlap=overlap, batch_size=batch_size, read_threads=read_threads)
     plan = make_plan(slide, cast("Predictor", _Shape(bundle.schema, bundle.tile)), options)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from tiling.batch.jobs import SlideJob
     from tiling.batch.summary import SlideOutcome
-    from tiling.events import Event
+    from tiling.engine.events import Event
 
 __all__ = ["Display", "LiveDisplay", "PlainDisplay", "make_display"]
 
@@ -63,7 +63,7 @@ class PlainDisplay:
 
     def event(self, job: SlideJob, event: Event) -> None:
         """Say where a slide stands twice a minute."""
-        from tiling.events import Planned, Progress
+        from tiling.engine.events import Planned, Progress
 
         if isinstance(event, Planned):
             tell(f"{job.slide_id}: {_planned(event)}")
@@ -111,7 +111,7 @@ class LiveDisplay:
 
     def event(self, job: SlideJob, event: Event) -> None:
         """Move the bar of the current slide."""
-        from tiling.events import Planned, Progress
+        from tiling.engine.events import Planned, Progress
 
         if isinstance(event, Planned):
             self._bars.reset(
@@ -161,7 +161,7 @@ def duration(seconds: float) -> str:
 
 
 def _planned(event: object) -> str:
-    from tiling.events import Planned
+    from tiling.engine.events import Planned
 
     assert isinstance(event, Planned)
     resumed = f", {event.tiles_done} of them done earlier" if event.tiles_done else ""
@@ -169,7 +169,7 @@ def _planned(event: object) -> str:
 
 
 def _rates(event: object) -> str:
-    from tiling.events import Progress
+    from tiling.engine.events import Progress
 
     assert isinstance(event, Progress)
     left = "" if event.seconds_left is None else f"{duration(event.seconds_left)} left · "

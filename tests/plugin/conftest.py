@@ -17,14 +17,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from tiling.predictor import Prediction
+from tiling.engine.predictor import Prediction
 
 if TYPE_CHECKING:
     from napari_wsss.models.bundle import Bundle
     from napari_wsss.plugin.explain.presenter import Explainer
     from napari_wsss.plugin.segment.request import RunRequest
     from napari_wsss.plugin.segment.session import SegmentSession
-    from tiling.events import Event
+    from tiling.engine.events import Event
 
 # Before napari or numpy's BLAS is loaded: tests must not touch the user's settings, and threads of a linear algebra
 # library starve the event loop of a small machine.
@@ -156,7 +156,7 @@ class Turnstile:
 
     def events(self, source: Generator[Event], delay: float = 0.0) -> Generator[Event]:
         """Pass events on; ``delay`` seconds go by at each batch."""
-        from tiling.events import BlockWritten, TilesDone
+        from tiling.engine.events import BlockWritten, TilesDone
 
         with closing(source):
             for event in source:
@@ -253,7 +253,7 @@ def toy_bundle(tmp_path: Path) -> Bundle:
 
 def toy_events(request: RunRequest, predictor: ToyPredictor | None = None) -> Generator[Event]:
     """The real engine on a toy model."""
-    from tiling.engine import run
+    from tiling.engine.drive import run
     from tiling.plan import RunOptions
     from tiling.slide import open_slide
     from tiling.tissue import TissueParameters

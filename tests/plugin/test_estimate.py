@@ -12,8 +12,8 @@ from napari_wsss.plugin.common.preferences import Preferences
 from napari_wsss.plugin.segment import estimate as module
 from napari_wsss.plugin.segment.estimate import Estimate, Estimator, LiveEstimate, estimate_text
 from napari_wsss.plugin.segment.request import RunRequest
+from tiling.engine.events import Planned
 from tiling.errors import ResolutionError
-from tiling.events import Planned
 from tiling.geometry import Box
 
 

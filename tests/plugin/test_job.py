@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from napari_wsss.plugin.common.job import Job, limit_compute_threads, start_in_thread
-from tiling.events import Event, TilesDone
+from tiling.engine.events import Event, TilesDone
 
 
 def event(n: int) -> TilesDone:

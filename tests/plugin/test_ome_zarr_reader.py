@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from wsss_toys import TOY_SCHEMA, ColourPredictor, colourful
 
-from tiling.engine import run
+from tiling.engine.drive import run
 from tiling.plan import RunOptions
 from tiling.readers.array import ArrayReader
 from tiling.slide import Slide

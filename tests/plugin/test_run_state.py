@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from napari_wsss.plugin.segment.run_state import LegendRow, RunState, advance, duration, legend, progress_text
-from tiling.events import BlockWritten, Finished, Planned, Progress, TilesDone
+from tiling.engine.events import BlockWritten, Finished, Planned, Progress, TilesDone
 from tiling.geometry import Box
 from tiling.synthetic import SYNTHETIC_SCHEMA
 

@@ -16,8 +16,8 @@ from napari_wsss.plugin.common.preferences import Preferences
 from napari_wsss.plugin.segment.request import RunRequest
 from napari_wsss.plugin.segment.session import SegmentSession, session_for
 from napari_wsss.plugin.view.layers import METADATA_KEY
+from tiling.engine.events import Event
 from tiling.errors import StoreLockedError
-from tiling.events import Event
 from tiling.store import open_store
 
 

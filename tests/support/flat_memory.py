@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 from wsss_toys import TOY_SCHEMA
 
-from tiling.engine import run
-from tiling.events import Planned
+from tiling.engine.drive import run
+from tiling.engine.events import Planned
+from tiling.engine.predictor import Prediction
 from tiling.plan import RunOptions
-from tiling.predictor import Prediction
 from tiling.readers.array import ArrayReader
 from tiling.slide import Level, Slide
 

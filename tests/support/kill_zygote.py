@@ -17,8 +17,8 @@ from pathlib import Path
 import numpy as np
 from wsss_toys import ColourPredictor, colourful
 
-from tiling.engine import run
-from tiling.events import TilesDone
+from tiling.engine.drive import run
+from tiling.engine.events import TilesDone
 from tiling.journal import Journal
 from tiling.plan import RunOptions
 from tiling.readers.array import ArrayReader

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tiling.classes import ClassSchema, TissueClass
-from tiling.predictor import Prediction
+from tiling.engine.predictor import Prediction
 
 TOY_SCHEMA = ClassSchema(
     "toy",

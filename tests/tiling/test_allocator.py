@@ -9,8 +9,8 @@ import sys
 
 import pytest
 
-from tiling import allocator
-from tiling.allocator import kept_memory
+from tiling.engine import allocator
+from tiling.engine.allocator import kept_memory
 
 MEASURE = """
 import ctypes, json, resource

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from tiling.blend import RowBlender, Strip, blend_window
+from tiling.engine.blend import RowBlender, Strip, blend_window
 from tiling.geometry import Box
 from tiling.grid import MAX_OVERLAP, TileGrid
 

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from wsss_toys import ColourPredictor, colourful, tree_bytes
 
-from tiling.engine import run
+from tiling.engine.drive import run
+from tiling.engine.events import BlockWritten, Planned, Progress, TilesDone
 from tiling.errors import SlideError, StoreError
-from tiling.events import BlockWritten, Planned, Progress, TilesDone
 from tiling.lock import StoreLock
 from tiling.plan import RunOptions
 from tiling.readers.array import ArrayReader

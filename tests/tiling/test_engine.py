@@ -15,12 +15,12 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from wsss_toys import ColourPredictor, colourful, tree_bytes
 
-from tiling.engine import run
+from tiling.engine.drive import run
+from tiling.engine.events import BlockWritten, Event, Finished, Planned, Progress, TilesDone
+from tiling.engine.predictor import Prediction
 from tiling.errors import RegionError, ResolutionError, SlideError, StoreError, StoreMismatchError
-from tiling.events import BlockWritten, Event, Finished, Planned, Progress, TilesDone
 from tiling.geometry import Box
 from tiling.plan import RunOptions, make_plan
-from tiling.predictor import Prediction
 from tiling.readers.array import ArrayReader
 from tiling.receipt import read_receipt, verify
 from tiling.slide import Slide

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from wsss_toys import ColourPredictor, colourful, tree_bytes
 
-from tiling.engine import run
+from tiling.engine.drive import run
 from tiling.readers.array import ArrayReader
 from tiling.receipt import read_receipt, verify
 from tiling.slide import Slide

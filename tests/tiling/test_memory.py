@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from tiling.engine.memory import MemoryEstimate, available_memory, estimate_memory, refuse_what_cannot_fit
 from tiling.errors import RunTooLargeError
 from tiling.geometry import Box
 from tiling.grid import TileGrid
-from tiling.memory import MemoryEstimate, available_memory, estimate_memory, refuse_what_cannot_fit
 
 
 def total(width: int, height: int, overlap: float = 0.25, batch: int = 16) -> int:

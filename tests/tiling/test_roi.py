@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from wsss_toys import ColourPredictor, colourful
 
-from tiling.engine import run
+from tiling.engine.drive import run
 from tiling.errors import RegionError
 from tiling.geometry import Box
 from tiling.grid import TileGrid, select_tiles

@@ -18,7 +18,7 @@ from wsss_toys import TOY_SCHEMA, ColourPredictor, colourful
 from yaozarrs import validate_zarr_store
 from yaozarrs._storage import StorageValidationError
 
-from tiling.engine import run
+from tiling.engine.drive import run
 from tiling.errors import StoreError, StoreLockedError
 from tiling.files import replacing
 from tiling.folders import is_store

@@ -19,9 +19,9 @@ from napari_wsss.plugin.segment.request import RunRequest
 from napari_wsss.plugin.segment.run_state import duration
 from napari_wsss.plugin.view.colors import class_features, label_colormap
 from tiling.classes import ClassSchema
-from tiling.memory import estimate_memory
+from tiling.engine.memory import estimate_memory
+from tiling.engine.predictor import Predictor
 from tiling.plan import RunOptions, make_plan
-from tiling.predictor import Predictor
 from tiling.slide import Slide, open_slide
 from tiling.tissue import TissueParameters
 

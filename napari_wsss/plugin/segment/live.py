@@ -12,7 +12,7 @@ from napari_wsss.plugin.view.colors import label_colormap
 from napari_wsss.plugin.view.frame import raster_frame
 from napari_wsss.plugin.view.layers import METADATA_KEY, cam_layers, labels_layer
 from tiling.classes import ClassSchema
-from tiling.events import BlockWritten
+from tiling.engine.events import BlockWritten
 from tiling.store import Store
 
 __all__ = ["LiveResult", "find_layer", "follow"]

@@ -9,7 +9,7 @@ from pathlib import Path
 from napari_wsss.models.bundle import Bundle
 from napari_wsss.plugin.common.job import limit_compute_threads
 from napari_wsss.plugin.common.preferences import Preferences
-from tiling.events import Event
+from tiling.engine.events import Event
 from tiling.geometry import Box
 from tiling.roi import Roi
 from tiling.tissue import TissueParameters

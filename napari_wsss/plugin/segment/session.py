@@ -27,8 +27,8 @@ from napari_wsss.plugin.segment.request import RunRequest
 from napari_wsss.plugin.segment.run_state import LegendRow, RunState, advance, legend
 from napari_wsss.plugin.view.layers import METADATA_KEY
 from tiling.classes import ClassSchema
+from tiling.engine.events import BlockWritten, Event, Finished, Planned
 from tiling.errors import StoreError, StoreMismatchError, WsssError
-from tiling.events import BlockWritten, Event, Finished, Planned
 from tiling.folders import is_store
 from tiling.store import Store, open_store
 

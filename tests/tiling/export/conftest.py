@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from wsss_toys import ColourPredictor, colourful
 
-from tiling.engine import run
+from tiling.engine.drive import run
 from tiling.geometry import Box
 from tiling.plan import RunOptions
 from tiling.readers.array import ArrayReader

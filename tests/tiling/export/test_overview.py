@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 from wsss_toys import TOY_SCHEMA, ColourPredictor, colourful
 
-from tiling.engine import run
+from tiling.engine.drive import run
 from tiling.errors import ExportError
 from tiling.export.lettering import Lettering
 from tiling.export.overview import NOTICE, overlay, render_overview, scale_bar_um, write_overview

@@ -17,16 +17,17 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from tiling.engine.assemble import RowAssembler
+from tiling.engine.commit import RowCommitter
+from tiling.engine.events import Event, Finished, Planned, Progress, TilesDone
+from tiling.engine.memory import MemoryEstimate, available_memory, estimate_memory, refuse_what_cannot_fit
+from tiling.engine.predictor import Predictor
+from tiling.engine.read_ahead import ReadAhead
 from tiling.errors import StoreError, StoreMismatchError
-from tiling.events import Event, Finished, Planned, Progress, TilesDone
 from tiling.journal import Committed, Journal
 from tiling.lock import StoreLock
-from tiling.memory import MemoryEstimate, available_memory, estimate_memory, refuse_what_cannot_fit
 from tiling.plan import RunOptions, RunPlan, TileBatch, make_plan
-from tiling.predictor import Predictor
-from tiling.reading import ReadAhead
 from tiling.receipt import content_digest, read_receipt, verify, versions, write_receipt
-from tiling.rows import RowAssembler, RowCommitter
 from tiling.slide import Slide
 from tiling.store import read_run
 from tiling.store_writer import StoreLayout, StoreWriter, create_store, sweep
@@ -64,7 +65,7 @@ def run(
     Yields
     ------
     Event
-        :class:`~tiling.events.Planned` first, :class:`~tiling.events.Finished` last.
+        :class:`~tiling.engine.events.Planned` first, :class:`~tiling.engine.events.Finished` last.
 
     Raises
     ------

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import psutil
 
+from tiling.engine.read_ahead import LOOKAHEAD_PER_THREAD
 from tiling.errors import RunTooLargeError
 from tiling.grid import TileGrid
 from tiling.plan import OVERVIEW_SIDE
 from tiling.readers.segments import CACHE_BYTES
-from tiling.reading import LOOKAHEAD_PER_THREAD
 from tiling.slide import MAX_PIXELS_PER_READ
 
 __all__ = ["MemoryEstimate", "available_memory", "estimate_memory", "refuse_what_cannot_fit"]
