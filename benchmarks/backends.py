@@ -32,9 +32,9 @@ from napari_wsss.models.bundle_writer import save_bundle
 from napari_wsss.models.gate import apply_gate
 from napari_wsss.models.registry import build_stage1, build_stage2
 from napari_wsss.predictor import BundlePredictor
+from tiling.plan.tissue import TissueParameters, tissue_mask
 from tiling.slide import open_slide
 from tiling.synthetic import SYNTHETIC_SCHEMA
-from tiling.tissue import TissueParameters, tissue_mask
 
 CMU = Path(__file__).resolve().parents[2] / "shared" / "slides" / "cmu-1-small-region.svs"
 VARIANTS = [(b, p) for b in ("torch", "openvino") for p in ("fp32", "mixed", "bf16")]

@@ -158,7 +158,7 @@ def measured(path: Path, work: Path, network: bool) -> dict[str, Any]:
     """Time the parts, the run, and the parts again."""
     from tiling.engine.drive import run
     from tiling.engine.events import Finished, Planned, Progress
-    from tiling.plan import RunOptions
+    from tiling.plan.run_plan import RunOptions
     from tiling.slide import open_slide
 
     toy = Toy(network)

@@ -13,11 +13,11 @@ from tiling.engine.allocator import kept_memory
 from tiling.engine.drive import run
 from tiling.engine.events import Event, Finished
 from tiling.geometry import Box
-from tiling.plan import RunOptions
-from tiling.roi import Roi
+from tiling.plan.roi import Roi
+from tiling.plan.run_plan import RunOptions
+from tiling.plan.tissue import TissueParameters
 from tiling.slide import Slide, open_slide
 from tiling.store import Store, open_store
-from tiling.tissue import TissueParameters
 
 if TYPE_CHECKING:
     import zarr

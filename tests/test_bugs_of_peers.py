@@ -31,7 +31,7 @@ from tiling.engine.read_ahead import LOOKAHEAD_PER_THREAD, ReadAhead
 from tiling.errors import SlideError, StoreError, StoreLockedError
 from tiling.geometry import Box
 from tiling.lock import StoreLock
-from tiling.plan import RunOptions
+from tiling.plan.run_plan import RunOptions
 from tiling.readers.array import ArrayReader
 from tiling.receipt import read_receipt, verify
 from tiling.slide import Slide
@@ -66,7 +66,7 @@ def test_1_lazyslide_weighted_sums_are_divided_by_weights_not_by_visits(tmp_path
 @pytest.mark.parametrize(("batch", "threads"), [(1, 1), (4, 2)])
 def test_2_lazyslide_limits_of_memory_are_obeyed(tmp_path: Path, batch: int, threads: int) -> None:
     """However slow the network is, readers are never further ahead than the formula counts."""
-    from tiling.plan import make_plan
+    from tiling.plan.run_plan import make_plan
 
     read: list[int] = []
 
@@ -122,7 +122,7 @@ def test_4_tiatoolbox_a_broken_slide_costs_itself_only(tmp_path: Path) -> None:
 
 
 def test_4_tiatoolbox_a_slide_without_tissue_is_empty_not_an_error(tmp_path: Path) -> None:
-    from tiling.tissue import TissueParameters
+    from tiling.plan.tissue import TissueParameters
 
     finished = segment(plain((250, 250, 250)), tmp_path / "a.zarr", tissue=TissueParameters())[-1]
     assert isinstance(finished, Finished)

@@ -80,7 +80,7 @@ def _run_facts(
 ) -> dict[str, Any]:
     from tiling.engine.memory import estimate_memory
     from tiling.engine.predictor import Predictor
-    from tiling.plan import RunOptions, make_plan
+    from tiling.plan.run_plan import RunOptions, make_plan
 
     options = RunOptions(mpp=bundle.mpp, overlap=overlap, batch_size=batch_size, read_threads=read_threads)
     plan = make_plan(slide, cast("Predictor", _Shape(bundle.schema, bundle.tile)), options)

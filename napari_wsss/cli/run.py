@@ -27,7 +27,7 @@ from tiling.batch.isolated import Scheduler, one_after_another, prepare_output, 
 from tiling.batch.jobs import Shard, SlideJob, find_jobs
 from tiling.batch.summary import SlideOutcome, Status, exit_code
 from tiling.engine.events import Event, Finished
-from tiling.roi import Roi, read_roi
+from tiling.plan.roi import Roi, read_roi
 from tiling.slide import open_slide
 from tiling.store import open_store
 

@@ -254,9 +254,9 @@ def toy_bundle(tmp_path: Path) -> Bundle:
 def toy_events(request: RunRequest, predictor: ToyPredictor | None = None) -> Generator[Event]:
     """The real engine on a toy model."""
     from tiling.engine.drive import run
-    from tiling.plan import RunOptions
+    from tiling.plan.run_plan import RunOptions
+    from tiling.plan.tissue import TissueParameters
     from tiling.slide import open_slide
-    from tiling.tissue import TissueParameters
 
     options = RunOptions(
         mpp=1.0,

@@ -10,7 +10,7 @@ import pytest
 from wsss_toys import TOY_SCHEMA, ColourPredictor, colourful
 
 from tiling.engine.drive import run
-from tiling.plan import RunOptions
+from tiling.plan.run_plan import RunOptions
 from tiling.readers.array import ArrayReader
 from tiling.slide import Slide
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from napari_wsss.plugin.segment.region import bounding_box, drawn_roi, view_box, visible_corners
 from tiling.errors import RegionError
 from tiling.geometry import Box
-from tiling.roi import Roi
+from tiling.plan.roi import Roi
 
 
 def test_the_box_holds_whole_pixels() -> None:

@@ -15,7 +15,7 @@ from wsss_toys import TOY_SCHEMA
 from tiling.engine.drive import run
 from tiling.engine.events import Planned
 from tiling.engine.predictor import Prediction
-from tiling.plan import RunOptions
+from tiling.plan.run_plan import RunOptions
 from tiling.readers.array import ArrayReader
 from tiling.slide import Level, Slide
 

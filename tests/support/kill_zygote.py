@@ -20,7 +20,7 @@ from wsss_toys import ColourPredictor, colourful
 from tiling.engine.drive import run
 from tiling.engine.events import TilesDone
 from tiling.journal import Journal
-from tiling.plan import RunOptions
+from tiling.plan.run_plan import RunOptions
 from tiling.readers.array import ArrayReader
 from tiling.slide import Slide
 

@@ -16,7 +16,7 @@ from tiling.engine.drive import run
 from tiling.engine.events import BlockWritten, Planned, Progress, TilesDone
 from tiling.errors import SlideError, StoreError
 from tiling.lock import StoreLock
-from tiling.plan import RunOptions
+from tiling.plan.run_plan import RunOptions
 from tiling.readers.array import ArrayReader
 from tiling.receipt import verify
 from tiling.slide import Slide, open_slide

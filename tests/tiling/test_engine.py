@@ -20,7 +20,7 @@ from tiling.engine.events import BlockWritten, Event, Finished, Planned, Progres
 from tiling.engine.predictor import Prediction
 from tiling.errors import RegionError, ResolutionError, SlideError, StoreError, StoreMismatchError
 from tiling.geometry import Box
-from tiling.plan import RunOptions, make_plan
+from tiling.plan.run_plan import RunOptions, make_plan
 from tiling.readers.array import ArrayReader
 from tiling.receipt import read_receipt, verify
 from tiling.slide import Slide
@@ -366,7 +366,7 @@ def test_the_overview_is_a_stored_level_where_one_fits(
     side = 328
     levels = [picture, *(np.ascontiguousarray(picture[::step, ::step]) for step in (2, 4))]
     for largest, expected in ((side // 2, 1), (side - 1, 1), (side // 4, 2), (side // 4 - 1, None)):
-        monkeypatch.setattr("tiling.plan.OVERVIEW_SIDE", largest)
+        monkeypatch.setattr("tiling.plan.run_plan.OVERVIEW_SIDE", largest)
         reader = ArrayReader(levels, mpp=0.5)
         with Slide(reader) as slide:
             overview = make_plan(slide, ColourPredictor(32), options()).overview
@@ -380,7 +380,9 @@ def test_the_overview_is_a_stored_level_where_one_fits(
 def test_an_unreadable_tile_fails_the_slide_or_is_left_blank_on_request(
     tmp_path: Path, picture: NDArray[np.uint8], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tiling.plan.OVERVIEW_SIDE", 64)  # the overview comes from the intact coarse level
+    monkeypatch.setattr(
+        "tiling.plan.run_plan.OVERVIEW_SIDE", 64
+    )  # the overview comes from the intact coarse level
     small = np.ascontiguousarray(picture[::2, ::2])
     broken: dict[str, Any] = {"fail_at": Box(130, 100, 4, 4), "fail_level": 0}
     with pytest.raises(SlideError):

@@ -16,9 +16,9 @@ from tiling.engine.drive import run
 from tiling.errors import RegionError
 from tiling.geometry import Box
 from tiling.grid import TileGrid, select_tiles
-from tiling.plan import RunOptions
+from tiling.plan.roi import Polygon, Roi, read_roi
+from tiling.plan.run_plan import RunOptions
 from tiling.readers.array import ArrayReader
-from tiling.roi import Polygon, Roi, read_roi
 from tiling.slide import Slide
 from tiling.store import open_store
 

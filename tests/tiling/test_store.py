@@ -26,7 +26,7 @@ from tiling.geometry import Box
 from tiling.journal import Committed, Journal
 from tiling.lock import StoreLock
 from tiling.ngff import label_translation
-from tiling.plan import RunOptions
+from tiling.plan.run_plan import RunOptions
 from tiling.readers.array import ArrayReader
 from tiling.receipt import read_receipt, verify
 from tiling.slide import Slide

@@ -18,8 +18,8 @@ from tiling.annotations.geojson import Annotations
 from tiling.classes import ClassSchema, store_to_reference
 from tiling.errors import DataError
 from tiling.geometry import Box
+from tiling.plan.tissue import tissue_mask
 from tiling.slide import Slide
-from tiling.tissue import tissue_mask
 
 __all__ = ["PatchOptions", "write_patches"]
 

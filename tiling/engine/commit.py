@@ -17,7 +17,7 @@ from tiling.errors import StoreError
 from tiling.folders import RUN
 from tiling.geometry import Box
 from tiling.journal import Committed, Journal
-from tiling.plan import RunPlan
+from tiling.plan.run_plan import RunPlan
 from tiling.store_writer import StoreWriter
 
 

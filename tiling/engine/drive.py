@@ -26,7 +26,7 @@ from tiling.engine.read_ahead import ReadAhead
 from tiling.errors import StoreError, StoreMismatchError
 from tiling.journal import Committed, Journal
 from tiling.lock import StoreLock
-from tiling.plan import RunOptions, RunPlan, TileBatch, make_plan
+from tiling.plan.run_plan import RunOptions, RunPlan, TileBatch, make_plan
 from tiling.receipt import content_digest, read_receipt, verify, versions, write_receipt
 from tiling.slide import Slide
 from tiling.store import read_run

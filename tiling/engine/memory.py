@@ -10,7 +10,7 @@ import psutil
 from tiling.engine.read_ahead import LOOKAHEAD_PER_THREAD
 from tiling.errors import RunTooLargeError
 from tiling.grid import TileGrid
-from tiling.plan import OVERVIEW_SIDE
+from tiling.plan.run_plan import OVERVIEW_SIDE
 from tiling.readers.segments import CACHE_BYTES
 from tiling.slide import MAX_PIXELS_PER_READ
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from tiling.errors import SlideError
 from tiling.grid import TileGrid, TileRun
-from tiling.plan import TileBatch
+from tiling.plan.run_plan import TileBatch
 from tiling.slide import Slide
 
 __all__ = ["BatchPixels", "ReadAhead", "read_batch"]

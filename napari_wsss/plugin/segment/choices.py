@@ -14,7 +14,7 @@ from napari_wsss.plugin.segment.request import RunRequest, default_folder, resul
 from napari_wsss.plugin.view.layers import METADATA_KEY, slide_layer
 from tiling.errors import BundleError, RegionError, SlideError
 from tiling.geometry import Box
-from tiling.roi import Roi
+from tiling.plan.roi import Roi
 from tiling.slide import open_slide
 
 __all__ = ["Choices", "RegionChoice"]

@@ -21,9 +21,9 @@ from napari_wsss.plugin.view.colors import class_features, label_colormap
 from tiling.classes import ClassSchema
 from tiling.engine.memory import estimate_memory
 from tiling.engine.predictor import Predictor
-from tiling.plan import RunOptions, make_plan
+from tiling.plan.run_plan import RunOptions, make_plan
+from tiling.plan.tissue import TissueParameters
 from tiling.slide import Slide, open_slide
-from tiling.tissue import TissueParameters
 
 __all__ = ["Estimate", "Estimator", "LiveEstimate", "estimate_text"]
 

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from tiling.errors import RegionError
 from tiling.geometry import Box
-from tiling.roi import Polygon, Roi
+from tiling.plan.roi import Polygon, Roi
 
 __all__ = ["bounding_box", "drawn_roi", "view_box", "visible_corners"]
 

@@ -11,8 +11,8 @@ from napari_wsss.plugin.common.job import limit_compute_threads
 from napari_wsss.plugin.common.preferences import Preferences
 from tiling.engine.events import Event
 from tiling.geometry import Box
-from tiling.roi import Roi
-from tiling.tissue import TissueParameters
+from tiling.plan.roi import Roi
+from tiling.plan.tissue import TissueParameters
 
 __all__ = ["RunRequest", "default_folder", "result_path"]
 

@@ -8,7 +8,7 @@ from wsss_toys import ColourPredictor, colourful
 
 from tiling.engine.drive import run
 from tiling.geometry import Box
-from tiling.plan import RunOptions
+from tiling.plan.run_plan import RunOptions
 from tiling.readers.array import ArrayReader
 from tiling.slide import Slide
 from tiling.store import Store, open_store

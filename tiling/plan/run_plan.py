@@ -15,9 +15,9 @@ from tiling.engine.predictor import Predictor
 from tiling.errors import RegionError
 from tiling.geometry import Box
 from tiling.grid import TileGrid, select_tiles
-from tiling.roi import Roi
+from tiling.plan.roi import Roi
+from tiling.plan.tissue import TissueParameters, tissue_mask
 from tiling.slide import Slide
-from tiling.tissue import TissueParameters, tissue_mask
 
 __all__ = ["OVERVIEW_SIDE", "RunOptions", "RunPlan", "TileBatch", "make_plan"]
 
