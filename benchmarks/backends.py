@@ -33,7 +33,7 @@ from napari_wsss.models.gate import apply_gate
 from napari_wsss.models.registry import build_stage1, build_stage2
 from napari_wsss.predictor import BundlePredictor
 from tiling.plan.tissue import TissueParameters, tissue_mask
-from tiling.slide import open_slide
+from tiling.slides.open import open_slide
 from tiling.synthetic import SYNTHETIC_SCHEMA
 
 CMU = Path(__file__).resolve().parents[2] / "shared" / "slides" / "cmu-1-small-region.svs"

@@ -159,7 +159,7 @@ def measured(path: Path, work: Path, network: bool) -> dict[str, Any]:
     from tiling.engine.drive import run
     from tiling.engine.events import Finished, Planned, Progress
     from tiling.plan.run_plan import RunOptions
-    from tiling.slide import open_slide
+    from tiling.slides.open import open_slide
 
     toy = Toy(network)
     options = RunOptions(mpp=MPP, overlap=0, tissue=None, batch_size=BATCH)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from napari_wsss.models.bundle import list_bundles, load_bundle
     from napari_wsss.pipeline import Result, Settings, segment, segment_events
-    from tiling.slide import open_slide
+    from tiling.slides.open import open_slide
     from tiling.store import open_store
 
 __version__ = "0.1.0"
@@ -32,7 +32,7 @@ _HOME_OF = {
     "Settings": "napari_wsss.pipeline",
     "list_bundles": "napari_wsss.models.bundle",
     "load_bundle": "napari_wsss.models.bundle",
-    "open_slide": "tiling.slide",
+    "open_slide": "tiling.slides.slide",
     "open_store": "tiling.store",
     "segment": "napari_wsss.pipeline",
     "segment_events": "napari_wsss.pipeline",

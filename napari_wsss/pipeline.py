@@ -16,7 +16,8 @@ from tiling.geometry import Box
 from tiling.plan.roi import Roi
 from tiling.plan.run_plan import RunOptions
 from tiling.plan.tissue import TissueParameters
-from tiling.slide import Slide, open_slide
+from tiling.slides.open import open_slide
+from tiling.slides.slide import Slide
 from tiling.store import Store, open_store
 
 if TYPE_CHECKING:

@@ -112,7 +112,7 @@ def _forbidden(module: str, imported: str) -> bool:
     [
         ("tiling.engine.drive", "torch"),
         ("tiling.export.geojson", "napari_wsss.models.cam"),
-        ("tiling.slide", "PyQt6.QtCore"),
+        ("tiling.slides.slide", "PyQt6.QtCore"),
         ("napari_wsss.models.cam", "napari_wsss.pipeline.segment"),
         ("napari_wsss.models.cam", "napari"),
         ("napari_wsss.predictor", "napari_wsss.pipeline.segment"),
@@ -270,7 +270,7 @@ except SystemExit as stop:
     [
         "import tiling",
         "import napari_wsss",
-        "import napari_wsss, tiling.slide, tiling.engine.drive, tiling.store",
+        "import napari_wsss, tiling.slides.slide, tiling.engine.drive, tiling.store",
         CLI_HELP,
     ],
     ids=["tiling", "napari_wsss", "the engine", "wsss-tile --help"],

@@ -34,7 +34,7 @@ from tiling.lock import StoreLock
 from tiling.plan.run_plan import RunOptions
 from tiling.readers.array import ArrayReader
 from tiling.receipt import read_receipt, verify
-from tiling.slide import Slide
+from tiling.slides.slide import Slide
 from tiling.store import open_store
 
 ROOT = Path(__file__).resolve().parents[1]

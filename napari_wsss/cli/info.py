@@ -14,7 +14,7 @@ from napari_wsss.cli.border import tell
 if TYPE_CHECKING:
     from napari_wsss.models.bundle import Bundle
     from tiling.classes import ClassSchema
-    from tiling.slide import Slide
+    from tiling.slides.slide import Slide
 
 __all__ = ["show_slide"]
 
@@ -38,7 +38,7 @@ def show_slide(
 ) -> int:
     """Print the facts of a slide and of a run with a model."""
     from napari_wsss.models.bundle import default_bundle, list_bundles, load_bundle
-    from tiling.slide import open_slide
+    from tiling.slides.open import open_slide
 
     with open_slide(path, mpp=mpp) as slide:
         facts = _slide_facts(slide)

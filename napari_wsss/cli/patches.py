@@ -49,7 +49,7 @@ def cut_patches(request: PatchRequest, as_json: bool) -> int:
     from napari_wsss.models.schemas import resolve_schema
     from tiling.annotations.geojson import read_annotations
     from tiling.dataset.patches import write_patches
-    from tiling.slide import open_slide
+    from tiling.slides.open import open_slide
 
     with before_work():
         schema = resolve_schema(request.schema)

@@ -28,13 +28,13 @@ from tiling.batch.jobs import Shard, SlideJob, find_jobs
 from tiling.batch.summary import SlideOutcome, Status, exit_code
 from tiling.engine.events import Event, Finished
 from tiling.plan.roi import Roi, read_roi
-from tiling.slide import open_slide
+from tiling.slides.open import open_slide
 from tiling.store import open_store
 
 if TYPE_CHECKING:
     from napari_wsss.predictor import BundlePredictor
     from tiling.export.geojson import Frame
-    from tiling.slide import Slide
+    from tiling.slides.slide import Slide
 
 __all__ = ["RunRequest", "SegmentSlide", "run_slides"]
 

@@ -256,7 +256,7 @@ def toy_events(request: RunRequest, predictor: ToyPredictor | None = None) -> Ge
     from tiling.engine.drive import run
     from tiling.plan.run_plan import RunOptions
     from tiling.plan.tissue import TissueParameters
-    from tiling.slide import open_slide
+    from tiling.slides.open import open_slide
 
     options = RunOptions(
         mpp=1.0,

@@ -95,7 +95,7 @@ def explainer(toy_explainer: Callable[[Any], Explainer]) -> Explainer:
 
 def test_the_numbers_are_those_of_the_run(explainer: Explainer, small_bundle: Bundle, tmp_path: Path) -> None:
     from napari_wsss.pipeline import Settings, make_predictor
-    from tiling.slide import open_slide
+    from tiling.slides.open import open_slide
 
     explainer.explain_at(700, 500)
     made = explainer.wait()

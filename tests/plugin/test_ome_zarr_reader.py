@@ -12,7 +12,7 @@ from wsss_toys import TOY_SCHEMA, ColourPredictor, colourful
 from tiling.engine.drive import run
 from tiling.plan.run_plan import RunOptions
 from tiling.readers.array import ArrayReader
-from tiling.slide import Slide
+from tiling.slides.slide import Slide
 
 pytest.importorskip("napari_ome_zarr")
 

@@ -20,7 +20,7 @@ from napari_wsss.plugin.view.tile_cache import TileCache
 from tiling.errors import SlideError
 from tiling.geometry import Box
 from tiling.readers.array import ArrayReader
-from tiling.slide import Slide
+from tiling.slides.slide import Slide
 
 
 def noise(height: int, width: int, seed: int = 0) -> np.ndarray:

@@ -17,7 +17,8 @@ from tiling.engine.events import Planned
 from tiling.engine.predictor import Prediction
 from tiling.plan.run_plan import RunOptions
 from tiling.readers.array import ArrayReader
-from tiling.slide import Level, Slide
+from tiling.slides.level import Level
+from tiling.slides.slide import Slide
 
 
 class VirtualReader(ArrayReader):

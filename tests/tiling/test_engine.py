@@ -23,7 +23,7 @@ from tiling.geometry import Box
 from tiling.plan.run_plan import RunOptions, make_plan
 from tiling.readers.array import ArrayReader
 from tiling.receipt import read_receipt, verify
-from tiling.slide import Slide
+from tiling.slides.slide import Slide
 from tiling.store import FLAG_EMPTY, FLAG_PREDICTED, FLAG_READ_ERROR, open_store
 
 EVERYWHERE = RunOptions(mpp=0.5, tissue=None, batch_size=4)

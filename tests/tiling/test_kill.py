@@ -14,7 +14,7 @@ from wsss_toys import ColourPredictor, colourful, tree_bytes
 from tiling.engine.drive import run
 from tiling.readers.array import ArrayReader
 from tiling.receipt import read_receipt, verify
-from tiling.slide import Slide
+from tiling.slides.slide import Slide
 
 SUPPORT = Path(__file__).resolve().parents[1] / "support"
 

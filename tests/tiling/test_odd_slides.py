@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from tiling.errors import SlideError, WsssError
-from tiling.slide import open_slide
+from tiling.slides.open import open_slide
 
 
 @dataclass(frozen=True)
@@ -161,6 +161,6 @@ def test_a_file_one_may_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 def test_the_interface_alone_loads_no_format_library() -> None:
     """Readers come with the first slide: the command line must answer at once."""
     names = ("openslide", "tifffile", "zarr", "torch", "napari")
-    code = f"import sys, tiling.slide; print([m for m in {names} if m in sys.modules])"
+    code = f"import sys, tiling.slides.slide; print([m for m in {names} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

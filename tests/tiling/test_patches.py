@@ -18,7 +18,7 @@ from tiling.errors import DataError
 from tiling.export.polygons import label_regions
 from tiling.geometry import Box
 from tiling.readers.array import ArrayReader
-from tiling.slide import Slide
+from tiling.slides.slide import Slide
 from tiling.synthetic import SYNTHETIC_SCHEMA, SyntheticSlide
 
 PLANE = SyntheticSlide(width=900, height=700, mpp=0.5, seed=3, region_um=60)

@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tiling.errors import ResolutionError
-from tiling.resolution import (
+from tiling.slides.resolution import (
     ANISOTROPY_TOLERANCE,
     MAX_MPP,
     MIN_MPP,

@@ -15,7 +15,8 @@ from tiling.errors import ResolutionError, SlideError
 from tiling.geometry import Box
 from tiling.readers.array import ArrayReader
 from tiling.readers.oriented import oriented
-from tiling.slide import LevelReader, Slide
+from tiling.slides.level import LevelReader
+from tiling.slides.slide import Slide
 
 
 def noise(height: int, width: int, seed: int = 0) -> NDArray[np.uint8]:
@@ -140,7 +141,7 @@ def test_a_large_region_is_read_in_parts(monkeypatch: pytest.MonkeyPatch) -> Non
     reader = ArrayReader(noise(300, 400), mpp=0.5)
     slide = Slide(reader)
     whole = slide.thumbnail(50)
-    monkeypatch.setattr("tiling.slide.MAX_PIXELS_PER_READ", 10_000)
+    monkeypatch.setattr("tiling.slides.slide.MAX_PIXELS_PER_READ", 10_000)
     reader.reads.clear()
     assert difference(slide.thumbnail(50), whole) <= 1
     assert len(reader.reads) > 10

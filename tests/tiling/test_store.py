@@ -29,7 +29,7 @@ from tiling.ngff import label_translation
 from tiling.plan.run_plan import RunOptions
 from tiling.readers.array import ArrayReader
 from tiling.receipt import read_receipt, verify
-from tiling.slide import Slide
+from tiling.slides.slide import Slide
 from tiling.store import open_store
 
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from tiling.errors import SlideError
 from tiling.plan.tissue import TissueParameters, ink_mask, tissue_mask
-from tiling.slide import open_slide
+from tiling.slides.open import open_slide
 
 MPP = 8.0
 GLASS, EOSIN, NUCLEI = (243, 242, 244), (226, 150, 190), (110, 70, 150)

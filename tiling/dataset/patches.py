@@ -19,7 +19,7 @@ from tiling.classes import ClassSchema, store_to_reference
 from tiling.errors import DataError
 from tiling.geometry import Box
 from tiling.plan.tissue import tissue_mask
-from tiling.slide import Slide
+from tiling.slides.slide import Slide
 
 __all__ = ["PatchOptions", "write_patches"]
 

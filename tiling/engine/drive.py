@@ -28,7 +28,7 @@ from tiling.journal import Committed, Journal
 from tiling.lock import StoreLock
 from tiling.plan.run_plan import RunOptions, RunPlan, TileBatch, make_plan
 from tiling.receipt import content_digest, read_receipt, verify, versions, write_receipt
-from tiling.slide import Slide
+from tiling.slides.slide import Slide
 from tiling.store import read_run
 from tiling.store_writer import StoreLayout, StoreWriter, create_store, sweep
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from tiling.errors import SlideError
 from tiling.grid import TileGrid, TileRun
 from tiling.plan.run_plan import TileBatch
-from tiling.slide import Slide
+from tiling.slides.slide import Slide
 
 __all__ = ["BatchPixels", "ReadAhead", "read_batch"]
 

@@ -1,1 +1,1 @@
-"""Readers: one module per family of slide formats, each a :class:`tiling.slide.LevelReader`."""
+"""Readers: one module per family of slide formats, each a :class:`tiling.slides.level.LevelReader`."""

@@ -11,14 +11,14 @@ from numpy.typing import NDArray
 
 from tiling.errors import SlideError
 from tiling.geometry import Box
-from tiling.resolution import ResolutionMetadata, exact_downsample
-from tiling.slide import Level
+from tiling.slides.level import Level
+from tiling.slides.resolution import ResolutionMetadata, exact_downsample
 
 __all__ = ["ArrayReader"]
 
 
 class ArrayReader:
-    """A :class:`tiling.slide.LevelReader` over arrays, with the oddities of real slides on demand.
+    """A :class:`tiling.slides.level.LevelReader` over arrays, with the oddities of real slides on demand.
 
     Parameters
     ----------

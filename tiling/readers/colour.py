@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageCms
 
 from tiling.errors import SlideError
-from tiling.slide import LevelReader
+from tiling.slides.level import LevelReader
 
 __all__ = ["SrgbReader", "in_srgb"]
 
@@ -26,7 +26,7 @@ def in_srgb(reader: LevelReader) -> LevelReader:
 
 
 class SrgbReader:
-    """A :class:`tiling.slide.LevelReader` that converts another one's pixels to sRGB."""
+    """A :class:`tiling.slides.level.LevelReader` that converts another one's pixels to sRGB."""
 
     def __init__(self, reader: LevelReader, profile: bytes) -> None:
         self._reader = reader
@@ -54,7 +54,7 @@ class SrgbReader:
         self.files = reader.files
 
     def read_level(self, level: int, x: int, y: int, width: int, height: int) -> NDArray[np.uint8]:
-        """Return a part of one level in sRGB; see :class:`tiling.slide.LevelReader`."""
+        """Return a part of one level in sRGB; see :class:`tiling.slides.level.LevelReader`."""
         stored = self._reader.read_level(level, x, y, width, height)
         converted = ImageCms.applyTransform(Image.fromarray(stored), self._transform)
         assert converted is not None

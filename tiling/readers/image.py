@@ -12,8 +12,8 @@ from tiling.errors import SlideError
 from tiling.geometry import Box
 from tiling.readers.brightfield import GREY_WARNING, refuse_bits
 from tiling.readers.oriented import oriented
-from tiling.resolution import ResolutionMetadata
-from tiling.slide import Level, LevelReader
+from tiling.slides.level import Level, LevelReader
+from tiling.slides.resolution import ResolutionMetadata
 
 __all__ = ["MAX_PIXELS", "ImageReader", "open_reader"]
 
@@ -50,7 +50,7 @@ def open_reader(path: Path) -> LevelReader | None:
 
 
 class ImageReader:
-    """A :class:`tiling.slide.LevelReader` over one decoded picture."""
+    """A :class:`tiling.slides.level.LevelReader` over one decoded picture."""
 
     format = "image"
 

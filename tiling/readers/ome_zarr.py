@@ -15,8 +15,8 @@ from tiling.folders import is_store
 from tiling.geometry import Box
 from tiling.readers.brightfield import GREY_WARNING, grey_to_rgb, refuse_bits, refuse_channels, refuse_planes
 from tiling.readers.segments import MAX_SEGMENT_BYTES, SegmentReader
-from tiling.resolution import ResolutionMetadata, exact_downsample
-from tiling.slide import Level, LevelReader
+from tiling.slides.level import Level, LevelReader
+from tiling.slides.resolution import ResolutionMetadata, exact_downsample
 
 __all__ = ["OmeZarrReader", "open_reader"]
 
@@ -62,7 +62,7 @@ def open_reader(path: Path) -> LevelReader | None:
 
 
 class OmeZarrReader(SegmentReader):
-    """A :class:`tiling.slide.LevelReader` over the first multiscale image of an OME-Zarr group.
+    """A :class:`tiling.slides.level.LevelReader` over the first multiscale image of an OME-Zarr group.
 
     Axes may come in any order; time and depth must be single, channels three (RGB) or one (grey), all uint8.
     """

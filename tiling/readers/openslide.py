@@ -18,8 +18,8 @@ from PIL import Image
 from tiling.errors import SlideError
 from tiling.geometry import Box
 from tiling.readers.segments import CACHE_BYTES
-from tiling.resolution import ResolutionMetadata, exact_downsample
-from tiling.slide import Level, LevelReader
+from tiling.slides.level import Level, LevelReader
+from tiling.slides.resolution import ResolutionMetadata, exact_downsample
 
 __all__ = ["OpenSlideReader", "open_reader"]
 
@@ -63,7 +63,7 @@ def _open_dicom_folder(folder: Path) -> LevelReader | None:
 
 
 class OpenSlideReader:
-    """A :class:`tiling.slide.LevelReader` over one OpenSlide handle that all threads share.
+    """A :class:`tiling.slides.level.LevelReader` over one OpenSlide handle that all threads share.
 
     Parameters
     ----------

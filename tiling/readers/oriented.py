@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tiling.geometry import Box
-from tiling.resolution import ResolutionMetadata
-from tiling.slide import Level, LevelReader
+from tiling.slides.level import Level, LevelReader
+from tiling.slides.resolution import ResolutionMetadata
 
 __all__ = ["OrientedReader", "oriented"]
 
@@ -41,7 +41,7 @@ def oriented(reader: LevelReader, orientation: int) -> LevelReader:
 
 
 class OrientedReader:
-    """A :class:`tiling.slide.LevelReader` in upright coordinates over one in stored coordinates."""
+    """A :class:`tiling.slides.level.LevelReader` in upright coordinates over one in stored coordinates."""
 
     def __init__(self, reader: LevelReader, orientation: int) -> None:
         self._reader = reader
@@ -61,7 +61,7 @@ class OrientedReader:
         self.metadata = ResolutionMetadata(meta.mpp_y, meta.mpp_x, meta.origin) if self._swap else meta
 
     def read_level(self, level: int, x: int, y: int, width: int, height: int) -> NDArray[np.uint8]:
-        """Return a part of one level in upright coordinates; see :class:`tiling.slide.LevelReader`."""
+        """Return a part of one level in upright coordinates; see :class:`tiling.slides.level.LevelReader`."""
         info = self.levels[level]
         if self._flip_x:
             x = info.width - x - width

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from tiling.errors import SlideError
 from tiling.geometry import Box
-from tiling.resolution import ResolutionMetadata
-from tiling.slide import Level
+from tiling.slides.level import Level
+from tiling.slides.resolution import ResolutionMetadata
 
 __all__ = ["CACHE_BYTES", "MAX_SEGMENT_BYTES", "SegmentCache", "SegmentReader"]
 
@@ -70,7 +70,7 @@ class SegmentCache:
 
 
 class SegmentReader(ABC):
-    """A :class:`tiling.slide.LevelReader` for formats that store each level as a grid of pieces.
+    """A :class:`tiling.slides.level.LevelReader` for formats that store each level as a grid of pieces.
 
     A subclass fills the attributes and implements :meth:`decode`; ``Level.tile`` is the size of a piece.
     """

@@ -28,8 +28,8 @@ from tiling.readers.brightfield import (
 )
 from tiling.readers.oriented import oriented
 from tiling.readers.segments import MAX_SEGMENT_BYTES, SegmentReader
-from tiling.resolution import ResolutionMetadata, exact_downsample
-from tiling.slide import Level, LevelReader
+from tiling.slides.level import Level, LevelReader
+from tiling.slides.resolution import ResolutionMetadata, exact_downsample
 
 __all__ = ["TiffReader", "open_reader"]
 
@@ -83,7 +83,7 @@ class _Plane:
 
 
 class TiffReader(SegmentReader):
-    """A :class:`tiling.slide.LevelReader` over the largest picture of a TIFF file."""
+    """A :class:`tiling.slides.level.LevelReader` over the largest picture of a TIFF file."""
 
     format = "tiff"
 

@@ -21,7 +21,7 @@ from napari_wsss.plugin.segment.session import SegmentSession
 from napari_wsss.plugin.view.layers import METADATA_KEY
 from napari_wsss.plugin.view.marker import mark_box
 from tiling.errors import BundleError, SlideError
-from tiling.slide import open_slide
+from tiling.slides.open import open_slide
 
 __all__ = ["Explainer", "Networks", "explain_tile"]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from napari_wsss.plugin.view.layers import METADATA_KEY, LayerData, slide_layer, store_layers
 from tiling.errors import WsssError
 from tiling.folders import is_store
-from tiling.slide import open_slide
+from tiling.slides.open import open_slide
 from tiling.store import open_store
 
 __all__ = ["get_reader", "read_slide", "read_store"]

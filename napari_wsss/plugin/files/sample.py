@@ -14,7 +14,7 @@ from napari_wsss.plugin.view.colors import class_features, label_colormap
 from napari_wsss.plugin.view.frame import slide_frame
 from napari_wsss.plugin.view.layers import LABEL_OPACITY, METADATA_KEY, LayerData, slide_layer
 from tiling.pyramid import halve_labels, level_shapes
-from tiling.slide import open_slide
+from tiling.slides.open import open_slide
 from tiling.synthetic import DEMO, SYNTHETIC_SCHEMA, SyntheticSlide
 
 __all__ = ["CACHE_VARIABLE", "sample_files", "sample_slide"]

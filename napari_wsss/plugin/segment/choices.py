@@ -15,7 +15,7 @@ from napari_wsss.plugin.view.layers import METADATA_KEY, slide_layer
 from tiling.errors import BundleError, RegionError, SlideError
 from tiling.geometry import Box
 from tiling.plan.roi import Roi
-from tiling.slide import open_slide
+from tiling.slides.open import open_slide
 
 __all__ = ["Choices", "RegionChoice"]
 

@@ -23,7 +23,8 @@ from tiling.engine.memory import estimate_memory
 from tiling.engine.predictor import Predictor
 from tiling.plan.run_plan import RunOptions, make_plan
 from tiling.plan.tissue import TissueParameters
-from tiling.slide import Slide, open_slide
+from tiling.slides.open import open_slide
+from tiling.slides.slide import Slide
 
 __all__ = ["Estimate", "Estimator", "LiveEstimate", "estimate_text"]
 

@@ -10,7 +10,7 @@ from tiling.engine.drive import run
 from tiling.geometry import Box
 from tiling.plan.run_plan import RunOptions
 from tiling.readers.array import ArrayReader
-from tiling.slide import Slide
+from tiling.slides.slide import Slide
 from tiling.store import Store, open_store
 
 BOUNDS = Box(101, 57, 1000, 500)

@@ -19,7 +19,7 @@ from tiling.export.lettering import Lettering
 from tiling.export.overview import NOTICE, overlay, render_overview, scale_bar_um, write_overview
 from tiling.plan.run_plan import RunOptions
 from tiling.readers.array import ArrayReader
-from tiling.slide import Slide
+from tiling.slides.slide import Slide
 from tiling.store import Store, open_store
 
 

@@ -4,4 +4,4 @@ from __future__ import annotations
 
 import pytest
 
-pytest.register_assert_rewrite("tiling.testing")
+pytest.register_assert_rewrite("tiling.slides.contract")

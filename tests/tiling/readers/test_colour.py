@@ -10,7 +10,7 @@ import tifffile
 from PIL import Image, ImageCms
 
 from tiling.errors import SlideError
-from tiling.slide import open_slide
+from tiling.slides.open import open_slide
 
 
 def swapped_profile() -> bytes:

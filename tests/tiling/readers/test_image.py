@@ -9,7 +9,7 @@ import pytest
 from PIL import Image, ImageOps
 
 from tiling.errors import SlideError
-from tiling.slide import open_slide
+from tiling.slides.open import open_slide
 
 
 def noise(height: int, width: int, channels: int = 3) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:

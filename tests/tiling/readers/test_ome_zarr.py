@@ -12,7 +12,7 @@ import pytest
 import zarr
 
 from tiling.errors import SlideError
-from tiling.slide import open_slide
+from tiling.slides.open import open_slide
 
 
 def write(

@@ -17,7 +17,8 @@ import tiling.readers.openslide as module
 from tiling.errors import SlideError
 from tiling.geometry import Box
 from tiling.readers.openslide import OpenSlideReader
-from tiling.slide import Slide, open_slide
+from tiling.slides.open import open_slide
+from tiling.slides.slide import Slide
 
 
 class FakeOpenSlide:

@@ -1,4 +1,4 @@
-"""Every reader keeps the contract of ``tiling.testing``: one class per kind of file."""
+"""Every reader keeps the contract of ``tiling.slides.contract``: one class per kind of file."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from tiling.readers.ome_zarr import open_reader as open_zarr
 from tiling.readers.openslide import open_reader as open_openslide
 from tiling.readers.oriented import oriented
 from tiling.readers.tiff import open_reader as open_tiff
-from tiling.slide import LevelReader
-from tiling.testing import LevelReaderContract
+from tiling.slides.contract import LevelReaderContract
+from tiling.slides.level import LevelReader
 
 Pixels = NDArray[np.uint8]
 

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from tiling.errors import SlideError
 from tiling.readers.segments import SegmentCache
 from tiling.readers.tiff import TiffReader, open_reader
-from tiling.slide import Slide, open_slide
+from tiling.slides.open import open_slide
+from tiling.slides.slide import Slide
 
 
 def noise(*shape: int, dtype: Any = np.uint8) -> NDArray[Any]:

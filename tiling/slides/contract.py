@@ -16,13 +16,14 @@ from numpy.typing import NDArray
 
 from tiling.errors import SlideError
 from tiling.geometry import Box
-from tiling.slide import LevelReader, Slide
+from tiling.slides.level import LevelReader
+from tiling.slides.slide import Slide
 
 __all__ = ["LevelReaderContract"]
 
 
 class LevelReaderContract:
-    """What every :class:`tiling.slide.LevelReader` must do.
+    """What every :class:`tiling.slides.level.LevelReader` must do.
 
     A subclass overrides the fixtures :meth:`make` (an open reader) and :meth:`truth` (its levels as arrays), and
     ``tolerance`` where the format is lossy.

@@ -7,31 +7,25 @@ must be the same for all of them: the resolution rule, the choice of level, exac
 from __future__ import annotations
 
 import hashlib
-import importlib
 import math
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol, Self, runtime_checkable
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tiling.errors import ResolutionError, SlideError
+from tiling.errors import ResolutionError
 from tiling.geometry import Box
-from tiling.resampling import Axis, resample
-from tiling.resolution import Resolution, ResolutionMetadata, resolve_mpp
+from tiling.slides.level import Level, LevelReader
+from tiling.slides.resampling import Axis, resample
+from tiling.slides.resolution import Resolution, resolve_mpp
 
-__all__ = ["FORMATS", "Level", "LevelReader", "Slide", "open_slide"]
+__all__ = [
+    "Slide",
+]
 
-FORMATS: tuple[str, ...] = (
-    # Asked in this order. Each module has ``open_reader(path) -> LevelReader | None`` (None: not my format).
-    "tiling.readers.ome_zarr",
-    "tiling.readers.openslide",
-    "tiling.readers.tiff",
-    "tiling.readers.image",
-)
 
 LEVEL_TOLERANCE = 0.01
 """A level up to 1 % coarser than asked for serves: a 0.251 µm slide has 0.502 µm, and models want 0.5."""
@@ -41,88 +35,6 @@ MAX_PIXELS_PER_READ = 1 << 24
 
 _THUMBNAIL_PARTS = 4
 """Parts of a thumbnail that are read at once. Not the number of cores: the cut may change a pixel by a grey level."""
-
-
-@dataclass(frozen=True)
-class Level:
-    """One level of a slide's pyramid.
-
-    Attributes
-    ----------
-    width, height : int
-        Size in pixels of this level.
-    downsample : float
-        Level-0 pixels per pixel of this level; pixel *i* covers ``[i * downsample, (i + 1) * downsample)``.
-    tile : (int, int) or None
-        Width and height of the pieces in which the file stores this level, when it is known.
-    """
-
-    width: int
-    height: int
-    downsample: float
-    tile: tuple[int, int] | None = None
-
-
-@runtime_checkable
-class LevelReader(Protocol):
-    """What a slide format has to offer. ``read_level`` may be called by several threads at once."""
-
-    @property
-    def path(self) -> Path:
-        """What the user named; need not exist for slides made in memory."""
-        ...
-
-    @property
-    def format(self) -> str:
-        """Which reader this is (``openslide``, ``tiff`` …)."""
-        ...
-
-    @property
-    def vendor(self) -> str:
-        """Which kind of file, in the words of the library; may be empty."""
-        ...
-
-    @property
-    def levels(self) -> tuple[Level, ...]:
-        """The pyramid, finest first; never empty."""
-        ...
-
-    @property
-    def bounds(self) -> Box:
-        """The scanned area in level-0 pixels."""
-        ...
-
-    @property
-    def metadata(self) -> ResolutionMetadata:
-        """What the file says about its µm per pixel."""
-        ...
-
-    @property
-    def icc_profile(self) -> bytes | None:
-        """The colour profile in the file."""
-        ...
-
-    @property
-    def warnings(self) -> tuple[str, ...]:
-        """What a user should know about how the pixels were understood."""
-        ...
-
-    @property
-    def files(self) -> tuple[Path, ...]:
-        """The files whose size, date and ends identify the slide."""
-        ...
-
-    def read_level(self, level: int, x: int, y: int, width: int, height: int) -> NDArray[np.uint8]:
-        """Return (height, width, 3) uint8 RGB of a part of one level.
-
-        ``x`` and ``y`` are pixels of that level; the part may hang over the level's edges. What was never
-        scanned is white. Raises :class:`SlideError` when the pixels cannot be read or decoded.
-        """
-        ...
-
-    def close(self) -> None:
-        """Free the file; a second call does nothing."""
-        ...
 
 
 class Slide:
@@ -361,68 +273,6 @@ class Slide:
             )
             pixels = np.pad(pixels, margins, mode="edge")
         return resample(pixels, across, down, columns, rows)
-
-
-def open_slide(
-    path: str | Path, mpp: float | None = None, mpp_source: str = "--mpp", *, icc: bool = False
-) -> Slide:
-    """Open a slide of any known format.
-
-    Parameters
-    ----------
-    path : str or Path
-        A file, or the folder of a DICOM series or OME-Zarr image.
-    mpp : float, optional
-        µm per level-0 pixel; overrides what the file says.
-    mpp_source : str
-        How the user gave ``mpp``, for messages and the receipt.
-    icc : bool
-        Convert colours to sRGB by the profile in the file, if it has one. Off by default: models are trained on
-        colours as they are stored.
-
-    Returns
-    -------
-    Slide
-        Also when the file does not say its resolution: then ``slide.mpp`` is None.
-
-    Raises
-    ------
-    SlideError
-        When the path is missing, no format knows the file, or it is damaged.
-    ResolutionError
-        When ``mpp`` is implausible.
-    """
-    path = Path(path)
-    if not path.exists():
-        raise SlideError(f"{path} does not exist; check the path.")
-    problems: list[SlideError] = []
-    for name in FORMATS:
-        try:
-            reader = importlib.import_module(name).open_reader(path)
-        except SlideError as error:
-            problems.append(error)
-            continue
-        except OSError as error:
-            raise SlideError(f"{path} cannot be read: {error.strerror or error}; check the file.") from error
-        if reader is not None:
-            return _as_slide(reader, mpp, mpp_source, icc)
-    if problems:
-        raise problems[-1]
-    raise SlideError(
-        f"{path} is not a slide that OpenSlide, tifffile, Pillow or zarr can read; "
-        "check that the file is complete, or convert it to a pyramidal TIFF."
-    )
-
-
-def _as_slide(reader: LevelReader, mpp: float | None, mpp_source: str, icc: bool) -> Slide:
-    """Return the slide over a reader; close the reader when that fails."""
-    try:
-        if icc:
-            reader = importlib.import_module("tiling.readers.colour").in_srgb(reader)
-        return Slide(reader, mpp, mpp_source)
-    except SlideError:
-        reader.close()
-        raise
 
 
 def _quick_hash(files: tuple[Path, ...], piece: int = 1 << 16) -> str:
