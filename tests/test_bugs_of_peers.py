@@ -32,8 +32,8 @@ from tiling.errors import SlideError, StoreError, StoreLockedError
 from tiling.geometry import Box
 from tiling.lock import StoreLock
 from tiling.plan.run_plan import RunOptions
-from tiling.readers.array import ArrayReader
 from tiling.receipt import read_receipt, verify
+from tiling.slides.readers.array import ArrayReader
 from tiling.slides.slide import Slide
 from tiling.store import open_store
 

@@ -8,7 +8,7 @@ import pytest
 
 from napari_wsss.plugin.view.colors import cam_colormap, class_features, label_colormap
 from napari_wsss.plugin.view.layers import METADATA_KEY, every_kth, label_pyramid, slide_layer, store_layers
-from tiling.readers.array import ArrayReader
+from tiling.slides.readers.array import ArrayReader
 from tiling.slides.slide import Slide
 from tiling.store import open_store
 from tiling.synthetic import SYNTHETIC_SCHEMA

@@ -11,7 +11,7 @@ from wsss_toys import TOY_SCHEMA, ColourPredictor, colourful
 
 from tiling.engine.drive import run
 from tiling.plan.run_plan import RunOptions
-from tiling.readers.array import ArrayReader
+from tiling.slides.readers.array import ArrayReader
 from tiling.slides.slide import Slide
 
 pytest.importorskip("napari_ome_zarr")

@@ -19,7 +19,7 @@ from napari_wsss.plugin.view.pyramid import (
 from napari_wsss.plugin.view.tile_cache import TileCache
 from tiling.errors import SlideError
 from tiling.geometry import Box
-from tiling.readers.array import ArrayReader
+from tiling.slides.readers.array import ArrayReader
 from tiling.slides.slide import Slide
 
 

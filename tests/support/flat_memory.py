@@ -16,8 +16,8 @@ from tiling.engine.drive import run
 from tiling.engine.events import Planned
 from tiling.engine.predictor import Prediction
 from tiling.plan.run_plan import RunOptions
-from tiling.readers.array import ArrayReader
 from tiling.slides.level import Level
+from tiling.slides.readers.array import ArrayReader
 from tiling.slides.slide import Slide
 
 

@@ -21,7 +21,7 @@ from tiling.engine.drive import run
 from tiling.engine.events import TilesDone
 from tiling.journal import Journal
 from tiling.plan.run_plan import RunOptions
-from tiling.readers.array import ArrayReader
+from tiling.slides.readers.array import ArrayReader
 from tiling.slides.slide import Slide
 
 OPTIONS = RunOptions(mpp=0.5, tissue=None, batch_size=4, overlap=0.25, cams=True, probabilities=True)

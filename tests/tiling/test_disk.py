@@ -17,9 +17,9 @@ from tiling.engine.events import BlockWritten, Planned, Progress, TilesDone
 from tiling.errors import SlideError, StoreError
 from tiling.lock import StoreLock
 from tiling.plan.run_plan import RunOptions
-from tiling.readers.array import ArrayReader
 from tiling.receipt import verify
 from tiling.slides.open import open_slide
+from tiling.slides.readers.array import ArrayReader
 from tiling.slides.slide import Slide
 
 OPTIONS = RunOptions(mpp=0.5, tissue=None, batch_size=8, probabilities=True)

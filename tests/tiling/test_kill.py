@@ -12,8 +12,8 @@ import pytest
 from wsss_toys import ColourPredictor, colourful, tree_bytes
 
 from tiling.engine.drive import run
-from tiling.readers.array import ArrayReader
 from tiling.receipt import read_receipt, verify
+from tiling.slides.readers.array import ArrayReader
 from tiling.slides.slide import Slide
 
 SUPPORT = Path(__file__).resolve().parents[1] / "support"

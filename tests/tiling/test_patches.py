@@ -17,7 +17,7 @@ from tiling.dataset.patches import PatchOptions, write_patches
 from tiling.errors import DataError
 from tiling.export.polygons import label_regions
 from tiling.geometry import Box
-from tiling.readers.array import ArrayReader
+from tiling.slides.readers.array import ArrayReader
 from tiling.slides.slide import Slide
 from tiling.synthetic import SYNTHETIC_SCHEMA, SyntheticSlide
 

@@ -18,7 +18,7 @@ from tiling.geometry import Box
 from tiling.grid import TileGrid, select_tiles
 from tiling.plan.roi import Polygon, Roi, read_roi
 from tiling.plan.run_plan import RunOptions
-from tiling.readers.array import ArrayReader
+from tiling.slides.readers.array import ArrayReader
 from tiling.slides.slide import Slide
 from tiling.store import open_store
 

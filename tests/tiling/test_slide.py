@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from tiling.errors import ResolutionError, SlideError
 from tiling.geometry import Box
-from tiling.readers.array import ArrayReader
-from tiling.readers.oriented import oriented
 from tiling.slides.level import LevelReader
+from tiling.slides.readers.array import ArrayReader
+from tiling.slides.readers.oriented import oriented
 from tiling.slides.slide import Slide
 
 

@@ -27,8 +27,8 @@ from tiling.journal import Committed, Journal
 from tiling.lock import StoreLock
 from tiling.ngff import label_translation
 from tiling.plan.run_plan import RunOptions
-from tiling.readers.array import ArrayReader
 from tiling.receipt import read_receipt, verify
+from tiling.slides.readers.array import ArrayReader
 from tiling.slides.slide import Slide
 from tiling.store import open_store
 

@@ -11,7 +11,7 @@ from tiling.engine.read_ahead import LOOKAHEAD_PER_THREAD
 from tiling.errors import RunTooLargeError
 from tiling.grid import TileGrid
 from tiling.plan.run_plan import OVERVIEW_SIDE
-from tiling.readers.segments import CACHE_BYTES
+from tiling.slides.readers.segments import CACHE_BYTES
 from tiling.slides.slide import MAX_PIXELS_PER_READ
 
 __all__ = ["MemoryEstimate", "available_memory", "estimate_memory", "refuse_what_cannot_fit"]

@@ -10,10 +10,10 @@ from tiling.slides.level import LevelReader
 
 FORMATS: tuple[str, ...] = (
     # Asked in this order. Each module has ``open_reader(path) -> LevelReader | None`` (None: not my format).
-    "tiling.readers.ome_zarr",
-    "tiling.readers.openslide",
-    "tiling.readers.tiff",
-    "tiling.readers.image",
+    "tiling.slides.readers.ome_zarr",
+    "tiling.slides.readers.openslide",
+    "tiling.slides.readers.tiff",
+    "tiling.slides.readers.image",
 )
 
 
@@ -72,7 +72,7 @@ def _as_slide(reader: LevelReader, mpp: float | None, mpp_source: str, icc: bool
     """Return the slide over a reader; close the reader when that fails."""
     try:
         if icc:
-            reader = importlib.import_module("tiling.readers.colour").in_srgb(reader)
+            reader = importlib.import_module("tiling.slides.readers.srgb").in_srgb(reader)
         return Slide(reader, mpp, mpp_source)
     except SlideError:
         reader.close()

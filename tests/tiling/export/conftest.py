@@ -9,7 +9,7 @@ from wsss_toys import ColourPredictor, colourful
 from tiling.engine.drive import run
 from tiling.geometry import Box
 from tiling.plan.run_plan import RunOptions
-from tiling.readers.array import ArrayReader
+from tiling.slides.readers.array import ArrayReader
 from tiling.slides.slide import Slide
 from tiling.store import Store, open_store
 

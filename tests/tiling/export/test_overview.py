@@ -18,7 +18,7 @@ from tiling.errors import ExportError
 from tiling.export.lettering import Lettering
 from tiling.export.overview import NOTICE, overlay, render_overview, scale_bar_um, write_overview
 from tiling.plan.run_plan import RunOptions
-from tiling.readers.array import ArrayReader
+from tiling.slides.readers.array import ArrayReader
 from tiling.slides.slide import Slide
 from tiling.store import Store, open_store
 

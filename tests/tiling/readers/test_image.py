@@ -51,7 +51,7 @@ def test_a_picture_too_large_to_hold_names_the_cap_and_the_way_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     Image.fromarray(noise(50, 50)).save(tmp_path / "large.png")
-    monkeypatch.setattr("tiling.readers.image.MAX_PIXELS", 2000)
+    monkeypatch.setattr("tiling.slides.readers.image.MAX_PIXELS", 2000)
     with pytest.raises(SlideError, match=r"large\.png.*megapixels.*vips tiffsave"):
         open_slide(tmp_path / "large.png")
     # Pillow's own cap, which it raises while it opens the file.

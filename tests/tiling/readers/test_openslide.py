@@ -13,11 +13,11 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-import tiling.readers.openslide as module
+import tiling.slides.readers.openslide as module
 from tiling.errors import SlideError
 from tiling.geometry import Box
-from tiling.readers.openslide import OpenSlideReader
 from tiling.slides.open import open_slide
+from tiling.slides.readers.openslide import OpenSlideReader
 from tiling.slides.slide import Slide
 
 

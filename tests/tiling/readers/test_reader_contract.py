@@ -13,15 +13,15 @@ import zarr
 from numpy.typing import NDArray
 from PIL import Image
 
-from tiling.readers.array import ArrayReader
-from tiling.readers.colour import SrgbReader, in_srgb
-from tiling.readers.image import open_reader as open_image
-from tiling.readers.ome_zarr import open_reader as open_zarr
-from tiling.readers.openslide import open_reader as open_openslide
-from tiling.readers.oriented import oriented
-from tiling.readers.tiff import open_reader as open_tiff
 from tiling.slides.contract import LevelReaderContract
 from tiling.slides.level import LevelReader
+from tiling.slides.readers.array import ArrayReader
+from tiling.slides.readers.image import open_reader as open_image
+from tiling.slides.readers.ome_zarr import open_reader as open_zarr
+from tiling.slides.readers.openslide import open_reader as open_openslide
+from tiling.slides.readers.oriented import oriented
+from tiling.slides.readers.srgb import SrgbReader, in_srgb
+from tiling.slides.readers.tiff import open_reader as open_tiff
 
 Pixels = NDArray[np.uint8]
 

@@ -12,9 +12,9 @@ import tifffile
 from numpy.typing import NDArray
 
 from tiling.errors import SlideError
-from tiling.readers.segments import SegmentCache
-from tiling.readers.tiff import TiffReader, open_reader
 from tiling.slides.open import open_slide
+from tiling.slides.readers.segments import SegmentCache
+from tiling.slides.readers.tiff import TiffReader, open_reader
 from tiling.slides.slide import Slide
 
 

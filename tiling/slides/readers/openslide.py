@@ -17,8 +17,8 @@ from PIL import Image
 
 from tiling.errors import SlideError
 from tiling.geometry import Box
-from tiling.readers.segments import CACHE_BYTES
 from tiling.slides.level import Level, LevelReader
+from tiling.slides.readers.segments import CACHE_BYTES
 from tiling.slides.resolution import ResolutionMetadata, exact_downsample
 
 __all__ = ["OpenSlideReader", "open_reader"]

@@ -10,9 +10,9 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 
 from tiling.errors import SlideError
 from tiling.geometry import Box
-from tiling.readers.brightfield import GREY_WARNING, refuse_bits
-from tiling.readers.oriented import oriented
 from tiling.slides.level import Level, LevelReader
+from tiling.slides.readers.brightfield import GREY_WARNING, refuse_bits
+from tiling.slides.readers.oriented import oriented
 from tiling.slides.resolution import ResolutionMetadata
 
 __all__ = ["MAX_PIXELS", "ImageReader", "open_reader"]

@@ -13,9 +13,15 @@ from numpy.typing import NDArray
 from tiling.errors import SlideError
 from tiling.folders import is_store
 from tiling.geometry import Box
-from tiling.readers.brightfield import GREY_WARNING, grey_to_rgb, refuse_bits, refuse_channels, refuse_planes
-from tiling.readers.segments import MAX_SEGMENT_BYTES, SegmentReader
 from tiling.slides.level import Level, LevelReader
+from tiling.slides.readers.brightfield import (
+    GREY_WARNING,
+    grey_to_rgb,
+    refuse_bits,
+    refuse_channels,
+    refuse_planes,
+)
+from tiling.slides.readers.segments import MAX_SEGMENT_BYTES, SegmentReader
 from tiling.slides.resolution import ResolutionMetadata, exact_downsample
 
 __all__ = ["OmeZarrReader", "open_reader"]

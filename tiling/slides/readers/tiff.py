@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 
 from tiling.errors import SlideError
 from tiling.geometry import Box
-from tiling.readers.brightfield import (
+from tiling.slides.level import Level, LevelReader
+from tiling.slides.readers.brightfield import (
     GREY_WARNING,
     grey_to_rgb,
     on_white,
@@ -26,9 +27,8 @@ from tiling.readers.brightfield import (
     refuse_channels,
     refuse_planes,
 )
-from tiling.readers.oriented import oriented
-from tiling.readers.segments import MAX_SEGMENT_BYTES, SegmentReader
-from tiling.slides.level import Level, LevelReader
+from tiling.slides.readers.oriented import oriented
+from tiling.slides.readers.segments import MAX_SEGMENT_BYTES, SegmentReader
 from tiling.slides.resolution import ResolutionMetadata, exact_downsample
 
 __all__ = ["TiffReader", "open_reader"]
