@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from napari_wsss.models.bundle import list_bundles, load_bundle
     from napari_wsss.pipeline import Result, Settings, segment, segment_events
     from tiling.slides.open import open_slide
-    from tiling.store import open_store
+    from tiling.store.reader import open_store
 
 __version__ = "0.1.0"
 
@@ -33,7 +33,7 @@ _HOME_OF = {
     "list_bundles": "napari_wsss.models.bundle",
     "load_bundle": "napari_wsss.models.bundle",
     "open_slide": "tiling.slides.slide",
-    "open_store": "tiling.store",
+    "open_store": "tiling.store.reader",
     "segment": "napari_wsss.pipeline",
     "segment_events": "napari_wsss.pipeline",
 }

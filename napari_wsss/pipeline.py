@@ -18,7 +18,7 @@ from tiling.plan.run_plan import RunOptions
 from tiling.plan.tissue import TissueParameters
 from tiling.slides.open import open_slide
 from tiling.slides.slide import Slide
-from tiling.store import Store, open_store
+from tiling.store.reader import Store, open_store
 
 if TYPE_CHECKING:
     import zarr

@@ -270,7 +270,7 @@ except SystemExit as stop:
     [
         "import tiling",
         "import napari_wsss",
-        "import napari_wsss, tiling.slides.slide, tiling.engine.drive, tiling.store",
+        "import napari_wsss, tiling.slides.slide, tiling.engine.drive, tiling.store.reader",
         CLI_HELP,
     ],
     ids=["tiling", "napari_wsss", "the engine", "wsss-tile --help"],

@@ -30,12 +30,12 @@ from tiling.engine.predictor import Prediction
 from tiling.engine.read_ahead import LOOKAHEAD_PER_THREAD, ReadAhead
 from tiling.errors import SlideError, StoreError, StoreLockedError
 from tiling.geometry import Box
-from tiling.lock import StoreLock
 from tiling.plan.run_plan import RunOptions
-from tiling.receipt import read_receipt, verify
 from tiling.slides.readers.array import ArrayReader
 from tiling.slides.slide import Slide
-from tiling.store import open_store
+from tiling.store.lock import StoreLock
+from tiling.store.reader import open_store
+from tiling.store.receipt import read_receipt, verify
 
 ROOT = Path(__file__).resolve().parents[1]
 EVERYWHERE = RunOptions(mpp=0.5, tissue=None, batch_size=4)
@@ -293,7 +293,7 @@ def test_7_monai_every_chunk_is_written_once(tmp_path: Path, monkeypatch: pytest
         written[str(target)] += 1
         replace(source, target)
 
-    monkeypatch.setattr("tiling.chunks.os.replace", counted)
+    monkeypatch.setattr("tiling.store.chunks.os.replace", counted)
     segment(colourful(900, 700), tmp_path / "a.zarr", tile=64, overlap=0.25)
     chunks = {key: times for key, times in written.items() if "/labels/tissue/" in key and "/c/" in key}
     assert len(chunks) > 4
@@ -309,7 +309,7 @@ def test_8_ahcore_an_error_of_the_writer_is_the_runs_error(
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("tiling.store_writer.StoreWriter.append_tiles", full)
+    monkeypatch.setattr("tiling.store.writer.StoreWriter.append_tiles", full)
     with pytest.raises(StoreError, match="disk is full"):
         segment(colourful(150, 150), tmp_path / "a.zarr")
     assert read_receipt(tmp_path / "a.zarr") is None

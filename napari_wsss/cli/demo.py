@@ -22,7 +22,7 @@ from tiling.batch.isolated import prepare_output
 from tiling.batch.jobs import SlideJob
 from tiling.batch.summary import SlideOutcome, Status
 from tiling.engine.events import Finished
-from tiling.store import Store, open_store
+from tiling.store.reader import Store, open_store
 from tiling.synthetic import DEMO, SyntheticSlide
 from tiling.synthetic.write import write_slide
 

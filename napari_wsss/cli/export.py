@@ -14,7 +14,7 @@ from tiling.errors import ExportError
 
 if TYPE_CHECKING:
     from tiling.export.geojson import Frame
-    from tiling.store import Store
+    from tiling.store.reader import Store
 
 __all__ = ["ExportTargets", "export_store", "files_beside", "write_exports"]
 
@@ -33,7 +33,7 @@ def export_store(path: Path, targets: ExportTargets, min_area: float, simplify: 
     """Run the command; prints the files written."""
     if not any(getattr(targets, field.name) for field in fields(targets)):
         raise UsageProblem("Nothing to write: give at least one of --geojson, --tiff, --csv and --png.")
-    from tiling.store import open_store
+    from tiling.store.reader import open_store
 
     store = open_store(path)
     if not store.is_complete:

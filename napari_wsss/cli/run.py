@@ -29,7 +29,7 @@ from tiling.batch.summary import SlideOutcome, Status, exit_code
 from tiling.engine.events import Event, Finished
 from tiling.plan.roi import Roi, read_roi
 from tiling.slides.open import open_slide
-from tiling.store import open_store
+from tiling.store.reader import open_store
 
 if TYPE_CHECKING:
     from napari_wsss.predictor import BundlePredictor

@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from napari_wsss.cli import demo
-from tiling.store import open_store
+from tiling.store.reader import open_store
 from tiling.synthetic import SyntheticSlide
 
 Call = Callable[..., Any]

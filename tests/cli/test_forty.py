@@ -16,7 +16,7 @@ import pytest
 import tifffile
 from numpy.typing import NDArray
 
-from tiling.receipt import content_digest, verify
+from tiling.store.receipt import content_digest, verify
 from tiling.synthetic import SyntheticSlide
 
 Call = Callable[..., Any]

@@ -23,8 +23,8 @@ from PIL import Image, ImageCms
 from napari_wsss.cli import run
 from napari_wsss.cli.run import SegmentSlide
 from napari_wsss.pipeline import Settings
-from tiling.receipt import verify
-from tiling.store import open_store
+from tiling.store.reader import open_store
+from tiling.store.receipt import verify
 
 Call = Callable[..., Any]
 

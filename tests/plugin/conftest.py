@@ -78,7 +78,9 @@ def store_of(tmp_path: Path) -> Callable[..., Path]:
     from tiling.classes import ClassSchema
     from tiling.geometry import Box
     from tiling.grid import TileGrid
-    from tiling.store_writer import StoreLayout, StoreWriter, create_store
+    from tiling.store.create import create_store
+    from tiling.store.layout import StoreLayout
+    from tiling.store.writer import StoreWriter
     from tiling.synthetic import SYNTHETIC_SCHEMA
 
     def make(

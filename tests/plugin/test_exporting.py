@@ -13,8 +13,8 @@ from napari_wsss.plugin.files.reader import get_reader
 from napari_wsss.plugin.files.writer import labels_to_store, write_labels
 from napari_wsss.plugin.view.layers import store_layers
 from tiling.errors import ExportError
-from tiling.receipt import verify
-from tiling.store import Store, open_store
+from tiling.store.reader import Store, open_store
+from tiling.store.receipt import verify
 from tiling.synthetic import SYNTHETIC_SCHEMA
 
 

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from napari_wsss.plugin.segment.growing import GrowingLevel, GrowingPyramid
 from tiling.geometry import Box
-from tiling.pyramid import LinePyramid, halve_labels, level_shapes
-from tiling.store import open_store
+from tiling.store.pyramid import LinePyramid, halve_labels, level_shapes
+from tiling.store.reader import open_store
 
 
 class Chunked(np.ndarray):

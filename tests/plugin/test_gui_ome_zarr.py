@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from napari_wsss.plugin.view.layers import store_layers
-from tiling.store import open_store
+from tiling.store.reader import open_store
 from tiling.synthetic import SYNTHETIC_SCHEMA
 
 pytestmark = pytest.mark.gui

@@ -15,8 +15,8 @@ from typer.testing import CliRunner
 from napari_wsss.cli import app
 from napari_wsss.models.bundle import Bundle
 from napari_wsss.plugin.common.preferences import Preferences
-from tiling.receipt import verify
-from tiling.store import open_store
+from tiling.store.reader import open_store
+from tiling.store.receipt import verify
 
 pytestmark = [pytest.mark.gui, pytest.mark.slow, pytest.mark.shared]
 

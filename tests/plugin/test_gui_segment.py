@@ -10,7 +10,7 @@ import pytest
 
 from napari_wsss.models.bundle import Bundle
 from napari_wsss.plugin.common.preferences import Preferences
-from tiling.store import open_store
+from tiling.store.reader import open_store
 from tiling.synthetic import SYNTHETIC_SCHEMA
 
 pytestmark = pytest.mark.gui

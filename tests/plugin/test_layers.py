@@ -10,7 +10,7 @@ from napari_wsss.plugin.view.colors import cam_colormap, class_features, label_c
 from napari_wsss.plugin.view.layers import METADATA_KEY, every_kth, label_pyramid, slide_layer, store_layers
 from tiling.slides.readers.array import ArrayReader
 from tiling.slides.slide import Slide
-from tiling.store import open_store
+from tiling.store.reader import open_store
 from tiling.synthetic import SYNTHETIC_SCHEMA
 
 StoreOf = Callable[..., Path]

@@ -13,7 +13,8 @@ from napari_wsss.plugin.review.presenter import Reviewer
 from napari_wsss.plugin.segment.request import RunRequest
 from napari_wsss.plugin.view.layers import store_layers
 from napari_wsss.plugin.view.marker import MARKER
-from tiling.store import FLAG_PREDICTED, Store, open_store
+from tiling.store.layout import FLAG_PREDICTED
+from tiling.store.reader import Store, open_store
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from napari_wsss.plugin.segment.session import SegmentSession, session_for
 from napari_wsss.plugin.view.layers import METADATA_KEY
 from tiling.engine.events import Event
 from tiling.errors import StoreLockedError
-from tiling.store import open_store
+from tiling.store.reader import open_store
 
 
 @pytest.fixture

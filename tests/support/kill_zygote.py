@@ -19,10 +19,10 @@ from wsss_toys import ColourPredictor, colourful
 
 from tiling.engine.drive import run
 from tiling.engine.events import TilesDone
-from tiling.journal import Journal
 from tiling.plan.run_plan import RunOptions
 from tiling.slides.readers.array import ArrayReader
 from tiling.slides.slide import Slide
+from tiling.store.journal import Journal
 
 OPTIONS = RunOptions(mpp=0.5, tissue=None, batch_size=4, overlap=0.25, cams=True, probabilities=True)
 

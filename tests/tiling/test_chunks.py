@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from zarr.codecs import GzipCodec, ZstdCodec
 
-from tiling.chunks import ChunkFiles
 from tiling.errors import StoreError
+from tiling.store.chunks import ChunkFiles
 
 
 def files(folder: Path) -> dict[str, bytes]:

@@ -15,12 +15,12 @@ from wsss_toys import ColourPredictor, colourful, tree_bytes
 from tiling.engine.drive import run
 from tiling.engine.events import BlockWritten, Planned, Progress, TilesDone
 from tiling.errors import SlideError, StoreError
-from tiling.lock import StoreLock
 from tiling.plan.run_plan import RunOptions
-from tiling.receipt import verify
 from tiling.slides.open import open_slide
 from tiling.slides.readers.array import ArrayReader
 from tiling.slides.slide import Slide
+from tiling.store.lock import StoreLock
+from tiling.store.receipt import verify
 
 OPTIONS = RunOptions(mpp=0.5, tissue=None, batch_size=8, probabilities=True)
 
@@ -169,7 +169,7 @@ def test_a_machine_that_went_down_is_noticed_and_torn_chunks_are_found(
             assert (out / torn).stat().st_size
             (out / torn).write_bytes(b"")
         # Another start of the machine: everything is looked at first.
-        monkeypatch.setattr("tiling.journal.psutil.boot_time", lambda: 1.0)
+        monkeypatch.setattr("tiling.store.journal.psutil.boot_time", lambda: 1.0)
         if torn:
             with pytest.raises(StoreError, match=f"{torn} was torn when the machine went down"):
                 list(run(slide, ColourPredictor(32), out, OPTIONS))

@@ -21,10 +21,11 @@ from tiling.engine.predictor import Prediction
 from tiling.errors import RegionError, ResolutionError, SlideError, StoreError, StoreMismatchError
 from tiling.geometry import Box
 from tiling.plan.run_plan import RunOptions, make_plan
-from tiling.receipt import read_receipt, verify
 from tiling.slides.readers.array import ArrayReader
 from tiling.slides.slide import Slide
-from tiling.store import FLAG_EMPTY, FLAG_PREDICTED, FLAG_READ_ERROR, open_store
+from tiling.store.layout import FLAG_EMPTY, FLAG_PREDICTED, FLAG_READ_ERROR
+from tiling.store.reader import open_store
+from tiling.store.receipt import read_receipt, verify
 
 EVERYWHERE = RunOptions(mpp=0.5, tissue=None, batch_size=4)
 

@@ -12,9 +12,9 @@ import pytest
 from wsss_toys import ColourPredictor, colourful, tree_bytes
 
 from tiling.engine.drive import run
-from tiling.receipt import read_receipt, verify
 from tiling.slides.readers.array import ArrayReader
 from tiling.slides.slide import Slide
+from tiling.store.receipt import read_receipt, verify
 
 SUPPORT = Path(__file__).resolve().parents[1] / "support"
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from tiling.pyramid import LinePyramid, halve_labels, halve_mean, level_shapes
+from tiling.store.pyramid import LinePyramid, halve_labels, halve_mean, level_shapes
 
 images = st.tuples(st.integers(1, 60), st.integers(1, 40), st.integers(0, 2**32 - 1)).map(
     lambda t: np.random.default_rng(t[2]).integers(0, 5, t[:2]).astype(np.uint8)

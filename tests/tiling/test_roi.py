@@ -20,7 +20,7 @@ from tiling.plan.roi import Polygon, Roi, read_roi
 from tiling.plan.run_plan import RunOptions
 from tiling.slides.readers.array import ArrayReader
 from tiling.slides.slide import Slide
-from tiling.store import open_store
+from tiling.store.reader import open_store
 
 DONUT = Polygon(
     ((60, 40), (260, 40), (260, 180), (60, 180)), (((120, 80), (200, 80), (200, 140), (120, 140)),)

@@ -23,14 +23,14 @@ from tiling.errors import StoreError, StoreLockedError
 from tiling.files import replacing
 from tiling.folders import is_store
 from tiling.geometry import Box
-from tiling.journal import Committed, Journal
-from tiling.lock import StoreLock
-from tiling.ngff import label_translation
 from tiling.plan.run_plan import RunOptions
-from tiling.receipt import read_receipt, verify
 from tiling.slides.readers.array import ArrayReader
 from tiling.slides.slide import Slide
-from tiling.store import open_store
+from tiling.store.journal import Committed, Journal
+from tiling.store.lock import StoreLock
+from tiling.store.ngff import label_translation
+from tiling.store.reader import open_store
+from tiling.store.receipt import read_receipt, verify
 
 
 @pytest.fixture(scope="module")

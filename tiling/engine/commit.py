@@ -16,9 +16,9 @@ from tiling.engine.events import BlockWritten
 from tiling.errors import StoreError
 from tiling.folders import RUN
 from tiling.geometry import Box
-from tiling.journal import Committed, Journal
 from tiling.plan.run_plan import RunPlan
-from tiling.store_writer import StoreWriter
+from tiling.store.journal import Committed, Journal
+from tiling.store.writer import StoreWriter
 
 
 @dataclass(frozen=True)

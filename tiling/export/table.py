@@ -10,7 +10,8 @@ from pathlib import Path
 from tiling.errors import ExportError
 from tiling.export.amounts import amounts
 from tiling.files import replacing
-from tiling.store import FLAG_PREDICTED, FLAG_READ_ERROR, Store
+from tiling.store.layout import FLAG_PREDICTED, FLAG_READ_ERROR
+from tiling.store.reader import Store
 
 __all__ = ["write_areas", "write_tiles"]
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tiling.errors import ExportError
-from tiling.store import Store
+from tiling.store.reader import Store
 
 __all__ = ["FORMATS", "ExportFormat", "copy_store", "export_store", "suggested_path"]
 

@@ -9,7 +9,7 @@ from napari_wsss.plugin.view.layers import METADATA_KEY, LayerData, slide_layer,
 from tiling.errors import WsssError
 from tiling.folders import is_store
 from tiling.slides.open import open_slide
-from tiling.store import open_store
+from tiling.store.reader import open_store
 
 __all__ = ["get_reader", "read_slide", "read_store"]
 

@@ -13,8 +13,8 @@ from napari_wsss import __version__
 from napari_wsss.plugin.view.colors import class_features, label_colormap
 from napari_wsss.plugin.view.frame import slide_frame
 from napari_wsss.plugin.view.layers import LABEL_OPACITY, METADATA_KEY, LayerData, slide_layer
-from tiling.pyramid import halve_labels, level_shapes
 from tiling.slides.open import open_slide
+from tiling.store.pyramid import halve_labels, level_shapes
 from tiling.synthetic import DEMO, SYNTHETIC_SCHEMA, SyntheticSlide
 
 __all__ = ["CACHE_VARIABLE", "sample_files", "sample_slide"]

@@ -15,8 +15,10 @@ from tiling.classes import ClassSchema, TissueClass
 from tiling.errors import ExportError
 from tiling.geometry import Box
 from tiling.grid import TileGrid
-from tiling.store import Store, open_store
-from tiling.store_writer import StoreLayout, StoreWriter, create_store
+from tiling.store.create import create_store
+from tiling.store.layout import StoreLayout
+from tiling.store.reader import Store, open_store
+from tiling.store.writer import StoreWriter
 
 __all__ = ["labels_to_store", "write_labels"]
 

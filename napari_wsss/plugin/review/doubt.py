@@ -8,7 +8,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from tiling.store import FLAG_PREDICTED, Store
+from tiling.store.layout import FLAG_PREDICTED
+from tiling.store.reader import Store
 
 __all__ = ["ReviewEntry", "ReviewOrder", "disagreement", "review_entries"]
 

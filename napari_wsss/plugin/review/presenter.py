@@ -10,7 +10,7 @@ from napari_wsss.plugin.review.doubt import ReviewEntry, ReviewOrder, review_ent
 from napari_wsss.plugin.view.layers import METADATA_KEY
 from napari_wsss.plugin.view.marker import go_to_box, mark_box
 from tiling.errors import WsssError
-from tiling.store import open_store
+from tiling.store.reader import open_store
 
 __all__ = ["Reviewer"]
 

@@ -13,7 +13,7 @@ from napari_wsss.plugin.view.frame import raster_frame
 from napari_wsss.plugin.view.layers import METADATA_KEY, cam_layers, labels_layer
 from tiling.classes import ClassSchema
 from tiling.engine.events import BlockWritten
-from tiling.store import Store
+from tiling.store.reader import Store
 
 __all__ = ["LiveResult", "find_layer", "follow"]
 

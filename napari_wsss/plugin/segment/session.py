@@ -30,7 +30,7 @@ from tiling.classes import ClassSchema
 from tiling.engine.events import BlockWritten, Event, Finished, Planned
 from tiling.errors import StoreError, StoreMismatchError, WsssError
 from tiling.folders import is_store
-from tiling.store import Store, open_store
+from tiling.store.reader import Store, open_store
 
 __all__ = ["SegmentSession", "session_for"]
 

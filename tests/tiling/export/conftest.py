@@ -11,7 +11,7 @@ from tiling.geometry import Box
 from tiling.plan.run_plan import RunOptions
 from tiling.slides.readers.array import ArrayReader
 from tiling.slides.slide import Slide
-from tiling.store import Store, open_store
+from tiling.store.reader import Store, open_store
 
 BOUNDS = Box(101, 57, 1000, 500)
 

@@ -16,7 +16,7 @@ from shapely.geometry import shape
 
 from tiling.errors import ExportError
 from tiling.export.geojson import write_geojson
-from tiling.store import Store
+from tiling.store.reader import Store
 
 
 def read(path: Path) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from tiling.export.overview import NOTICE, overlay, render_overview, scale_bar_u
 from tiling.plan.run_plan import RunOptions
 from tiling.slides.readers.array import ArrayReader
 from tiling.slides.slide import Slide
-from tiling.store import Store, open_store
+from tiling.store.reader import Store, open_store
 
 
 @pytest.fixture

@@ -14,7 +14,8 @@ import tifffile
 from tiling.errors import ExportError
 from tiling.export.table import write_areas, write_tiles
 from tiling.export.tiff import write_tiff
-from tiling.store import FLAG_PREDICTED, Store
+from tiling.store.layout import FLAG_PREDICTED
+from tiling.store.reader import Store
 
 
 def rows(path: Path) -> list[dict[str, str]]:

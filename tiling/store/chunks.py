@@ -58,7 +58,7 @@ class ChunkFiles:
     Parameters
     ----------
     array : zarr.Array
-        Zarr format 3, zstd-compressed, on the local file system: as ``tiling.store_writer`` creates them.
+        Zarr format 3, zstd-compressed, on the local file system: as ``tiling.store.writer`` creates them.
 
     Raises
     ------

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tiling.chunks import ChunkedArray
+from tiling.store.chunks import ChunkedArray
 
 __all__ = ["LineBuffer", "LinePyramid", "halve_labels", "halve_mean", "level_shapes"]
 

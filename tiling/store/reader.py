@@ -22,46 +22,18 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
-from tiling import ngff
 from tiling.classes import ClassSchema
 from tiling.errors import StoreError
-from tiling.files import read_json
 from tiling.folders import RUN
 from tiling.grid import TileGrid
-from tiling.receipt import RECEIPT, read_receipt
+from tiling.store import ngff
+from tiling.store.layout import read_run
+from tiling.store.receipt import RECEIPT, read_receipt
 
 __all__ = [
-    "FLAG_EMPTY",
-    "FLAG_PREDICTED",
-    "FLAG_READ_ERROR",
     "Store",
     "open_store",
-    "read_run",
 ]
-
-FLAG_EMPTY = 1
-"""Tile flag: no tissue (or outside the region), never predicted."""
-FLAG_PREDICTED = 2
-"""Tile flag: predicted."""
-FLAG_READ_ERROR = 4
-"""Tile flag: its pixels could not be read; it was left blank because the run was told to."""
-
-
-def read_run(path: Path) -> dict[str, Any] | None:
-    """Return what the run of a store was asked to do, or None when there is no store.
-
-    Raises
-    ------
-    StoreError
-        When the file is damaged.
-    """
-    file = path / RUN
-    if not file.exists():
-        return None
-    try:
-        return dict(read_json(file))
-    except (ValueError, TypeError, OSError) as error:
-        raise StoreError(f"{file} is damaged ({error}); run again with --restart.") from error
 
 
 class Store:
@@ -167,7 +139,7 @@ class Store:
 
     @property
     def is_complete(self) -> bool:
-        """Whether a receipt is there; ``tiling.receipt.verify`` checks that it is true."""
+        """Whether a receipt is there; ``tiling.store.receipt.verify`` checks that it is true."""
         return (self.path / RECEIPT).exists()
 
     @property

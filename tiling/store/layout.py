@@ -1,0 +1,73 @@
+"""TODO."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from tiling.classes import ClassSchema
+from tiling.errors import StoreError
+from tiling.files import read_json
+from tiling.folders import RUN
+from tiling.grid import TileGrid
+from tiling.store import ngff
+
+FLAG_EMPTY = 1
+"""Tile flag: no tissue (or outside the region), never predicted."""
+
+
+FLAG_PREDICTED = 2
+"""Tile flag: predicted."""
+
+
+FLAG_READ_ERROR = 4
+"""Tile flag: its pixels could not be read; it was left blank because the run was told to."""
+
+
+def read_run(path: Path) -> dict[str, Any] | None:
+    """Return what the run of a store was asked to do, or None when there is no store.
+
+    Raises
+    ------
+    StoreError
+        When the file is damaged.
+    """
+    file = path / RUN
+    if not file.exists():
+        return None
+    try:
+        return dict(read_json(file))
+    except (ValueError, TypeError, OSError) as error:
+        raise StoreError(f"{file} is damaged ({error}); run again with --restart.") from error
+
+
+@dataclass(frozen=True)
+class StoreLayout:
+    """Everything that decides the shape of a store.
+
+    Attributes
+    ----------
+    name : str
+        Slide id, shown as the image's name.
+    schema : ClassSchema
+    grid : TileGrid
+    mpp, slide_mpp : float
+        µm per canvas pixel and per level-0 pixel.
+    probabilities : bool
+        Whether class probabilities are kept.
+    cam_grid : TileGrid or None
+        Geometry of the CAM images, when CAMs are kept.
+    """
+
+    name: str
+    schema: ClassSchema
+    grid: TileGrid
+    mpp: float
+    slide_mpp: float
+    probabilities: bool = False
+    cam_grid: TileGrid | None = None
+
+    @property
+    def translation(self) -> tuple[float, float]:
+        """µm (y, x) of the centre of the first canvas pixel in the slide's frame."""
+        return ngff.label_translation(self.grid.origin, self.slide_mpp, self.mpp)
