@@ -198,7 +198,7 @@ def _children() -> float:
 def score(bundle: Path, dataroot: Path, split: str, view: View) -> dict[str, Any]:
     """Score a bundle as ``training.evaluate`` does, under a view."""
     from napari_wsss.models import Gate, load_bundle
-    from training.data import check_pairs, report_or_raise
+    from training.data.files import check_pairs, report_or_raise
     from training.evaluate import TilePredictor, evaluate, report
 
     loaded = load_bundle(bundle)
@@ -232,8 +232,8 @@ def mask_quality(bundle: Path, dataroot: Path, split: str, words: Sequence[str])
 
     from napari_wsss.models import load_bundle
     from training.cams import FUSED, at_stride, batch_masks
-    from training.data import check_pairs
-    from training.datasets import read_image, read_mask
+    from training.data.datasets import read_image, read_mask
+    from training.data.files import check_pairs
     from training.evaluate import Evaluation, bootstrap
     from training.metrics import scores_of
     from training.pseudo_masks import cam_settings

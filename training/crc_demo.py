@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 from tiling.classes import ClassSchema, TissueClass
 from tiling.errors import DataError
 from training.console import CommandParser, add_recipe_options, run_command, set_up_logging
-from training.data import IMAGE_SUFFIXES, Problem, report_or_raise
-from training.mosaic import EXACT, MosaicSettings, mix, write_mosaics
+from training.data.files import IMAGE_SUFFIXES, Problem, report_or_raise
+from training.data.mosaic import EXACT, MosaicSettings, mix, write_mosaics
 from training.presets import PRESETS, AugmentSettings, Stage1Settings, Stage2Settings, override
 from training.run import RunFolder, data_digest
 
@@ -163,7 +163,7 @@ def read_sources(folder: Path, schema: ClassSchema = CRC_SCHEMA) -> list[SourceP
     DataError
         One report of all bad files, or a class without patches.
     """
-    from training.datasets import read_image
+    from training.data.datasets import read_image
 
     if not folder.is_dir():
         raise DataError(f"{folder} is not a folder; --dataroot must hold patches such as TUM___….jpg.")

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from tiling.errors import DataError
 from tiling.files import write_json_atomic
 from training.console import CommandParser, positive_int, run_command, set_up_logging, share
-from training.data import Pair, check_pairs, report_or_raise
+from training.data.files import Pair, check_pairs, report_or_raise
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -162,7 +162,7 @@ def evaluate(
     -------
     Evaluation
     """
-    from training.datasets import read_image, read_mask
+    from training.data.datasets import read_image, read_mask
     from training.tiled import blend_image
 
     tile, classes = predictor.bundle.tile, len(predictor.bundle.schema)
@@ -276,7 +276,7 @@ def best_and_worst(
     -------
     PIL.Image.Image
     """
-    from training.datasets import read_image, read_mask
+    from training.data.datasets import read_image, read_mask
     from training.pages import contact_sheet, overlay
     from training.tiled import blend_image
 

@@ -130,7 +130,7 @@ class Stage1Settings:
         Weight of a per-pixel loss on the CAM where labels are exact: single-label patches and mosaics of them; of the
         last layer, or of every layer with deep heads; 0 is off.
     balance : float
-        Frequent label combinations come less often (:func:`training.datasets.balance_weights`): 0 is off, 1 makes all
+        Frequent label combinations come less often (:func:`training.data.datasets.balance_weights`): 0 is off, 1 makes all
         combinations equally frequent.
     deep_heads : bool
         Classify from the shallower CAM layers too, each with a 1×1 classifier of its own whose weights give its CAM.
@@ -240,7 +240,7 @@ class Stage2Settings:
     frozen_stages, colour_smoothing, least_side : int
         As in :class:`Stage1Settings`.
     balance : float
-        Frequent label combinations come less often (:func:`training.datasets.balance_weights`): as in
+        Frequent label combinations come less often (:func:`training.data.datasets.balance_weights`): as in
         :class:`Stage1Settings`.
     gated_selection : bool
         Calibrate the gate thresholds on val; if the best epoch is taken, it is the best by the gated score.

@@ -18,10 +18,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from tiling.errors import DataError, TrainingError
-from tiling.files import read_json, replacing, write_json_atomic
+from tiling.files import read_json, write_json_atomic
 from training.console import (
     CommandParser,
     add_common_options,
@@ -30,7 +29,8 @@ from training.console import (
     run_command,
     set_up_logging,
 )
-from training.data import Patch, check_patches, pseudo_mask_path, report_or_raise
+from training.data.files import Patch, check_patches, pseudo_mask_path, report_or_raise
+from training.data.masks import MASKS_JSON, reference_palette, write_mask
 from training.presets import PRESETS, CamSettings, override, to_dict
 
 if TYPE_CHECKING:
@@ -39,31 +39,13 @@ if TYPE_CHECKING:
     from tiling.classes import ClassSchema
 
 __all__ = [
-    "MASKS_JSON",
     "cam_settings",
     "main",
     "make_pseudo_masks",
-    "recorded_layers",
-    "reference_palette",
-    "write_mask",
 ]
 
-MASKS_JSON = "masks.json"
 _WRITERS = 2
 _log = logging.getLogger("training")
-
-
-def reference_palette(schema: ClassSchema) -> list[int]:
-    """Return the palette of the reference's masks: the colours of the classes, then white for background."""
-    return [*schema.palette[1:].ravel().tolist(), 255, 255, 255]
-
-
-def write_mask(path: Path, mask: NDArray[np.uint8], palette: Sequence[int]) -> None:
-    """Write a palette PNG atomically; (H, W) uint8 indexes."""
-    image = Image.fromarray(mask, mode="P")
-    image.putpalette(palette)
-    with replacing(path) as file:
-        image.save(file, format="PNG")
 
 
 def make_pseudo_masks(
@@ -169,7 +151,7 @@ def _masks(
     Patches of one class need no CAM, so they go in batches of their own: every forward pass is full.
     """
     from training.cams import batch_masks
-    from training.datasets import read_image
+    from training.data.datasets import read_image
 
     ordered = sorted(patches, key=lambda p: p.single is not None)
     batches = [ordered[i : i + batch_size] for i in range(0, len(ordered), batch_size)]
@@ -185,12 +167,6 @@ def _masks(
             upcoming = pool.submit(read, batches[number + 1])
         present = np.array([p.label for p in batch], np.bool_)
         yield batch, batch_masks(network, pixels, present, layers, settings, background, device)
-
-
-def recorded_layers(masks: Path) -> tuple[str, ...]:
-    """Return the layers that :func:`make_pseudo_masks` wrote in a folder, deepest first; none for other programs'."""
-    record = masks / MASKS_JSON
-    return tuple(reversed(read_json(record)["layers"])) if record.is_file() else ()
 
 
 def _open(out: Path, layers: Sequence[str], identity: dict[str, Any], restart: bool) -> None:

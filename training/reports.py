@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from tiling.classes import ClassSchema
-from training.datasets import EvaluationSet
+from training.data.datasets import EvaluationSet
 from training.pages import contact_sheet, learning_curves, overlay
 from training.run import RunFolder
 

@@ -20,7 +20,7 @@ from training.console import (
     set_up_logging,
     share,
 )
-from training.data import Pair, Patch, check_pairs, check_patches, report_or_raise
+from training.data.files import Pair, Patch, check_pairs, check_patches, report_or_raise
 from training.presets import PRESETS, Stage1Settings, override, to_dict
 from training.run import RunFolder, data_digest
 
@@ -119,7 +119,7 @@ def train_stage1(
 
     from napari_wsss.models import Gate, load_bundle, save_bundle
     from training.classifier import CAM_THRESHOLD, ClassifierTrainee
-    from training.datasets import EpochSampler, EvaluationSet, PatchSet, balance_weights
+    from training.data.datasets import EpochSampler, EvaluationSet, PatchSet, balance_weights
     from training.loop import fit, load_best, seed_everything
     from training.reports import SamplePages
     from training.schedules import LearningRateSchedule

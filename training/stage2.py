@@ -23,9 +23,9 @@ from training.console import (
     set_up_logging,
     share,
 )
-from training.data import Pair, Patch, check_pairs, check_patches, check_pseudo_masks, report_or_raise
+from training.data.files import Pair, Patch, check_pairs, check_patches, check_pseudo_masks, report_or_raise
+from training.data.masks import MASKS_JSON, recorded_layers
 from training.presets import PRESETS, Stage2Settings, override, to_dict
-from training.pseudo_masks import MASKS_JSON, recorded_layers
 from training.run import RunFolder, data_digest
 
 if TYPE_CHECKING:
@@ -145,7 +145,7 @@ def train_stage2(
     from torch.utils.data import DataLoader
 
     from napari_wsss.models import Gate, load_bundle, save_bundle
-    from training.datasets import EpochSampler, EvaluationSet, PseudoMaskSet, balance_weights
+    from training.data.datasets import EpochSampler, EvaluationSet, PseudoMaskSet, balance_weights
     from training.loop import fit, load_best, seed_everything
     from training.reports import SamplePages
     from training.schedules import LearningRateSchedule

@@ -20,7 +20,7 @@ import numpy as np
 
 from tiling.files import read_json, write_json_atomic
 from training.console import CommandParser, add_recipe_options, run_command, set_up_logging
-from training.data import check_patches
+from training.data.files import check_patches
 from training.presets import PRESETS, CamSettings, Stage1Settings, Stage2Settings, override
 from training.run import RunFolder
 

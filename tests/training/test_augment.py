@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from training.augment import augment, crop, mosaic, stain_jitter, voronoi_cells
+from training.data.augment import augment, crop, mosaic, stain_jitter, voronoi_cells
 from training.presets import AugmentSettings
 
 SIDE = 32
@@ -58,7 +58,7 @@ def test_mosaic_is_exact(pieces: int) -> None:
 
 
 def test_recompression_keeps_the_picture_and_changes_its_colour_detail() -> None:
-    from training.augment import recompress
+    from training.data.augment import recompress
 
     rng = np.random.default_rng(0)
     image = np.full((64, 64, 3), (180, 90, 150), np.uint8)
@@ -73,7 +73,7 @@ def test_recompression_keeps_the_picture_and_changes_its_colour_detail() -> None
 
 
 def test_coarser_colour_keeps_brightness_and_flat_pictures() -> None:
-    from training.augment import coarser_colour
+    from training.data.augment import coarser_colour
 
     rng = np.random.default_rng(0)
     flat = np.full((50, 41, 3), (180, 90, 150), np.uint8)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from tiling.errors import DataError
-from training.data import check_pairs, check_patches, check_pseudo_masks, parse_label, report_or_raise
+from training.data.files import check_pairs, check_patches, check_pseudo_masks, parse_label, report_or_raise
 
 labels = st.lists(st.booleans(), min_size=1, max_size=12).filter(any)
 

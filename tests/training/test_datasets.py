@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from training.data import Patch, check_patches
-from training.datasets import EpochSampler, PatchSet, balance_weights
+from training.data.datasets import EpochSampler, PatchSet, balance_weights
+from training.data.files import Patch, check_patches
 from training.presets import AugmentSettings
 
 STILL = AugmentSettings(horizontal_flip=0.0)

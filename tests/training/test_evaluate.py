@@ -11,7 +11,7 @@ from PIL import Image
 
 from napari_wsss.models import Gate, apply_gate, build_stage1, build_stage2, save_bundle
 from training import evaluate as program
-from training.data import check_pairs
+from training.data.files import check_pairs
 from training.evaluate import Evaluation, TilePredictor, bootstrap, evaluate, presence_gated, report
 from training.segmenter import GateCalibrator
 from training.tiled import blend_image

@@ -13,10 +13,10 @@ from torch import nn
 from napari_wsss.models import build_stage1, build_stage2
 from tiling.classes import ClassSchema
 from tiling.errors import DataError, TrainingError
-from training.data import check_patches, check_pseudo_masks, pseudo_mask_path
-from training.datasets import read_image, read_mask
+from training.data.datasets import read_image, read_mask
+from training.data.files import check_patches, check_pseudo_masks, pseudo_mask_path
+from training.data.mosaic import EXACT, MosaicSettings, mix, window, write_mosaics
 from training.freezing import StillBatchNorm2d, freeze_encoder
-from training.mosaic import EXACT, MosaicSettings, mix, window, write_mosaics
 
 SIDE = 40
 

@@ -19,11 +19,11 @@ from torch.utils.data import DataLoader
 
 from napari_wsss.models import build_stage1, build_stage2
 from training.classifier import ClassifierTrainee
-from training.data import check_pairs, check_patches, pseudo_mask_path
-from training.datasets import EpochSampler, EvaluationSet, PatchSet, PseudoMaskSet
+from training.data.datasets import EpochSampler, EvaluationSet, PatchSet, PseudoMaskSet
+from training.data.files import check_pairs, check_patches, pseudo_mask_path
+from training.data.masks import write_mask
 from training.loop import LoopOptions, fit
 from training.presets import PRESETS
-from training.pseudo_masks import write_mask
 from training.run import RunFolder
 from training.schedules import LearningRateSchedule
 from training.segmenter import SegmenterTrainee

@@ -18,8 +18,8 @@ from torch.utils.data import Dataset, Sampler
 
 from napari_wsss.models.pseudo_masks import white_background
 from tiling.errors import DataError
-from training.augment import augment, crop, mosaic, voronoi_cells
-from training.data import Pair, Patch, pseudo_mask_path
+from training.data.augment import augment, crop, mosaic, voronoi_cells
+from training.data.files import Pair, Patch, pseudo_mask_path
 from training.presets import AugmentSettings
 
 __all__ = [

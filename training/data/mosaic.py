@@ -22,10 +22,10 @@ from PIL import Image
 from tiling.classes import ClassSchema
 from tiling.errors import DataError
 from tiling.files import read_json, write_json_atomic
-from training.augment import augment, mosaic, stain_jitter, voronoi_cells
-from training.data import pseudo_mask_path
+from training.data.augment import augment, mosaic, stain_jitter, voronoi_cells
+from training.data.files import pseudo_mask_path
+from training.data.masks import reference_palette, write_mask
 from training.presets import AugmentSettings
-from training.pseudo_masks import reference_palette, write_mask
 
 __all__ = ["EXACT", "MosaicSettings", "mix", "window", "write_mosaics"]
 
@@ -58,7 +58,7 @@ class MosaicSettings:
     zoom : float
         Every source is magnified by a factor from 1 / (1 + zoom) to 1 + zoom.
     stain : float
-        Jitter of haematoxylin and eosin per source (see :func:`training.augment.stain_jitter`): pieces of one class
+        Jitter of haematoxylin and eosin per source (see :func:`training.data.augment.stain_jitter`): pieces of one class
         must not be known by the colour of their slide.
     """
 

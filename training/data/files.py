@@ -6,7 +6,7 @@ The layout is that of BCSS-WSSS and LUAD-HistoSeg as published::
     val/{img,mask}, test/{img,mask}  masks are palette PNGs, class i = i, the index after the last class = ignore
     train_PM/PM_<layer>/*.png        pseudo masks, same indexing
 
-Nothing here needs torch. Pixels are read by :mod:`training.datasets`.
+Nothing here needs torch. Pixels are read by :mod:`training.data.datasets`.
 """
 
 from __future__ import annotations
