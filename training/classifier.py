@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from napari_wsss.models import open_classes
 from napari_wsss.models.cam import class_activation, resize_maps
-from training.loop import Trainee
+from training.loop.trainee import Trainee
 from training.losses import masked_loss, presence_loss
 from training.metrics import SegmentationScores, presence_accuracy
 from training.presets import OptimiserSettings, Stage1Settings

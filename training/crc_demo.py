@@ -24,8 +24,8 @@ from tiling.errors import DataError
 from training.console import CommandParser, add_recipe_options, run_command, set_up_logging
 from training.data.files import IMAGE_SUFFIXES, Problem, report_or_raise
 from training.data.mosaic import EXACT, MosaicSettings, mix, write_mosaics
+from training.loop.run_folder import RunFolder, data_digest
 from training.presets import PRESETS, AugmentSettings, Stage1Settings, Stage2Settings, override
-from training.run import RunFolder, data_digest
 
 if TYPE_CHECKING:
     from napari_wsss.models import Bundle
@@ -218,7 +218,7 @@ def train(chosen: Recipe, patches: Sequence[SourcePatch], work: Path, workers: i
     workers : int
         Processes that read patches.
     """
-    from training.loop import LoopOptions
+    from training.loop.fit import LoopOptions
     from training.stage1 import read_stage1_data, train_stage1
     from training.stage2 import BundleTexts, read_stage2_data, train_stage2
     from training.weights import trained_classifier

@@ -277,7 +277,7 @@ def best_and_worst(
     PIL.Image.Image
     """
     from training.data.datasets import read_image, read_mask
-    from training.pages import contact_sheet, overlay
+    from training.loop.pages import contact_sheet, overlay
     from training.tiled import blend_image
 
     schema, side = predictor.bundle.schema, 320

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from napari_wsss.models import apply_gate
-from training.loop import Trainee
+from training.loop.trainee import Trainee
 from training.losses import masked_loss, noise_weights, reference_loss
 from training.metrics import Scores, SegmentationScores, scores_of
 from training.presets import Stage2Settings

@@ -21,13 +21,13 @@ from training.console import (
     share,
 )
 from training.data.files import Pair, Patch, check_pairs, check_patches, report_or_raise
+from training.loop.run_folder import RunFolder, data_digest
 from training.presets import PRESETS, Stage1Settings, override, to_dict
-from training.run import RunFolder, data_digest
 
 if TYPE_CHECKING:
     from napari_wsss.models import Bundle
     from tiling.classes import ClassSchema
-    from training.loop import LoopOptions
+    from training.loop.fit import LoopOptions
 
 __all__ = ["Stage1Data", "main", "read_stage1_data", "train_stage1"]
 
@@ -120,8 +120,8 @@ def train_stage1(
     from napari_wsss.models import Gate, load_bundle, save_bundle
     from training.classifier import CAM_THRESHOLD, ClassifierTrainee
     from training.data.datasets import EpochSampler, EvaluationSet, PatchSet, balance_weights
-    from training.loop import fit, load_best, seed_everything
-    from training.reports import SamplePages
+    from training.loop.fit import fit, load_best, seed_everything
+    from training.loop.reports import SamplePages
     from training.schedules import LearningRateSchedule
     from training.weights import initial_classifier
 
@@ -278,7 +278,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     data = read_stage1_data(args.dataroot, resolve_schema(args.dataset), args.skip_bad)
 
-    from training.loop import options_of
+    from training.loop.fit import options_of
 
     train_stage1(
         data,

@@ -25,15 +25,15 @@ from training.console import (
 )
 from training.data.files import Pair, Patch, check_pairs, check_patches, check_pseudo_masks, report_or_raise
 from training.data.masks import MASKS_JSON, recorded_layers
+from training.loop.run_folder import RunFolder, data_digest
 from training.presets import PRESETS, Stage2Settings, override, to_dict
-from training.run import RunFolder, data_digest
 
 if TYPE_CHECKING:
     from torch import nn
 
     from napari_wsss.models import Bundle
     from tiling.classes import ClassSchema
-    from training.loop import LoopOptions
+    from training.loop.fit import LoopOptions
 
 __all__ = ["BundleTexts", "Stage2Data", "main", "read_stage2_data", "train_stage2"]
 
@@ -146,8 +146,8 @@ def train_stage2(
 
     from napari_wsss.models import Gate, load_bundle, save_bundle
     from training.data.datasets import EpochSampler, EvaluationSet, PseudoMaskSet, balance_weights
-    from training.loop import fit, load_best, seed_everything
-    from training.reports import SamplePages
+    from training.loop.fit import fit, load_best, seed_everything
+    from training.loop.reports import SamplePages
     from training.schedules import LearningRateSchedule
     from training.segmenter import SegmenterTrainee, calibrate_gate
     from training.weights import initial_segmenter
@@ -391,7 +391,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     settings = settings_of(args, layer_weights)
 
     from napari_wsss.models import resolve_schema
-    from training.loop import options_of
+    from training.loop.fit import options_of
     from training.weights import trained_classifier
 
     schema = resolve_schema(args.dataset)

@@ -398,8 +398,8 @@ def test_progress_bar(tiny_root: Path, tmp_path: Path, monkeypatch: pytest.Monke
 
     from rich.console import Console
 
-    import training.loop as loop
-    from training.progress import TrainingBar
+    import training.loop.fit as loop
+    from training.loop.progress import TrainingBar
 
     text = io.StringIO()
     console = Console(file=text, force_terminal=True, width=100)

@@ -22,9 +22,9 @@ from training.classifier import ClassifierTrainee
 from training.data.datasets import EpochSampler, EvaluationSet, PatchSet, PseudoMaskSet
 from training.data.files import check_pairs, check_patches, pseudo_mask_path
 from training.data.masks import write_mask
-from training.loop import LoopOptions, fit
+from training.loop.fit import LoopOptions, fit
+from training.loop.run_folder import RunFolder
 from training.presets import PRESETS
-from training.run import RunFolder
 from training.schedules import LearningRateSchedule
 from training.segmenter import SegmenterTrainee
 

@@ -13,8 +13,8 @@ import lightning as L
 from lightning.pytorch.callbacks import Checkpoint
 from safetensors.torch import save_file
 
-from training.reports import Reporter
-from training.run import RunFolder
+from training.loop.reports import Reporter
+from training.loop.run_folder import RunFolder
 
 __all__ = ["History", "Keeper"]
 

@@ -11,11 +11,11 @@ import torch
 
 from tiling.classes import ClassSchema
 from training.data.datasets import EvaluationSet
-from training.pages import contact_sheet, learning_curves, overlay
-from training.run import RunFolder
+from training.loop.pages import contact_sheet, learning_curves, overlay
+from training.loop.run_folder import RunFolder
 
 if TYPE_CHECKING:
-    from training.loop import Trainee
+    from training.loop.trainee import Trainee
 
 __all__ = ["Reporter", "SamplePages"]
 

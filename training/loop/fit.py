@@ -1,0 +1,166 @@
+"""The training loop both stages share: one Lightning module base, checkpoints, log and messages.
+
+A run is resumed at the last finished epoch. Everything random is a function of (seed, epoch, …), so a resumed run
+ends where an uninterrupted one does.
+"""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import lightning as L
+import torch
+from safetensors.torch import load_file
+from torch.utils.data import DataLoader
+
+from tiling.errors import TrainingError
+from training.loop.keeper import History, Keeper
+from training.loop.progress import TrainingBar, wants_bar
+from training.loop.reports import Reporter, SamplePages
+from training.loop.run_folder import RunFolder
+from training.loop.trainee import Trainee
+
+__all__ = ["History", "LoopOptions", "fit", "load_best", "options_of", "seed_everything"]
+
+_log = logging.getLogger("training")
+_PRECISIONS: dict[str, Any] = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
+
+
+@dataclass(frozen=True)
+class LoopOptions:
+    """Where and how a run computes; only seed and precision decide its result."""
+
+    seed: int = 1
+    device: str = "auto"
+    devices: str = "1"
+    strategy: str = "auto"
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    workers: int = 0
+    eval_interval: int = 1
+    sync_bn: bool = False
+    tensorboard: bool = False
+    pictures: bool = True
+
+
+def fit(
+    trainee: Trainee,
+    train: DataLoader[Any],
+    val: DataLoader[Any] | None,
+    folder: RunFolder,
+    epochs: int,
+    options: LoopOptions,
+    pages: SamplePages | None = None,
+) -> History:
+    """Train, or continue to train, and return the history; the trainee holds the last weights.
+
+    Parameters
+    ----------
+    trainee : Trainee
+    train, val : DataLoader
+        ``val`` None: no validation.
+    folder : RunFolder
+        Opened. Its last checkpoint, if there is one, is continued.
+    epochs : int
+    options : LoopOptions
+    pages : SamplePages, optional
+        What the page of samples shows after each epoch.
+
+    Raises
+    ------
+    TrainingError
+        When the loss stops being a number, or a checkpoint cannot be continued.
+    """
+    history = History()
+    reporter = Reporter(folder, pages) if options.pictures else None
+    logger: Any = False
+    if options.tensorboard:
+        from lightning.pytorch.loggers import TensorBoardLogger
+
+        logger = TensorBoardLogger(folder.path, name="", version="tensorboard")
+    device = "cpu" if options.device == "cpu" else ("auto" if options.device == "auto" else "gpu")
+    progress = [TrainingBar(epochs)] if wants_bar() else []
+    with _quiet():
+        trainer = L.Trainer(
+            accelerator=device,
+            devices=_devices(options.devices, device),
+            strategy=options.strategy,
+            precision=_PRECISIONS[options.precision],
+            max_epochs=epochs,
+            logger=logger,
+            callbacks=[Keeper(folder, history, epochs, reporter), *progress],
+            enable_progress_bar=bool(progress),
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+            check_val_every_n_epoch=options.eval_interval,
+            gradient_clip_val=trainee.settings.gradient_clip or None,
+            sync_batchnorm=options.sync_bn,
+            default_root_dir=folder.path,
+        )
+        checkpoint = str(folder.last) if folder.last.is_file() else None
+        if checkpoint:
+            _log.info("continuing from %s", folder.last)
+        trainer.fit(trainee, train, val, ckpt_path=checkpoint, weights_only=True)
+    if trainer.interrupted:
+        raise KeyboardInterrupt
+    return history
+
+
+def load_best(trainee: Trainee, folder: RunFolder) -> None:
+    """Put the weights of the best epoch into the network."""
+    trainee.network.load_state_dict(load_file(folder.best))
+
+
+def _devices(text: str, accelerator: str) -> Any:
+    """Read ``--devices``: a count, or a list of ids such as ``0,1``."""
+    if accelerator == "cpu" or not torch.cuda.is_available():
+        return 1
+    try:
+        return [int(i) for i in text.split(",")] if "," in text else int(text)
+    except ValueError:
+        raise TrainingError(f"--devices {text!r} is neither a number nor a list such as 0,1.") from None
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep Lightning's banners and hints about workers away from the user."""
+    loud = [
+        logging.getLogger(n)
+        for n in ("lightning.pytorch", "lightning.fabric", "lightning.pytorch.utilities.rank_zero")
+    ]
+    levels = [log.level for log in loud]
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module="lightning")
+        warnings.filterwarnings("ignore", module="torch.utils.data")
+        for log in loud:
+            log.setLevel(logging.ERROR)
+        try:
+            yield
+        finally:
+            for log, level in zip(loud, levels, strict=True):
+                log.setLevel(level)
+
+
+def seed_everything(seed: int) -> None:
+    """Seed the weights' initialisation; samples and dropout have their own seeds."""
+    torch.manual_seed(seed)
+
+
+def options_of(args: Any) -> LoopOptions:
+    """Read the device options of the command line."""
+    return LoopOptions(
+        seed=args.seed,
+        device="cpu" if args.no_cuda else args.device,
+        devices=args.devices,
+        strategy=args.strategy,
+        precision=args.precision,
+        workers=args.workers,
+        eval_interval=getattr(args, "eval_interval", 1),
+        sync_bn=bool(getattr(args, "sync_bn", False)),
+        tensorboard=args.tensorboard,
+        pictures=args.pictures,
+    )
