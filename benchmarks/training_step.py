@@ -22,10 +22,10 @@ from rows import Row, save
 from torch import Tensor
 
 from napari_wsss.models import build_stage1, build_stage2
-from training.classifier import ClassifierTrainee
+from training.networks.classifier import ClassifierTrainee
+from training.networks.segmenter import SegmenterTrainee
 from training.presets import PRESETS, override
 from training.schedules import LearningRateSchedule
-from training.segmenter import SegmenterTrainee
 
 CLASSES = 4
 

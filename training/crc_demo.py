@@ -219,9 +219,9 @@ def train(chosen: Recipe, patches: Sequence[SourcePatch], work: Path, workers: i
         Processes that read patches.
     """
     from training.loop.fit import LoopOptions
+    from training.networks.weights import trained_classifier
     from training.stage1 import read_stage1_data, train_stage1
     from training.stage2 import BundleTexts, read_stage2_data, train_stage2
-    from training.weights import trained_classifier
 
     root = work / "patches"
     note = data_digest([p.path for p in patches], patches[0].path.parent)

@@ -183,7 +183,7 @@ class CamSettings:
         Average over quarter turns as well (square patches only).
     fuse : bool
         One mask from the maps of all layers together instead of one mask per layer
-        (:func:`training.cams.fuse_maps`).
+        (:func:`training.networks.cams.fuse_maps`).
     superpixels : int
         Number of SLIC superpixels for a majority vote; 0 is off.
     """
@@ -228,7 +228,7 @@ class Stage2Settings:
         Down-weight pixels the network finds hard (OEEM).
     self_labels : float
         Largest say, beside the pseudo masks, of the labels that the network itself gives to patches of several classes
-        (:func:`training.segmenter.self_labels`); 0 is off.
+        (:func:`training.networks.segmenter.self_labels`); 0 is off.
     mosaic : float
         Share of training samples made by mixing single-label patches, whose masks are exact.
     mosaic_cell : int

@@ -94,7 +94,7 @@ def make_pseudo_masks(
     """
     import torch
 
-    from training.cams import at_stride, mask_layers
+    from training.networks.cams import at_stride, mask_layers
 
     network = at_stride(network, settings.output_stride)
     known: tuple[str, ...] = network.cam_layers  # type: ignore[assignment]
@@ -150,8 +150,8 @@ def _masks(
 
     Patches of one class need no CAM, so they go in batches of their own: every forward pass is full.
     """
-    from training.cams import batch_masks
     from training.data.datasets import read_image
+    from training.networks.cams import batch_masks
 
     ordered = sorted(patches, key=lambda p: p.single is not None)
     batches = [ordered[i : i + batch_size] for i in range(0, len(ordered), batch_size)]
@@ -288,7 +288,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     import torch
 
-    from training.weights import trained_classifier
+    from training.networks.weights import trained_classifier
 
     network, made_with = trained_classifier(args.weights, args.backbone, len(schema))
     device = args.device if args.device != "auto" else ("cuda" if torch.cuda.is_available() else "cpu")

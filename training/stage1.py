@@ -118,12 +118,12 @@ def train_stage1(
     from torch.utils.data import DataLoader
 
     from napari_wsss.models import Gate, load_bundle, save_bundle
-    from training.classifier import CAM_THRESHOLD, ClassifierTrainee
     from training.data.datasets import EpochSampler, EvaluationSet, PatchSet, balance_weights
     from training.loop.fit import fit, load_best, seed_everything
     from training.loop.reports import SamplePages
+    from training.networks.classifier import CAM_THRESHOLD, ClassifierTrainee
+    from training.networks.weights import initial_classifier
     from training.schedules import LearningRateSchedule
-    from training.weights import initial_classifier
 
     identity = {
         "program": "stage1",

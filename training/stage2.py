@@ -148,9 +148,10 @@ def train_stage2(
     from training.data.datasets import EpochSampler, EvaluationSet, PseudoMaskSet, balance_weights
     from training.loop.fit import fit, load_best, seed_everything
     from training.loop.reports import SamplePages
+    from training.networks.gate_search import calibrate_gate
+    from training.networks.segmenter import SegmenterTrainee
+    from training.networks.weights import initial_segmenter
     from training.schedules import LearningRateSchedule
-    from training.segmenter import SegmenterTrainee, calibrate_gate
-    from training.weights import initial_segmenter
 
     identity = {
         "program": "stage2",
@@ -392,7 +393,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     from napari_wsss.models import resolve_schema
     from training.loop.fit import options_of
-    from training.weights import trained_classifier
+    from training.networks.weights import trained_classifier
 
     schema = resolve_schema(args.dataset)
     stage1, facts = trained_classifier(args.stage1, args.stage1_backbone, len(schema))

@@ -109,10 +109,10 @@ def make_bundle(recipe: Recipe, work: Path, out: Path, workers: int = 0) -> Bund
     from napari_wsss.models import Gate, save_bundle
     from tiling.synthetic import DEMO, SYNTHETIC_SCHEMA, write_patches
     from training.loop.fit import LoopOptions
+    from training.networks.weights import trained_classifier
     from training.pseudo_masks import make_pseudo_masks
     from training.stage1 import read_stage1_data, train_stage1
     from training.stage2 import BundleTexts, read_stage2_data, train_stage2
-    from training.weights import trained_classifier
 
     root = work / "patches"
     made = root / "made.json"

@@ -6,7 +6,7 @@ import torch
 
 from napari_wsss.models import build_stage1, multilayer_gradcam
 from tiling.errors import TrainingError
-from training.cams import (
+from training.networks.cams import (
     FUSED,
     at_stride,
     batch_masks,
@@ -78,7 +78,7 @@ def test_only_present_classes_appear_and_one_class_needs_no_cam(
         assert [set(np.unique(m)) for m in mask[[0, 2]]] == [{0}, {1}]
         assert set(np.unique(mask[1])) <= {0, 2}
         assert set(np.unique(mask[3])) <= {1, 2}
-    monkeypatch.setattr("training.cams.layer_maps", lambda *_: pytest.fail("a CAM was computed"))
+    monkeypatch.setattr("training.networks.cams.layer_maps", lambda *_: pytest.fail("a CAM was computed"))
     batch_masks(network, images[:1], present[:1], ("head",), CamSettings(), background=False)
 
 

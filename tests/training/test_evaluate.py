@@ -13,7 +13,7 @@ from napari_wsss.models import Gate, apply_gate, build_stage1, build_stage2, sav
 from training import evaluate as program
 from training.data.files import check_pairs
 from training.evaluate import Evaluation, TilePredictor, bootstrap, evaluate, presence_gated, report
-from training.segmenter import GateCalibrator
+from training.networks.gate_search import GateCalibrator
 from training.tiled import blend_image
 
 RNG = np.random.default_rng(0)

@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from training.losses import masked_loss, noise_weights, presence_loss, reference_loss
+from training.networks.losses import masked_loss, noise_weights, presence_loss, reference_loss
 
 torch.manual_seed(0)
 LOGITS = torch.randn(2, 3, 5, 5)

@@ -16,7 +16,7 @@ from tiling.errors import DataError, TrainingError
 from training.data.datasets import read_image, read_mask
 from training.data.files import check_patches, check_pseudo_masks, pseudo_mask_path
 from training.data.mosaic import EXACT, MosaicSettings, mix, window, write_mosaics
-from training.freezing import StillBatchNorm2d, freeze_encoder
+from training.networks.freezing import StillBatchNorm2d, freeze_encoder
 
 SIDE = 40
 

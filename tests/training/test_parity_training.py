@@ -10,9 +10,9 @@ import pytest
 import torch
 from torch import nn
 
-from training.classifier import classifier_groups
-from training.losses import reference_loss
 from training.metrics import SegmentationScores
+from training.networks.classifier import classifier_groups
+from training.networks.losses import reference_loss
 from training.presets import PRESETS
 from training.schedules import LearningRateSchedule
 

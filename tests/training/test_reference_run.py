@@ -18,15 +18,15 @@ import torch.nn.functional as F
 from torch.utils.data import DataLoader
 
 from napari_wsss.models import build_stage1, build_stage2
-from training.classifier import ClassifierTrainee
 from training.data.datasets import EpochSampler, EvaluationSet, PatchSet, PseudoMaskSet
 from training.data.files import check_pairs, check_patches, pseudo_mask_path
 from training.data.masks import write_mask
 from training.loop.fit import LoopOptions, fit
 from training.loop.run_folder import RunFolder
+from training.networks.classifier import ClassifierTrainee
+from training.networks.segmenter import SegmenterTrainee
 from training.presets import PRESETS
 from training.schedules import LearningRateSchedule
-from training.segmenter import SegmenterTrainee
 
 SEED = 3
 REFERENCE = PRESETS["reference"]
