@@ -234,9 +234,9 @@ def mask_quality(bundle: Path, dataroot: Path, split: str, words: Sequence[str])
     from training.data.datasets import read_image, read_mask
     from training.data.files import check_pairs
     from training.evaluate import Evaluation, bootstrap
-    from training.metrics import scores_of
     from training.networks.cams import FUSED, at_stride, batch_masks
     from training.pseudo_masks import cam_settings
+    from training.scores.metrics import scores_of
 
     loaded, settings = load_bundle(bundle), cam_settings(words)
     network, tile, classes = (

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from napari_wsss.models import Bundle
-    from training.metrics import Scores
+    from training.scores.metrics import Scores
 
 __all__ = ["Evaluation", "TilePredictor", "best_and_worst", "bootstrap", "evaluate", "main", "presence_gated"]
 
@@ -45,7 +45,7 @@ class Evaluation:
 
     def scores(self, variant: str, keep_background: bool = False) -> Scores:
         """Return the scores over the whole split."""
-        from training.metrics import scores_of
+        from training.scores.metrics import scores_of
 
         total = np.sum(self.matrices[variant], axis=0)
         if not keep_background:
@@ -163,7 +163,7 @@ def evaluate(
     Evaluation
     """
     from training.data.datasets import read_image, read_mask
-    from training.tiled import blend_image
+    from training.scores.tiled import blend_image
 
     tile, classes = predictor.bundle.tile, len(predictor.bundle.schema)
     matrices: dict[str, list[Matrix]] = {}
@@ -192,7 +192,7 @@ def bootstrap(
     rounds : int
     seed : int
     """
-    from training.metrics import scores_of
+    from training.scores.metrics import scores_of
 
     names = sorted(set(evaluation.groups))
     sums = np.stack(
@@ -278,7 +278,7 @@ def best_and_worst(
     """
     from training.data.datasets import read_image, read_mask
     from training.loop.pages import contact_sheet, overlay
-    from training.tiled import blend_image
+    from training.scores.tiled import blend_image
 
     schema, side = predictor.bundle.schema, 320
     tissue = slice(0, evaluation.classes)

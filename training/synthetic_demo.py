@@ -181,7 +181,7 @@ def score_slide(bundle: Bundle, slide: SyntheticSlide, folder: Path) -> dict[str
     from napari_wsss.pipeline import segment
     from tiling.classes import store_to_reference
     from tiling.synthetic import write_slide
-    from training.metrics import scores_of
+    from training.scores.metrics import scores_of
 
     classes = len(bundle.schema)
     path = folder / "slide.tif"

@@ -14,7 +14,7 @@ from training import evaluate as program
 from training.data.files import check_pairs
 from training.evaluate import Evaluation, TilePredictor, bootstrap, evaluate, presence_gated, report
 from training.networks.gate_search import GateCalibrator
-from training.tiled import blend_image
+from training.scores.tiled import blend_image
 
 RNG = np.random.default_rng(0)
 

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from training.metrics import SegmentationScores, presence_accuracy, scores_of
+from training.scores.metrics import SegmentationScores, presence_accuracy, scores_of
 
 maps = arrays(np.uint8, (6, 7), elements=st.integers(0, 4))
 

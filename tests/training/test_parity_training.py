@@ -10,11 +10,11 @@ import pytest
 import torch
 from torch import nn
 
-from training.metrics import SegmentationScores
 from training.networks.classifier import classifier_groups
 from training.networks.losses import reference_loss
 from training.presets import PRESETS
 from training.schedules import LearningRateSchedule
+from training.scores.metrics import SegmentationScores
 
 pytestmark = pytest.mark.shared
 

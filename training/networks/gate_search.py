@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from napari_wsss.models import apply_gate
-from training.metrics import Scores, SegmentationScores, scores_of
+from training.scores.metrics import Scores, SegmentationScores, scores_of
 
 
 class GateCalibrator:

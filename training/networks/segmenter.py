@@ -10,10 +10,10 @@ from torch import Tensor, nn
 
 from napari_wsss.models import apply_gate
 from training.loop.trainee import Trainee
-from training.metrics import SegmentationScores
 from training.networks.losses import masked_loss, noise_weights, reference_loss
 from training.presets import Stage2Settings
 from training.schedules import LearningRateSchedule
+from training.scores.metrics import SegmentationScores
 
 __all__ = ["SegmenterTrainee", "self_label_ramp", "self_labels"]
 
