@@ -31,7 +31,7 @@ from ablation_table import masks_table, summarise, table
 from benchmarks.ablation_table import Row, View
 from tiling.classes import ClassSchema, TissueClass
 from tiling.files import read_json, write_json_atomic
-from training.presets import PRESETS, to_dict
+from training.settings.presets import PRESETS, to_dict
 
 WSSS4LUAD = ClassSchema(
     "wsss4luad",

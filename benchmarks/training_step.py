@@ -24,8 +24,8 @@ from torch import Tensor
 from napari_wsss.models import build_stage1, build_stage2
 from training.networks.classifier import ClassifierTrainee
 from training.networks.segmenter import SegmenterTrainee
-from training.presets import PRESETS, override
-from training.schedules import LearningRateSchedule
+from training.settings.presets import PRESETS, override
+from training.settings.schedules import LearningRateSchedule
 
 CLASSES = 4
 

@@ -21,11 +21,11 @@ from numpy.typing import NDArray
 
 from tiling.classes import ClassSchema, TissueClass
 from tiling.errors import DataError
-from training.console import CommandParser, add_recipe_options, run_command, set_up_logging
 from training.data.files import IMAGE_SUFFIXES, Problem, report_or_raise
 from training.data.mosaic import EXACT, MosaicSettings, mix, write_mosaics
 from training.loop.run_folder import RunFolder, data_digest
-from training.presets import PRESETS, AugmentSettings, Stage1Settings, Stage2Settings, override
+from training.settings.console import CommandParser, add_recipe_options, run_command, set_up_logging
+from training.settings.presets import PRESETS, AugmentSettings, Stage1Settings, Stage2Settings, override
 
 if TYPE_CHECKING:
     from napari_wsss.models import Bundle
@@ -218,8 +218,8 @@ def train(chosen: Recipe, patches: Sequence[SourcePatch], work: Path, workers: i
     workers : int
         Processes that read patches.
     """
-    from training.loop.fit import LoopOptions
     from training.networks.weights import trained_classifier
+    from training.settings.loop_options import LoopOptions
     from training.stage1 import read_stage1_data, train_stage1
     from training.stage2 import BundleTexts, read_stage2_data, train_stage2
 

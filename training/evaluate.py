@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 
 from tiling.errors import DataError
 from tiling.files import write_json_atomic
-from training.console import CommandParser, positive_int, run_command, set_up_logging, share
 from training.data.files import Pair, check_pairs, report_or_raise
+from training.settings.console import CommandParser, positive_int, run_command, set_up_logging, share
 
 if TYPE_CHECKING:
     from PIL import Image

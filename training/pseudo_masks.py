@@ -21,7 +21,9 @@ from numpy.typing import NDArray
 
 from tiling.errors import DataError, TrainingError
 from tiling.files import read_json, write_json_atomic
-from training.console import (
+from training.data.files import Patch, check_patches, pseudo_mask_path, report_or_raise
+from training.data.masks import MASKS_JSON, reference_palette, write_mask
+from training.settings.console import (
     CommandParser,
     add_common_options,
     natural,
@@ -29,9 +31,7 @@ from training.console import (
     run_command,
     set_up_logging,
 )
-from training.data.files import Patch, check_patches, pseudo_mask_path, report_or_raise
-from training.data.masks import MASKS_JSON, reference_palette, write_mask
-from training.presets import PRESETS, CamSettings, override, to_dict
+from training.settings.presets import PRESETS, CamSettings, override, to_dict
 
 if TYPE_CHECKING:
     from torch import nn

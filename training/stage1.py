@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tiling.errors import DataError
-from training.console import (
+from training.data.files import Pair, Patch, check_pairs, check_patches, report_or_raise
+from training.loop.run_folder import RunFolder, data_digest
+from training.settings.console import (
     CommandParser,
     add_common_options,
     add_training_options,
@@ -20,14 +22,12 @@ from training.console import (
     set_up_logging,
     share,
 )
-from training.data.files import Pair, Patch, check_pairs, check_patches, report_or_raise
-from training.loop.run_folder import RunFolder, data_digest
-from training.presets import PRESETS, Stage1Settings, override, to_dict
+from training.settings.presets import PRESETS, Stage1Settings, override, to_dict
 
 if TYPE_CHECKING:
     from napari_wsss.models import Bundle
     from tiling.classes import ClassSchema
-    from training.loop.fit import LoopOptions
+    from training.settings.loop_options import LoopOptions
 
 __all__ = ["Stage1Data", "main", "read_stage1_data", "train_stage1"]
 
@@ -123,7 +123,7 @@ def train_stage1(
     from training.loop.reports import SamplePages
     from training.networks.classifier import CAM_THRESHOLD, ClassifierTrainee
     from training.networks.weights import initial_classifier
-    from training.schedules import LearningRateSchedule
+    from training.settings.schedules import LearningRateSchedule
 
     identity = {
         "program": "stage1",
@@ -278,7 +278,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     data = read_stage1_data(args.dataroot, resolve_schema(args.dataset), args.skip_bad)
 
-    from training.loop.fit import options_of
+    from training.settings.loop_options import options_of
 
     train_stage1(
         data,

@@ -12,7 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from tiling.errors import DataError
 from tiling.files import read_json
-from training.console import (
+from training.data.files import Pair, Patch, check_pairs, check_patches, check_pseudo_masks, report_or_raise
+from training.data.masks import MASKS_JSON, recorded_layers
+from training.loop.run_folder import RunFolder, data_digest
+from training.settings.console import (
     CommandParser,
     add_common_options,
     add_training_options,
@@ -23,17 +26,14 @@ from training.console import (
     set_up_logging,
     share,
 )
-from training.data.files import Pair, Patch, check_pairs, check_patches, check_pseudo_masks, report_or_raise
-from training.data.masks import MASKS_JSON, recorded_layers
-from training.loop.run_folder import RunFolder, data_digest
-from training.presets import PRESETS, Stage2Settings, override, to_dict
+from training.settings.presets import PRESETS, Stage2Settings, override, to_dict
 
 if TYPE_CHECKING:
     from torch import nn
 
     from napari_wsss.models import Bundle
     from tiling.classes import ClassSchema
-    from training.loop.fit import LoopOptions
+    from training.settings.loop_options import LoopOptions
 
 __all__ = ["BundleTexts", "Stage2Data", "main", "read_stage2_data", "train_stage2"]
 
@@ -151,7 +151,7 @@ def train_stage2(
     from training.networks.gate_search import calibrate_gate
     from training.networks.segmenter import SegmenterTrainee
     from training.networks.weights import initial_segmenter
-    from training.schedules import LearningRateSchedule
+    from training.settings.schedules import LearningRateSchedule
 
     identity = {
         "program": "stage2",
@@ -392,8 +392,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     settings = settings_of(args, layer_weights)
 
     from napari_wsss.models import resolve_schema
-    from training.loop.fit import options_of
     from training.networks.weights import trained_classifier
+    from training.settings.loop_options import options_of
 
     schema = resolve_schema(args.dataset)
     stage1, facts = trained_classifier(args.stage1, args.stage1_backbone, len(schema))

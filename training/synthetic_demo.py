@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tiling.files import read_json, write_json_atomic
-from training.console import CommandParser, add_recipe_options, run_command, set_up_logging
 from training.data.files import check_patches
 from training.loop.run_folder import RunFolder
-from training.presets import PRESETS, CamSettings, Stage1Settings, Stage2Settings, override
+from training.settings.console import CommandParser, add_recipe_options, run_command, set_up_logging
+from training.settings.presets import PRESETS, CamSettings, Stage1Settings, Stage2Settings, override
 
 if TYPE_CHECKING:
     from napari_wsss.models import Bundle
@@ -108,9 +108,9 @@ def make_bundle(recipe: Recipe, work: Path, out: Path, workers: int = 0) -> Bund
     """
     from napari_wsss.models import Gate, save_bundle
     from tiling.synthetic import DEMO, SYNTHETIC_SCHEMA, write_patches
-    from training.loop.fit import LoopOptions
     from training.networks.weights import trained_classifier
     from training.pseudo_masks import make_pseudo_masks
+    from training.settings.loop_options import LoopOptions
     from training.stage1 import read_stage1_data, train_stage1
     from training.stage2 import BundleTexts, read_stage2_data, train_stage2
 

@@ -159,7 +159,7 @@ def test_encoders_that_lose_constants_are_refused(monkeypatch: pytest.MonkeyPatc
 def test_imagenet_weights_of_other_backbones_come_from_a_file() -> None:
     from tiling.errors import TrainingError
     from training.networks.weights import initial_segmenter
-    from training.presets import Stage2Settings
+    from training.settings.presets import Stage2Settings
 
     with pytest.raises(TrainingError, match="--weights FILE"):
         initial_segmenter(Stage2Settings(backbone="mobilenet-v2", width=0.25), 3, "imagenet", 224)
@@ -172,7 +172,7 @@ def test_imagenet_weights_of_other_backbones_come_from_a_file() -> None:
 
 def test_pretrained_encoders_of_timm_are_asked_for_in_training_only(timm: list[tuple[str, Any]]) -> None:
     from training.networks.weights import initial_segmenter
-    from training.presets import Stage2Settings
+    from training.settings.presets import Stage2Settings
 
     settings = Stage2Settings(backbone="timm:xception65", head_channels=8)
     initial_segmenter(settings, 3, "none", 32)

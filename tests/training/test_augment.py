@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from training.data.augment import augment, crop, mosaic, stain_jitter, voronoi_cells
-from training.presets import AugmentSettings
+from training.settings.presets import AugmentSettings
 
 SIDE = 32
 RNG = np.random.default_rng

@@ -15,7 +15,7 @@ from training.networks.cams import (
     smooth_maps,
     superpixel_majority,
 )
-from training.presets import CamSettings
+from training.settings.presets import CamSettings
 
 RNG = np.random.default_rng(0)
 

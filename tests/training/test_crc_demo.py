@@ -27,7 +27,7 @@ from training.crc_demo import (
     recipe,
     split,
 )
-from training.presets import override
+from training.settings.presets import override
 
 ABBREVIATIONS = tuple(c.abbreviation for c in CRC_SCHEMA.classes)
 C = len(ABBREVIATIONS)

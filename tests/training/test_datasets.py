@@ -12,7 +12,7 @@ from PIL import Image
 
 from training.data.datasets import EpochSampler, PatchSet, balance_weights
 from training.data.files import Patch, check_patches
-from training.presets import AugmentSettings
+from training.settings.presets import AugmentSettings
 
 STILL = AugmentSettings(horizontal_flip=0.0)
 

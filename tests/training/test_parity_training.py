@@ -12,9 +12,9 @@ from torch import nn
 
 from training.networks.classifier import classifier_groups
 from training.networks.losses import reference_loss
-from training.presets import PRESETS
-from training.schedules import LearningRateSchedule
 from training.scores.metrics import SegmentationScores
+from training.settings.presets import PRESETS
+from training.settings.schedules import LearningRateSchedule
 
 pytestmark = pytest.mark.shared
 

@@ -15,9 +15,9 @@ from PIL import Image
 from napari_wsss.models import load_bundle
 from tiling.errors import DataError, TrainingError
 from training import pseudo_masks, stage1, stage2
-from training.console import run_command
 from training.networks.classifier import ClassifierTrainee
 from training.networks.segmenter import SegmenterTrainee
+from training.settings.console import run_command
 
 EPOCHS = 3
 COMMON = [

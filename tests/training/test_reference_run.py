@@ -21,12 +21,13 @@ from napari_wsss.models import build_stage1, build_stage2
 from training.data.datasets import EpochSampler, EvaluationSet, PatchSet, PseudoMaskSet
 from training.data.files import check_pairs, check_patches, pseudo_mask_path
 from training.data.masks import write_mask
-from training.loop.fit import LoopOptions, fit
+from training.loop.fit import fit
 from training.loop.run_folder import RunFolder
 from training.networks.classifier import ClassifierTrainee
 from training.networks.segmenter import SegmenterTrainee
-from training.presets import PRESETS
-from training.schedules import LearningRateSchedule
+from training.settings.loop_options import LoopOptions
+from training.settings.presets import PRESETS
+from training.settings.schedules import LearningRateSchedule
 
 SEED = 3
 REFERENCE = PRESETS["reference"]

@@ -4,8 +4,8 @@ from itertools import pairwise
 
 import pytest
 
-from training.presets import PRESETS
-from training.schedules import LearningRateSchedule, PdaSchedule
+from training.settings.presets import PRESETS
+from training.settings.schedules import LearningRateSchedule, PdaSchedule
 
 
 def test_reference_pda_overshoots_its_floor() -> None:

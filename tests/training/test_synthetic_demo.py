@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from napari_wsss.models import load_bundle
-from training.presets import override
+from training.settings.presets import override
 from training.synthetic_demo import demo_recipe, make_bundle
 
 

@@ -12,8 +12,8 @@ from napari_wsss.models import build_stage1
 from training.networks.classifier import ClassifierTrainee
 from training.networks.losses import presence_loss
 from training.networks.segmenter import self_label_ramp, self_labels
-from training.presets import Stage1Settings
-from training.schedules import LearningRateSchedule
+from training.settings.presets import Stage1Settings
+from training.settings.schedules import LearningRateSchedule
 
 
 def test_several_devices_share_the_steps_of_an_epoch() -> None:

@@ -20,7 +20,7 @@ from napari_wsss.models.pseudo_masks import white_background
 from tiling.errors import DataError
 from training.data.augment import augment, crop, mosaic, voronoi_cells
 from training.data.files import Pair, Patch, pseudo_mask_path
-from training.presets import AugmentSettings
+from training.settings.presets import AugmentSettings
 
 __all__ = [
     "EpochSampler",

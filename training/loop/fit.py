@@ -10,8 +10,7 @@ import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import lightning as L
 import torch
@@ -24,27 +23,12 @@ from training.loop.progress import TrainingBar, wants_bar
 from training.loop.reports import Reporter, SamplePages
 from training.loop.run_folder import RunFolder
 from training.loop.trainee import Trainee
+from training.settings.loop_options import LoopOptions
 
-__all__ = ["History", "LoopOptions", "fit", "load_best", "options_of", "seed_everything"]
+__all__ = ["History", "fit", "load_best", "seed_everything"]
 
 _log = logging.getLogger("training")
 _PRECISIONS: dict[str, Any] = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
-
-
-@dataclass(frozen=True)
-class LoopOptions:
-    """Where and how a run computes; only seed and precision decide its result."""
-
-    seed: int = 1
-    device: str = "auto"
-    devices: str = "1"
-    strategy: str = "auto"
-    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
-    workers: int = 0
-    eval_interval: int = 1
-    sync_bn: bool = False
-    tensorboard: bool = False
-    pictures: bool = True
 
 
 def fit(
@@ -148,19 +132,3 @@ def _quiet() -> Iterator[None]:
 def seed_everything(seed: int) -> None:
     """Seed the weights' initialisation; samples and dropout have their own seeds."""
     torch.manual_seed(seed)
-
-
-def options_of(args: Any) -> LoopOptions:
-    """Read the device options of the command line."""
-    return LoopOptions(
-        seed=args.seed,
-        device="cpu" if args.no_cuda else args.device,
-        devices=args.devices,
-        strategy=args.strategy,
-        precision=args.precision,
-        workers=args.workers,
-        eval_interval=getattr(args, "eval_interval", 1),
-        sync_bn=bool(getattr(args, "sync_bn", False)),
-        tensorboard=args.tensorboard,
-        pictures=args.pictures,
-    )

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from tiling.errors import TrainingError
-from training.presets import OptimiserSettings
-from training.schedules import LearningRateSchedule
+from training.settings.presets import OptimiserSettings
+from training.settings.schedules import LearningRateSchedule
 
 
 class Trainee(L.LightningModule):

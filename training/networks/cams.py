@@ -16,7 +16,7 @@ from napari_wsss.models import build_stage1
 from napari_wsss.models.cam import multilayer_gradcam
 from napari_wsss.models.pseudo_masks import pseudo_mask, white_background
 from tiling.errors import TrainingError
-from training.presets import CamSettings
+from training.settings.presets import CamSettings
 
 __all__ = [
     "FUSED",

@@ -12,9 +12,9 @@ from napari_wsss.models import open_classes
 from napari_wsss.models.cam import class_activation, resize_maps
 from training.loop.trainee import Trainee
 from training.networks.losses import masked_loss, presence_loss
-from training.presets import OptimiserSettings, Stage1Settings
-from training.schedules import LearningRateSchedule
 from training.scores.metrics import SegmentationScores, presence_accuracy
+from training.settings.presets import OptimiserSettings, Stage1Settings
+from training.settings.schedules import LearningRateSchedule
 
 __all__ = ["ClassifierTrainee", "cam_labels", "classifier_groups", "presence_of"]
 

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from napari_wsss.models import apply_gate
 from training.loop.trainee import Trainee
 from training.networks.losses import masked_loss, noise_weights, reference_loss
-from training.presets import Stage2Settings
-from training.schedules import LearningRateSchedule
 from training.scores.metrics import SegmentationScores
+from training.settings.presets import Stage2Settings
+from training.settings.schedules import LearningRateSchedule
 
 __all__ = ["SegmenterTrainee", "self_label_ramp", "self_labels"]
 

@@ -13,7 +13,7 @@ from napari_wsss.models.efficientnet_lite import EfficientNetLite0
 from napari_wsss.models.timm_backbone import PREFIX, TimmBackbone
 from tiling.errors import TrainingError
 from training.networks.freezing import freeze_encoder
-from training.presets import Stage1Settings, Stage2Settings
+from training.settings.presets import Stage1Settings, Stage2Settings
 
 __all__ = ["initial_classifier", "initial_segmenter"]
 

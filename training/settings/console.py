@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 
 from tiling.engine.allocator import kept_memory
 from tiling.errors import WsssError
-from training.presets import PRESETS
+from training.settings.presets import PRESETS
 
 __all__ = [
     "CommandParser",

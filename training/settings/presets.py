@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Literal
 
-from training.schedules import PdaSchedule, ScheduleName
+from training.settings.schedules import PdaSchedule, ScheduleName
 
 __all__ = [
     "PRESETS",
