@@ -77,7 +77,7 @@ def test_2_lazyslide_limits_of_memory_are_obeyed(tmp_path: Path, batch: int, thr
 
     options = RunOptions(mpp=0.5, tissue=None, batch_size=batch, read_threads=threads)
     with Slide(Counted(colourful(200, 300), mpp=0.5)) as slide:
-        plan = make_plan(slide, ColourPredictor(32), options)
+        plan = make_plan(slide, 32, options)
         batches = [each for row in range(plan.grid.rows) for each in plan.batches(row)]
         read.clear()
         reader = ReadAhead(slide, plan.grid, 0.5, batches, threads, False)

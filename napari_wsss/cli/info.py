@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -13,18 +12,9 @@ from napari_wsss.cli.border import tell
 
 if TYPE_CHECKING:
     from napari_wsss.models.bundle import Bundle
-    from tiling.classes import ClassSchema
     from tiling.slides.slide import Slide
 
 __all__ = ["show_slide"]
-
-
-@dataclass(frozen=True)
-class _Shape:
-    """The part of a predictor that a plan asks for: no network is loaded to count tiles."""
-
-    schema: ClassSchema
-    tile: int
 
 
 def show_slide(
@@ -79,11 +69,10 @@ def _run_facts(
     slide: Slide, bundle: Bundle, overlap: float, batch_size: int, read_threads: int
 ) -> dict[str, Any]:
     from tiling.engine.memory import estimate_memory
-    from tiling.engine.predictor import Predictor
     from tiling.plan.run_plan import RunOptions, make_plan
 
     options = RunOptions(mpp=bundle.mpp, overlap=overlap, batch_size=batch_size, read_threads=read_threads)
-    plan = make_plan(slide, cast("Predictor", _Shape(bundle.schema, bundle.tile)), options)
+    plan = make_plan(slide, bundle.tile, options)
     memory = estimate_memory(plan.grid, len(bundle.schema), batch_size, read_threads)
     return {
         "model": bundle.name,

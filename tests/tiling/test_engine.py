@@ -370,7 +370,7 @@ def test_the_overview_is_a_stored_level_where_one_fits(
         monkeypatch.setattr("tiling.plan.run_plan.OVERVIEW_SIDE", largest)
         reader = ArrayReader(levels, mpp=0.5)
         with Slide(reader) as slide:
-            overview = make_plan(slide, ColourPredictor(32), options()).overview
+            overview = make_plan(slide, 32, options()).overview
         if expected is None:
             assert max(overview.shape) == largest
         else:

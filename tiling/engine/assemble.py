@@ -1,8 +1,4 @@
-"""Finished tile rows on their way to disk: blended sums become labels, tables and pyramids, then one journal line.
-
-:class:`RowAssembler` works in the predicting thread and only fills arrays. :class:`RowCommitter` owns the one
-writing thread; it takes a whole row at a time and makes it durable.
-"""
+"""Finished tile rows in memory: blended sums become labels, tables and pyramid lines."""
 
 from __future__ import annotations
 
@@ -20,9 +16,7 @@ from tiling.grid import TileGrid
 from tiling.plan.run_plan import RunPlan, TileBatch
 from tiling.store.layout import FLAG_EMPTY, FLAG_PREDICTED, FLAG_READ_ERROR, StoreLayout
 
-__all__ = [
-    "RowAssembler",
-]
+__all__ = ["RowAssembler"]
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""TODO."""
+"""Finished tile rows on their way to disk: one writing thread, then one journal line."""
 
 from __future__ import annotations
 
@@ -19,6 +19,8 @@ from tiling.geometry import Box
 from tiling.plan.run_plan import RunPlan
 from tiling.store.journal import Committed, Journal
 from tiling.store.writer import StoreWriter
+
+__all__ = ["FinishedRow", "RowCommitter"]
 
 
 @dataclass(frozen=True)

@@ -123,7 +123,7 @@ def _prepare(
 ) -> _Job | Finished:
     """Decide between nothing to do, going on and starting."""
     earlier = read_run(out) if resume else None
-    plan = make_plan(slide, predictor, options)
+    plan = make_plan(slide, predictor.tile, options)
     layout = StoreLayout(
         name=name,
         schema=predictor.schema,

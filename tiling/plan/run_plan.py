@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from tiling.engine.predictor import Predictor
 from tiling.errors import RegionError
 from tiling.geometry import Box
 from tiling.grid import TileGrid, select_tiles
@@ -155,8 +154,15 @@ class RunPlan:
         return lines
 
 
-def make_plan(slide: Slide, predictor: Predictor, options: RunOptions) -> RunPlan:
+def make_plan(slide: Slide, tile: int, options: RunOptions) -> RunPlan:
     """Plan a run: geometry, overview, tissue, tiles.
+
+    Parameters
+    ----------
+    slide : Slide
+    tile : int
+        Pixels along an edge of what the network sees, at ``options.mpp``.
+    options : RunOptions
 
     Raises
     ------
@@ -166,7 +172,7 @@ def make_plan(slide: Slide, predictor: Predictor, options: RunOptions) -> RunPla
         When the region lies outside the scanned area, or the overlap is out of range.
     """
     slide_mpp = slide.require_mpp()
-    grid = TileGrid.cover(slide.bounds, slide_mpp, options.mpp, predictor.tile, options.overlap)
+    grid = TileGrid.cover(slide.bounds, slide_mpp, options.mpp, tile, options.overlap)
     region = Box(0, 0, grid.width, grid.height)
     if options.region is not None:
         region = grid.canvas_box(options.region)

@@ -1,4 +1,4 @@
-"""TODO."""
+"""What a slide format has to offer: its levels, and pixels of any of them."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 from tiling.geometry import Box
 from tiling.slides.resolution import ResolutionMetadata
+
+__all__ = ["Level", "LevelReader"]
 
 
 @dataclass(frozen=True)

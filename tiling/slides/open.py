@@ -1,4 +1,4 @@
-"""TODO."""
+"""Opening a slide: the formats, asked one after the other, and the slide over the first that knows the file."""
 
 from __future__ import annotations
 
@@ -7,6 +7,10 @@ from pathlib import Path
 
 from tiling.errors import SlideError
 from tiling.slides.level import LevelReader
+from tiling.slides.readers import srgb
+from tiling.slides.slide import Slide
+
+__all__ = ["FORMATS", "open_slide"]
 
 FORMATS: tuple[str, ...] = (
     # Asked in this order. Each module has ``open_reader(path) -> LevelReader | None`` (None: not my format).
@@ -72,7 +76,7 @@ def _as_slide(reader: LevelReader, mpp: float | None, mpp_source: str, icc: bool
     """Return the slide over a reader; close the reader when that fails."""
     try:
         if icc:
-            reader = importlib.import_module("tiling.slides.readers.srgb").in_srgb(reader)
+            reader = srgb.in_srgb(reader)
         return Slide(reader, mpp, mpp_source)
     except SlideError:
         reader.close()

@@ -22,10 +22,7 @@ from tiling.slides.level import Level, LevelReader
 from tiling.slides.resampling import Axis, resample
 from tiling.slides.resolution import Resolution, resolve_mpp
 
-__all__ = [
-    "Slide",
-]
-
+__all__ = ["Slide"]
 
 LEVEL_TOLERANCE = 0.01
 """A level up to 1 % coarser than asked for serves: a 0.251 µm slide has 0.502 µm, and models want 0.5."""

@@ -1,4 +1,4 @@
-"""TODO."""
+"""An empty store: its arrays and metadata, made in memory and put on disk in one step."""
 
 from __future__ import annotations
 
@@ -17,18 +17,14 @@ from tiling.files import write_json_atomic
 from tiling.folders import RUN
 from tiling.grid import TileGrid
 from tiling.store import ngff
-from tiling.store.layout import FLAG_EMPTY, FLAG_PREDICTED, FLAG_READ_ERROR
+from tiling.store.layout import FLAG_EMPTY, FLAG_PREDICTED, FLAG_READ_ERROR, StoreLayout
 from tiling.store.pyramid import level_shapes
 
+__all__ = ["clear_store", "create_store"]
+
 _CHUNK_LINES = 128
-
-
 _CHUNK_COLUMNS = 2048
-
-
 _CHUNK_TILES = 4096
-
-
 _COMPRESSION = ZstdCodec(level=1, checksum=True)
 """Half the time of the library's own level at the same size; what a disk has torn does not decode."""
 

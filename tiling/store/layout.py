@@ -1,7 +1,8 @@
-"""TODO."""
+"""What a store looks like: its shape, the flags of its tiles, and what its run was asked to do."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,13 @@ from tiling.folders import RUN
 from tiling.grid import TileGrid
 from tiling.store import ngff
 
+__all__ = ["FLAG_EMPTY", "FLAG_PREDICTED", "FLAG_READ_ERROR", "StoreLayout", "read_run"]
+
 FLAG_EMPTY = 1
 """Tile flag: no tissue (or outside the region), never predicted."""
 
-
 FLAG_PREDICTED = 2
 """Tile flag: predicted."""
-
 
 FLAG_READ_ERROR = 4
 """Tile flag: its pixels could not be read; it was left blank because the run was told to."""

@@ -30,10 +30,7 @@ from tiling.store import ngff
 from tiling.store.layout import read_run
 from tiling.store.receipt import RECEIPT, read_receipt
 
-__all__ = [
-    "Store",
-    "open_store",
-]
+__all__ = ["Store", "open_store"]
 
 
 class Store:

@@ -1,4 +1,4 @@
-"""The writing side of a result store: its shape, its creation, and rows appended to it."""
+"""The writing side of a result store: rows appended to a store that was made before."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""TODO."""
+"""Pseudo masks as files: the reference's palette PNGs, and the record of how a folder of them was made."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from tiling.classes import ClassSchema
 from tiling.files import read_json, replacing
+
+__all__ = ["MASKS_JSON", "recorded_layers", "reference_palette", "write_mask"]
 
 MASKS_JSON = "masks.json"
 

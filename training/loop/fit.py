@@ -1,4 +1,4 @@
-"""The training loop both stages share: one Lightning module base, checkpoints, log and messages.
+"""The training loop both stages share: checkpoints, log and messages.
 
 A run is resumed at the last finished epoch. Everything random is a function of (seed, epoch, …), so a resumed run
 ends where an uninterrupted one does.

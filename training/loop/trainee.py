@@ -1,4 +1,4 @@
-"""TODO."""
+"""A network in training: its optimiser, schedule, averaged weights and checkpoints; subclasses add the loss."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from torch import Tensor, nn
 from tiling.errors import TrainingError
 from training.settings.presets import OptimiserSettings
 from training.settings.schedules import LearningRateSchedule
+
+__all__ = ["Trainee"]
 
 
 class Trainee(L.LightningModule):

@@ -1,4 +1,4 @@
-"""TODO."""
+"""The gate's thresholds, chosen on val."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from napari_wsss.models import apply_gate
+from training.networks.segmenter import SegmenterTrainee
 from training.scores.metrics import Scores, SegmentationScores, scores_of
+
+__all__ = ["GateCalibrator", "calibrate_gate"]
 
 
 class GateCalibrator:

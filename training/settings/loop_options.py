@@ -1,9 +1,11 @@
-"""TODO."""
+"""Where and how a training program computes."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any, Literal
+
+__all__ = ["LoopOptions", "options_of"]
 
 
 @dataclass(frozen=True)

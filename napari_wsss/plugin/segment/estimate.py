@@ -20,7 +20,6 @@ from napari_wsss.plugin.segment.run_state import duration
 from napari_wsss.plugin.view.colors import class_features, label_colormap
 from tiling.classes import ClassSchema
 from tiling.engine.memory import estimate_memory
-from tiling.engine.predictor import Predictor
 from tiling.plan.run_plan import RunOptions, make_plan
 from tiling.plan.tissue import TissueParameters
 from tiling.slides.open import open_slide
@@ -66,14 +65,6 @@ def estimate_text(estimate: Estimate | None) -> str:
     return text if estimate.seconds is None else f"{text} · about {duration(estimate.seconds)}"
 
 
-@dataclass(frozen=True)
-class _TileOnly:
-    """As much of a predictor as planning needs: no network is loaded to count tiles."""
-
-    tile: int
-    schema: ClassSchema
-
-
 class Estimator:
     """Counts tiles with the engine's own planner; remembers the slow part, the thumbnail of each slide.
 
@@ -113,7 +104,7 @@ class Estimator:
         )
         with open_slide(request.slide, mpp=request.mpp) as slide:
             planned = cast("Slide", _RememberedThumbnail(slide, self._thumbnails))
-            plan = make_plan(planned, cast("Predictor", _TileOnly(bundle.tile, bundle.schema)), options)
+            plan = make_plan(planned, bundle.tile, options)
         factor = round(plan.grid.tile / plan.cam_grid.tile) if plan.cam_grid else None
         memory = estimate_memory(
             plan.grid, len(bundle.schema), options.batch_size, options.read_threads, cam_factor=factor
