@@ -5,7 +5,7 @@ against ``tiles × network time + tiles × two-thread read time`` (both measured
 same two cores); and the tile rate with a network that does nothing against the raw two-thread read rate.
 
 The network alone is timed twice: as any program runs it, in a process of its own, and with freed memory kept
-(``tiling.engine.allocator``), as it runs within ours. The first is what the engine is measured against, the second shows how
+(see ``tiling.engine.allocator``), as within ours. The first is what the engine is measured against, the second shows how
 much of the ratio the allocator is.
 
     python benchmarks/engine.py --sizes 5000 20000 60000 --work /tmp/wsss-bench

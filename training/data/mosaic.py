@@ -58,8 +58,8 @@ class MosaicSettings:
     zoom : float
         Every source is magnified by a factor from 1 / (1 + zoom) to 1 + zoom.
     stain : float
-        Jitter of haematoxylin and eosin per source (see :func:`training.data.augment.stain_jitter`): pieces of one class
-        must not be known by the colour of their slide.
+        Jitter of haematoxylin and eosin per source (see :func:`training.data.augment.stain_jitter`): pieces of one
+        class must not be known by the colour of their slide.
     """
 
     side: int = 224

@@ -130,8 +130,8 @@ class Stage1Settings:
         Weight of a per-pixel loss on the CAM where labels are exact: single-label patches and mosaics of them; of the
         last layer, or of every layer with deep heads; 0 is off.
     balance : float
-        Frequent label combinations come less often (:func:`training.data.datasets.balance_weights`): 0 is off, 1 makes all
-        combinations equally frequent.
+        Frequent label combinations come less often (:func:`training.data.datasets.balance_weights`): 0 is off, 1 makes
+        all combinations equally frequent.
     deep_heads : bool
         Classify from the shallower CAM layers too, each with a 1×1 classifier of its own whose weights give its CAM.
         Networks of the light pair only.

@@ -16,7 +16,7 @@ from tiling.slides.readers.array import ArrayReader
 from tiling.slides.slide import Slide
 from tiling.store.receipt import read_receipt, verify
 
-SUPPORT = Path(__file__).resolve().parents[1] / "support"
+SUPPORT = Path(__file__).resolve().parents[2] / "support"
 
 
 @pytest.mark.slow
