@@ -31,7 +31,7 @@ from ablation_table import masks_table, summarise, table
 from benchmarks.ablation_table import Row, View
 from tiling.classes import ClassSchema, TissueClass
 from tiling.files import read_json, write_json_atomic
-from training.settings.presets import PRESETS, to_dict
+from training.settings import PRESETS, to_dict
 
 WSSS4LUAD = ClassSchema(
     "wsss4luad",
@@ -198,7 +198,7 @@ def _children() -> float:
 def score(bundle: Path, dataroot: Path, split: str, view: View) -> dict[str, Any]:
     """Score a bundle as ``training.evaluate`` does, under a view."""
     from napari_wsss.models import Gate, load_bundle
-    from training.data.files import check_pairs, report_or_raise
+    from training.data import check_pairs, report_or_raise
     from training.evaluate import TilePredictor, evaluate, report
 
     loaded = load_bundle(bundle)
@@ -231,12 +231,11 @@ def mask_quality(bundle: Path, dataroot: Path, split: str, words: Sequence[str])
     import numpy as np
 
     from napari_wsss.models import load_bundle
-    from training.data.datasets import read_image, read_mask
-    from training.data.files import check_pairs
+    from training.data import check_pairs, read_image, read_mask
     from training.evaluate import Evaluation, bootstrap
-    from training.networks.cams import FUSED, at_stride, batch_masks
+    from training.networks import FUSED, at_stride, batch_masks
     from training.pseudo_masks import cam_settings
-    from training.scores.metrics import scores_of
+    from training.scores import scores_of
 
     loaded, settings = load_bundle(bundle), cam_settings(words)
     network, tile, classes = (

@@ -26,14 +26,20 @@ import numpy as np
 import torch
 from rows import Row, save
 
-from napari_wsss.backends.agreement import check_tiles
-from napari_wsss.models.bundle import Bundle, default_bundle, list_bundles, load_bundle
-from napari_wsss.models.bundle_writer import save_bundle
-from napari_wsss.models.gate import apply_gate
-from napari_wsss.models.registry import build_stage1, build_stage2
+from napari_wsss.backends import check_tiles
+from napari_wsss.models import (
+    Bundle,
+    apply_gate,
+    build_stage1,
+    build_stage2,
+    default_bundle,
+    list_bundles,
+    load_bundle,
+    save_bundle,
+)
 from napari_wsss.predictor import BundlePredictor
-from tiling.plan.tissue import TissueParameters, tissue_mask
-from tiling.slides.open import open_slide
+from tiling.plan import TissueParameters, tissue_mask
+from tiling.slides import open_slide
 from tiling.synthetic import SYNTHETIC_SCHEMA
 
 CMU = Path(__file__).resolve().parents[2] / "shared" / "slides" / "cmu-1-small-region.svs"

@@ -27,8 +27,7 @@ from PIL import Image
 from rows import Row, save
 from torch import Tensor, nn
 
-from napari_wsss.models import ResNet38, multilayer_gradcam, pseudo_mask, resize_maps
-from napari_wsss.models.legacy import load_stage1_weights
+from napari_wsss.models import ResNet38, load_stage1_weights, multilayer_gradcam, pseudo_mask, resize_maps
 from tiling.synthetic import write_patches
 
 CLASSES = 4

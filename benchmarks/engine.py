@@ -5,8 +5,8 @@ against ``tiles × network time + tiles × two-thread read time`` (both measured
 same two cores); and the tile rate with a network that does nothing against the raw two-thread read rate.
 
 The network alone is timed twice: as any program runs it, in a process of its own, and with freed memory kept
-(see ``tiling.engine.allocator``), as within ours. The first is what the engine is measured against, the second shows how
-much of the ratio the allocator is.
+(see ``tiling.engine.allocator``), as within ours. The first is what the engine is measured against, the second
+shows how much of the ratio the allocator is.
 
     python benchmarks/engine.py --sizes 5000 20000 60000 --work /tmp/wsss-bench
 """
@@ -85,7 +85,7 @@ class Toy:
 
     def __call__(self, pixels: np.ndarray, cam_side: int | None = None) -> Any:
         """Predict a batch."""
-        from tiling.engine.predictor import Prediction
+        from tiling.engine import Prediction
 
         n = len(pixels)
         if self.network is None:
@@ -145,7 +145,7 @@ def plain_network_seconds() -> float:
 
 def one(path: Path, work: Path, network: bool) -> dict[str, Any]:
     """Measure one slide with one predictor; called in a fresh process."""
-    from tiling.engine.allocator import kept_memory
+    from tiling.engine import kept_memory
 
     plain = [plain_network_seconds() if network else 0.0]
     with kept_memory():
@@ -156,10 +156,9 @@ def one(path: Path, work: Path, network: bool) -> dict[str, Any]:
 
 def measured(path: Path, work: Path, network: bool) -> dict[str, Any]:
     """Time the parts, the run, and the parts again."""
-    from tiling.engine.drive import run
-    from tiling.engine.events import Finished, Planned, Progress
-    from tiling.plan.run_plan import RunOptions
-    from tiling.slides.open import open_slide
+    from tiling.engine import Finished, Planned, Progress, run
+    from tiling.plan import RunOptions
+    from tiling.slides import open_slide
 
     toy = Toy(network)
     options = RunOptions(mpp=MPP, overlap=0, tissue=None, batch_size=BATCH)

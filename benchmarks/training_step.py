@@ -22,10 +22,8 @@ from rows import Row, save
 from torch import Tensor
 
 from napari_wsss.models import build_stage1, build_stage2
-from training.networks.classifier import ClassifierTrainee
-from training.networks.segmenter import SegmenterTrainee
-from training.settings.presets import PRESETS, override
-from training.settings.schedules import LearningRateSchedule
+from training.networks import ClassifierTrainee, SegmenterTrainee
+from training.settings import PRESETS, LearningRateSchedule, override
 
 CLASSES = 4
 

@@ -8,17 +8,18 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    from napari_wsss.models.bundle import list_bundles, load_bundle
-    from napari_wsss.pipeline import Result, Settings, segment, segment_events
-    from tiling.slides.open import open_slide
-    from tiling.store.reader import open_store
+from napari_wsss._version import __version__
 
-__version__ = "0.1.0"
+if TYPE_CHECKING:
+    from napari_wsss.models import list_bundles, load_bundle
+    from napari_wsss.pipeline import Result, Settings, segment, segment_events
+    from tiling.slides import open_slide
+    from tiling.store import open_store
 
 __all__ = [
     "Result",
     "Settings",
+    "__version__",
     "list_bundles",
     "load_bundle",
     "open_slide",
@@ -30,10 +31,10 @@ __all__ = [
 _HOME_OF = {
     "Result": "napari_wsss.pipeline",
     "Settings": "napari_wsss.pipeline",
-    "list_bundles": "napari_wsss.models.bundle",
-    "load_bundle": "napari_wsss.models.bundle",
-    "open_slide": "tiling.slides.slide",
-    "open_store": "tiling.store.reader",
+    "list_bundles": "napari_wsss.models",
+    "load_bundle": "napari_wsss.models",
+    "open_slide": "tiling.slides",
+    "open_store": "tiling.store",
     "segment": "napari_wsss.pipeline",
     "segment_events": "napari_wsss.pipeline",
 }
@@ -47,4 +48,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted([*__all__, "__version__"])
+    return sorted(__all__)

@@ -8,17 +8,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from napari_wsss.models.bundle import Bundle, load_bundle
-from tiling.engine.allocator import kept_memory
-from tiling.engine.drive import run
-from tiling.engine.events import Event, Finished
+from napari_wsss.models import Bundle, load_bundle
+from tiling.engine import Event, Finished, kept_memory, run
 from tiling.geometry import Box
-from tiling.plan.roi import Roi
-from tiling.plan.run_plan import RunOptions
-from tiling.plan.tissue import TissueParameters
-from tiling.slides.open import open_slide
-from tiling.slides.slide import Slide
-from tiling.store.reader import Store, open_store
+from tiling.plan import Roi, RunOptions, TissueParameters
+from tiling.slides import Slide, open_slide
+from tiling.store import Store, open_store
 
 if TYPE_CHECKING:
     import zarr

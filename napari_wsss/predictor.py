@@ -7,12 +7,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from napari_wsss.backends.maps import presence_of, probabilities_of
-from napari_wsss.backends.select import BackendName, Precision, choose_backend
-from napari_wsss.models.bundle import Bundle
-from napari_wsss.models.cam import resize_maps
+from napari_wsss.backends import BackendName, Precision, choose_backend, presence_of, probabilities_of
+from napari_wsss.models import Bundle, resize_maps
 from tiling.classes import ClassSchema
-from tiling.engine.predictor import Prediction
+from tiling.engine import Prediction
 from tiling.errors import BundleError, DeviceError
 
 __all__ = ["BackendName", "BundlePredictor", "Precision", "choose_device"]

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import ast
+import copy
+import graphlib
+import importlib
 import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,7 +22,37 @@ PACKAGES = ("tiling", "napari_wsss", "training")
 HEAVY = {"torch", "lightning", "torchmetrics", "napari", "magicgui", "vispy"}
 QT = {"qtpy", "superqt", "PyQt5", "PyQt6", "PySide2", "PySide6"}
 
-NETWORKS = ("napari_wsss.models", "napari_wsss.predictor")
+ROOMS: dict[str, tuple[str, ...]] = {
+    "tiling": ("synthetic", "slides", "annotations", "plan", "store", "engine", "export", "dataset", "batch"),
+    "napari_wsss": (
+        "_version",
+        "models",
+        "backends",
+        "predictor",
+        "pipeline",
+        "project",
+        "",  # the package's own face
+        "cli",
+        "plugin.common",
+        "plugin.view",
+        "plugin.files",
+        "plugin.segment",
+        "plugin.review",
+        "plugin.correct",
+        "plugin.compare",
+        "plugin.explain",
+        "plugin.queue",
+        "plugin.teach",
+    ),
+    "training": ("settings", "data", "scores", "loop", "networks"),
+}
+"""The rooms of each package, lowest first: a room may import from those before it, never from those behind it.
+
+What stands in a package but in no room is its ground floor in ``tiling`` and ``plugin`` (below all rooms), and the
+programs in ``training`` (above all rooms).
+"""
+
+NETWORKS = ("napari_wsss.models", "napari_wsss.predictor", "napari_wsss._version")
 """What training may use of napari_wsss: the networks, and a bundle bound as predictor, so that an evaluation on
 images and a run on slides are one code."""
 
@@ -40,32 +74,32 @@ class Module:
 
     @property
     def imports(self) -> set[str]:
-        """Every dotted name imported anywhere in the file, lazily inside a function or not.
+        """Every dotted name imported anywhere in the file: at its top, inside a function, or for type checkers."""
+        return set(_imported(self.tree, self.name))
 
-        Names that only type checkers see do not count: they cost nothing and load nothing.
-        """
-        return set(_imported(self.tree))
-
-
-def _only_for_types(node: ast.AST) -> bool:
-    return (
-        isinstance(node, ast.If)
-        and isinstance(node.test, ast.Name | ast.Attribute)
-        and (ast.unparse(node.test).rpartition(".")[2] == "TYPE_CHECKING")
-    )
+    @property
+    def loads(self) -> set[str]:
+        """The same without what only type checkers see: napari finds a dock's viewer by such an annotation."""
+        return set(_imported(_AtRunTime().visit(copy.deepcopy(self.tree)), self.name))
 
 
-def _imported(node: ast.AST) -> Iterator[str]:
+class _AtRunTime(ast.NodeTransformer):
+    def visit_If(self, node: ast.If) -> Any:
+        only_for_types = ast.unparse(node.test).rpartition(".")[2] == "TYPE_CHECKING"
+        return node.orelse if only_for_types else node
+
+
+def _imported(node: ast.AST, here: str = "") -> Iterator[str]:
     if isinstance(node, ast.Import):
         yield from (alias.name for alias in node.names)
     elif isinstance(node, ast.ImportFrom):
+        home = f"{here}.{node.module}" if node.level else node.module  # only the stub of a face is relative
         for alias in node.names:
-            yield f"{node.module}.{alias.name}"
+            yield f"{home}.{alias.name}"
     elif isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] == "import_module":
         yield from (str(name.value) for name in node.args[:1] if isinstance(name, ast.Constant))
-    children = node.orelse if _only_for_types(node) else ast.iter_child_nodes(node)
-    for child in children:
-        yield from _imported(child)
+    for child in ast.iter_child_nodes(node):
+        yield from _imported(child, here)
 
 
 def _modules() -> list[Module]:
@@ -78,7 +112,18 @@ def _modules() -> list[Module]:
     return found
 
 
+def _faces() -> list[Module]:
+    """Return the stubs that say which names a package shows."""
+    found = []
+    for package in PACKAGES:
+        for path in sorted((ROOT / package).rglob("__init__.pyi")):
+            name = ".".join(path.relative_to(ROOT).parts[:-1])
+            found.append(Module(name, path, ast.parse(path.read_text(encoding="utf-8"))))
+    return found
+
+
 MODULES = _modules()
+FACES = _faces()
 every_module = pytest.mark.parametrize("module", MODULES, ids=lambda m: m.name)
 
 
@@ -86,9 +131,31 @@ def _under(name: str, *prefixes: str) -> bool:
     return any(name == prefix or name.startswith(prefix + ".") for prefix in prefixes)
 
 
+def _room(name: str) -> tuple[float, str]:
+    """Return the floor of a dotted name of ours (its place in the order of its package) and its room."""
+    package, _, rest = name.partition(".")
+    rooms = ROOMS[package]
+    for floor, room in enumerate(rooms):
+        if room and _under(rest, room):
+            return floor, f"{package}.{room}"
+    if package == "napari_wsss":
+        return (rooms.index("plugin.common") - 0.5 if _under(rest, "plugin") else rooms.index("")), package
+    return (len(rooms) if package == "training" else -1), package
+
+
+def _arrow_up(module: str, imported: str) -> bool:
+    """Whether an import leads from a room to one above it in the same package."""
+    if imported.partition(".")[0] != module.partition(".")[0]:
+        return False
+    (floor, room), (other_floor, other) = _room(module), _room(imported)
+    return room != other and other_floor > floor
+
+
 def _forbidden(module: str, imported: str) -> bool:
     """Whether the contract (DESIGN §2) forbids `module` to import `imported`."""
     top = imported.partition(".")[0]
+    if _arrow_up(module, imported):
+        return True
     if _under(module, "tiling"):
         return top in HEAVY | QT | {"napari_wsss", "training"}
     if _under(module, "napari_wsss.plugin"):
@@ -101,7 +168,7 @@ def _forbidden(module: str, imported: str) -> bool:
         # The command line starts training by `python -m`, never by import; napari is the plugin's alone.
         return top in QT | {"napari", "training"} or _under(imported, "napari_wsss.plugin")
     if _under(module, "training"):
-        ours = top == "napari_wsss" and imported != "napari_wsss.__version__"
+        ours = top == "napari_wsss"
         allowed = (*NETWORKS, RECIPES.get(module, NETWORKS[0]))
         return top in QT | {"napari"} or (ours and not _under(imported, *allowed))
     raise AssertionError(f"no rule for {module}")
@@ -144,7 +211,7 @@ def test_the_rule_allows_what_the_contract_allows(module: str, imported: str) ->
     assert not _forbidden(module, imported)
 
 
-def test_lazy_imports_are_seen_and_type_imports_are_not() -> None:
+def test_every_import_is_seen() -> None:
     source = """
 if TYPE_CHECKING:
     import torch
@@ -154,13 +221,67 @@ def f():
     from b import c
     importlib.import_module("d.e")
 """
-    assert set(_imported(ast.parse(source))) == {"a", "b.c", "d.e"}
+    assert set(_imported(ast.parse(source))) == {"torch", "a", "b.c", "d.e"}
 
 
 @every_module
 def test_imports_run_one_way(module: Module) -> None:
     wrong = sorted(name for name in module.imports if _forbidden(module.name, name))
     assert not wrong, f"{module.name} must not import {', '.join(wrong)}"
+
+
+@every_module
+def test_other_rooms_are_entered_by_their_face(module: Module) -> None:
+    """What a room keeps to itself may change; what others use is named in its `__init__`."""
+    own = _room(module.name)[1]
+    for node in ast.walk(module.tree):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] in PACKAGES:
+            room = _room(str(node.module))[1]
+            inside = room == own or room in PACKAGES or node.module in (room, *SINGLE_FILES)
+            assert inside, f"{module.name}:{node.lineno} takes {node.module} past the face of {room}"
+
+
+SINGLE_FILES = ("napari_wsss._version", "napari_wsss.predictor", "napari_wsss.pipeline")
+
+
+def _arrows(modules: Iterable[Module]) -> dict[str, set[str]]:
+    """Return module → modules it imports, among these; a name taken from a package counts as that package's face."""
+    modules = list(modules)
+    names = {m.name for m in modules}
+    arrows: dict[str, set[str]] = {name: set() for name in names}
+    for module in modules:
+        for imported in module.imports:
+            target = imported if imported in names else imported.rpartition(".")[0]
+            if target in names and target != module.name:
+                arrows[module.name].add(target)
+    return arrows
+
+
+def _circle(arrows: dict[str, set[str]]) -> list[str] | None:
+    """Return one circle of imports, or None."""
+    try:
+        tuple(graphlib.TopologicalSorter(arrows).static_order())
+    except graphlib.CycleError as error:
+        return list(error.args[1])
+    return None
+
+
+def test_no_import_goes_round_in_a_circle() -> None:
+    assert _circle(_arrows([*MODULES, *FACES])) is None
+
+
+def test_a_circle_for_type_checkers_is_a_circle() -> None:
+    one = Module("tiling.a", Path("a.py"), ast.parse("if TYPE_CHECKING:\n    from tiling.b import B"))
+    two = Module("tiling.b", Path("b.py"), ast.parse("def f():\n    from tiling.a import A"))
+    assert _circle(_arrows([one, two])) is not None
+    assert _circle(_arrows([one])) is None
+
+
+def test_faces_show_what_exists() -> None:
+    for face in FACES:
+        package = importlib.import_module(face.name)
+        for name in package.__all__:
+            assert hasattr(package, name), f"{face.name} lacks {name}"
 
 
 @every_module
@@ -206,13 +327,13 @@ def test_no_slot_is_a_lambda(module: Module) -> None:
 @pytest.mark.parametrize("module", [m for m in MODULES if _under(m.name, "napari_wsss.plugin")], ids=str)
 def test_widgets_compute_nothing(module: Module) -> None:
     """Qt stays in the widgets, and what they show is worked out where no Qt is."""
-    widget = _under(module.name, "napari_wsss.plugin.widgets")
-    tops = {name.partition(".")[0] for name in module.imports}
+    widget = module.name.rpartition(".")[2].endswith(("dock", "parts", "_section", "_widget", "_dialog"))
+    tops = {name.partition(".")[0] for name in module.loads}
     assert widget or not tops & QT
     heavy = {"torch", "zarr", "scipy", "shapely"} | ({"napari"} if widget else set())
     assert not (widget and tops & heavy)
     # What widgets know of the engine is its errors.
-    assert not widget or {name for name in module.imports if _under(name, "tiling")} <= {
+    assert not widget or {name for name in module.loads if _under(name, "tiling")} <= {
         "tiling.errors",
         "tiling.errors.WsssError",
     }

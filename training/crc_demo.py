@@ -21,11 +21,19 @@ from numpy.typing import NDArray
 
 from tiling.classes import ClassSchema, TissueClass
 from tiling.errors import DataError
-from training.data.files import IMAGE_SUFFIXES, Problem, report_or_raise
-from training.data.mosaic import EXACT, MosaicSettings, mix, write_mosaics
-from training.loop.run_folder import RunFolder, data_digest
-from training.settings.console import CommandParser, add_recipe_options, run_command, set_up_logging
-from training.settings.presets import PRESETS, AugmentSettings, Stage1Settings, Stage2Settings, override
+from training.data import EXACT, IMAGE_SUFFIXES, MosaicSettings, Problem, mix, report_or_raise, write_mosaics
+from training.loop import RunFolder, data_digest
+from training.settings import (
+    PRESETS,
+    AugmentSettings,
+    CommandParser,
+    Stage1Settings,
+    Stage2Settings,
+    add_recipe_options,
+    override,
+    run_command,
+    set_up_logging,
+)
 
 if TYPE_CHECKING:
     from napari_wsss.models import Bundle
@@ -163,7 +171,7 @@ def read_sources(folder: Path, schema: ClassSchema = CRC_SCHEMA) -> list[SourceP
     DataError
         One report of all bad files, or a class without patches.
     """
-    from training.data.datasets import read_image
+    from training.data import read_image
 
     if not folder.is_dir():
         raise DataError(f"{folder} is not a folder; --dataroot must hold patches such as TUM___….jpg.")
@@ -218,8 +226,8 @@ def train(chosen: Recipe, patches: Sequence[SourcePatch], work: Path, workers: i
     workers : int
         Processes that read patches.
     """
-    from training.networks.weights import trained_classifier
-    from training.settings.loop_options import LoopOptions
+    from training.networks import trained_classifier
+    from training.settings import LoopOptions
     from training.stage1 import read_stage1_data, train_stage1
     from training.stage2 import BundleTexts, read_stage2_data, train_stage2
 

@@ -20,14 +20,14 @@ from numpy.typing import NDArray
 
 from tiling.errors import DataError
 from tiling.files import write_json_atomic
-from training.data.files import Pair, check_pairs, report_or_raise
-from training.settings.console import CommandParser, positive_int, run_command, set_up_logging, share
+from training.data import Pair, check_pairs, report_or_raise
+from training.settings import CommandParser, positive_int, run_command, set_up_logging, share
 
 if TYPE_CHECKING:
     from PIL import Image
 
     from napari_wsss.models import Bundle
-    from training.scores.metrics import Scores
+    from training.scores import Scores
 
 __all__ = ["Evaluation", "TilePredictor", "best_and_worst", "bootstrap", "evaluate", "main", "presence_gated"]
 
@@ -45,7 +45,7 @@ class Evaluation:
 
     def scores(self, variant: str, keep_background: bool = False) -> Scores:
         """Return the scores over the whole split."""
-        from training.scores.metrics import scores_of
+        from training.scores import scores_of
 
         total = np.sum(self.matrices[variant], axis=0)
         if not keep_background:
@@ -162,8 +162,8 @@ def evaluate(
     -------
     Evaluation
     """
-    from training.data.datasets import read_image, read_mask
-    from training.scores.tiled import blend_image
+    from training.data import read_image, read_mask
+    from training.scores import blend_image
 
     tile, classes = predictor.bundle.tile, len(predictor.bundle.schema)
     matrices: dict[str, list[Matrix]] = {}
@@ -192,7 +192,7 @@ def bootstrap(
     rounds : int
     seed : int
     """
-    from training.scores.metrics import scores_of
+    from training.scores import scores_of
 
     names = sorted(set(evaluation.groups))
     sums = np.stack(
@@ -276,9 +276,9 @@ def best_and_worst(
     -------
     PIL.Image.Image
     """
-    from training.data.datasets import read_image, read_mask
-    from training.loop.pages import contact_sheet, overlay
-    from training.scores.tiled import blend_image
+    from training.data import read_image, read_mask
+    from training.loop import contact_sheet, overlay
+    from training.scores import blend_image
 
     schema, side = predictor.bundle.schema, 320
     tissue = slice(0, evaluation.classes)

@@ -21,17 +21,27 @@ from numpy.typing import NDArray
 
 from tiling.errors import DataError, TrainingError
 from tiling.files import read_json, write_json_atomic
-from training.data.files import Patch, check_patches, pseudo_mask_path, report_or_raise
-from training.data.masks import MASKS_JSON, reference_palette, write_mask
-from training.settings.console import (
+from training.data import (
+    MASKS_JSON,
+    Patch,
+    check_patches,
+    pseudo_mask_path,
+    reference_palette,
+    report_or_raise,
+    write_mask,
+)
+from training.settings import (
+    PRESETS,
+    CamSettings,
     CommandParser,
     add_common_options,
     natural,
+    override,
     positive_int,
     run_command,
     set_up_logging,
+    to_dict,
 )
-from training.settings.presets import PRESETS, CamSettings, override, to_dict
 
 if TYPE_CHECKING:
     from torch import nn
@@ -94,7 +104,7 @@ def make_pseudo_masks(
     """
     import torch
 
-    from training.networks.cams import at_stride, mask_layers
+    from training.networks import at_stride, mask_layers
 
     network = at_stride(network, settings.output_stride)
     known: tuple[str, ...] = network.cam_layers  # type: ignore[assignment]
@@ -150,8 +160,8 @@ def _masks(
 
     Patches of one class need no CAM, so they go in batches of their own: every forward pass is full.
     """
-    from training.data.datasets import read_image
-    from training.networks.cams import batch_masks
+    from training.data import read_image
+    from training.networks import batch_masks
 
     ordered = sorted(patches, key=lambda p: p.single is not None)
     batches = [ordered[i : i + batch_size] for i in range(0, len(ordered), batch_size)]
@@ -288,7 +298,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     import torch
 
-    from training.networks.weights import trained_classifier
+    from training.networks import trained_classifier
 
     network, made_with = trained_classifier(args.weights, args.backbone, len(schema))
     device = args.device if args.device != "auto" else ("cuda" if torch.cuda.is_available() else "cpu")

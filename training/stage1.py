@@ -11,23 +11,26 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tiling.errors import DataError
-from training.data.files import Pair, Patch, check_pairs, check_patches, report_or_raise
-from training.loop.run_folder import RunFolder, data_digest
-from training.settings.console import (
+from training.data import Pair, Patch, check_pairs, check_patches, report_or_raise
+from training.loop import RunFolder, data_digest
+from training.settings import (
+    PRESETS,
     CommandParser,
+    Stage1Settings,
     add_common_options,
     add_training_options,
     optimiser_changes,
+    override,
     run_command,
     set_up_logging,
     share,
+    to_dict,
 )
-from training.settings.presets import PRESETS, Stage1Settings, override, to_dict
 
 if TYPE_CHECKING:
     from napari_wsss.models import Bundle
     from tiling.classes import ClassSchema
-    from training.settings.loop_options import LoopOptions
+    from training.settings import LoopOptions
 
 __all__ = ["Stage1Data", "main", "read_stage1_data", "train_stage1"]
 
@@ -118,12 +121,10 @@ def train_stage1(
     from torch.utils.data import DataLoader
 
     from napari_wsss.models import Gate, load_bundle, save_bundle
-    from training.data.datasets import EpochSampler, EvaluationSet, PatchSet, balance_weights
-    from training.loop.fit import fit, load_best, seed_everything
-    from training.loop.reports import SamplePages
-    from training.networks.classifier import CAM_THRESHOLD, ClassifierTrainee
-    from training.networks.weights import initial_classifier
-    from training.settings.schedules import LearningRateSchedule
+    from training.data import EpochSampler, EvaluationSet, PatchSet, balance_weights
+    from training.loop import SamplePages, fit_trainee, load_best, seed_everything
+    from training.networks import CAM_THRESHOLD, ClassifierTrainee, initial_classifier
+    from training.settings import LearningRateSchedule
 
     identity = {
         "program": "stage1",
@@ -186,7 +187,7 @@ def train_stage1(
         settings.epochs,
         steps,
     )
-    history = fit(trainee, loader, val, folder, settings.epochs, options, pages)
+    history = fit_trainee(trainee, loader, val, folder, settings.epochs, options, pages)
     if settings.select == "best" and history.best_epoch is not None:
         load_best(trainee, folder)
         chosen = history.best_epoch
@@ -278,7 +279,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     data = read_stage1_data(args.dataroot, resolve_schema(args.dataset), args.skip_bad)
 
-    from training.settings.loop_options import options_of
+    from training.settings import options_of
 
     train_stage1(
         data,

@@ -12,28 +12,39 @@ from typing import TYPE_CHECKING, Any
 
 from tiling.errors import DataError
 from tiling.files import read_json
-from training.data.files import Pair, Patch, check_pairs, check_patches, check_pseudo_masks, report_or_raise
-from training.data.masks import MASKS_JSON, recorded_layers
-from training.loop.run_folder import RunFolder, data_digest
-from training.settings.console import (
+from training.data import (
+    MASKS_JSON,
+    Pair,
+    Patch,
+    check_pairs,
+    check_patches,
+    check_pseudo_masks,
+    recorded_layers,
+    report_or_raise,
+)
+from training.loop import RunFolder, data_digest
+from training.settings import (
+    PRESETS,
     CommandParser,
+    Stage2Settings,
     add_common_options,
     add_training_options,
     natural,
     optimiser_changes,
+    override,
     positive_int,
     run_command,
     set_up_logging,
     share,
+    to_dict,
 )
-from training.settings.presets import PRESETS, Stage2Settings, override, to_dict
 
 if TYPE_CHECKING:
     from torch import nn
 
     from napari_wsss.models import Bundle
     from tiling.classes import ClassSchema
-    from training.settings.loop_options import LoopOptions
+    from training.settings import LoopOptions
 
 __all__ = ["BundleTexts", "Stage2Data", "main", "read_stage2_data", "train_stage2"]
 
@@ -145,13 +156,10 @@ def train_stage2(
     from torch.utils.data import DataLoader
 
     from napari_wsss.models import Gate, load_bundle, save_bundle
-    from training.data.datasets import EpochSampler, EvaluationSet, PseudoMaskSet, balance_weights
-    from training.loop.fit import fit, load_best, seed_everything
-    from training.loop.reports import SamplePages
-    from training.networks.gate_search import calibrate_gate
-    from training.networks.segmenter import SegmenterTrainee
-    from training.networks.weights import initial_segmenter
-    from training.settings.schedules import LearningRateSchedule
+    from training.data import EpochSampler, EvaluationSet, PseudoMaskSet, balance_weights
+    from training.loop import SamplePages, fit_trainee, load_best, seed_everything
+    from training.networks import SegmenterTrainee, calibrate_gate, initial_segmenter
+    from training.settings import LearningRateSchedule
 
     identity = {
         "program": "stage2",
@@ -227,7 +235,7 @@ def train_stage2(
         settings.epochs,
         steps,
     )
-    history = fit(trainee, loader, val, folder, settings.epochs, options, pages)
+    history = fit_trainee(trainee, loader, val, folder, settings.epochs, options, pages)
     if settings.select != "last" and history.best_epoch is not None:
         load_best(trainee, folder)
         chosen = history.best_epoch
@@ -392,8 +400,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     settings = settings_of(args, layer_weights)
 
     from napari_wsss.models import resolve_schema
-    from training.networks.weights import trained_classifier
-    from training.settings.loop_options import options_of
+    from training.networks import trained_classifier
+    from training.settings import options_of
 
     schema = resolve_schema(args.dataset)
     stage1, facts = trained_classifier(args.stage1, args.stage1_backbone, len(schema))

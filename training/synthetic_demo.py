@@ -19,10 +19,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tiling.files import read_json, write_json_atomic
-from training.data.files import check_patches
-from training.loop.run_folder import RunFolder
-from training.settings.console import CommandParser, add_recipe_options, run_command, set_up_logging
-from training.settings.presets import PRESETS, CamSettings, Stage1Settings, Stage2Settings, override
+from training.data import check_patches
+from training.loop import RunFolder
+from training.settings import (
+    PRESETS,
+    CamSettings,
+    CommandParser,
+    Stage1Settings,
+    Stage2Settings,
+    add_recipe_options,
+    override,
+    run_command,
+    set_up_logging,
+)
 
 if TYPE_CHECKING:
     from napari_wsss.models import Bundle
@@ -108,9 +117,9 @@ def make_bundle(recipe: Recipe, work: Path, out: Path, workers: int = 0) -> Bund
     """
     from napari_wsss.models import Gate, save_bundle
     from tiling.synthetic import DEMO, SYNTHETIC_SCHEMA, write_patches
-    from training.networks.weights import trained_classifier
+    from training.networks import trained_classifier
     from training.pseudo_masks import make_pseudo_masks
-    from training.settings.loop_options import LoopOptions
+    from training.settings import LoopOptions
     from training.stage1 import read_stage1_data, train_stage1
     from training.stage2 import BundleTexts, read_stage2_data, train_stage2
 
@@ -181,7 +190,7 @@ def score_slide(bundle: Bundle, slide: SyntheticSlide, folder: Path) -> dict[str
     from napari_wsss.pipeline import segment
     from tiling.classes import store_to_reference
     from tiling.synthetic import write_slide
-    from training.scores.metrics import scores_of
+    from training.scores import scores_of
 
     classes = len(bundle.schema)
     path = folder / "slide.tif"

@@ -1,3 +1,10 @@
-"""Backends: what runs the networks of a bundle, torch or OpenVINO, behind one small interface."""
+"""What runs the networks of a bundle, torch or OpenVINO, behind one small interface.
+
+Other rooms use the names listed in ``__init__.pyi``; each is loaded on first use.
+"""
 
 from __future__ import annotations
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

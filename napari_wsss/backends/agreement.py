@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_wsss.backends.maps import Backend, labels_of
-from napari_wsss.models.bundle import Gate
+from napari_wsss.models import Gate
 from tiling.synthetic import SyntheticSlide
 
 __all__ = ["ENOUGH", "check_tiles", "labels"]

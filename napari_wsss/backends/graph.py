@@ -9,7 +9,7 @@ from torch import Tensor, fx, nn
 from torch.fx.passes.shape_prop import ShapeProp, TensorMetadata
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from napari_wsss.models.timm_backbone import TimmBackbone
+from napari_wsss.models import TimmBackbone
 from tiling.errors import DeviceError
 
 __all__ = ["cut", "fold_batch_norms"]

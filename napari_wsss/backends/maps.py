@@ -11,9 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from napari_wsss.models.bundle import Gate
-from napari_wsss.models.cam import class_activation, resize_maps
-from napari_wsss.models.gate import apply_gate, open_classes
+from napari_wsss.models import Gate, apply_gate, class_activation, open_classes, resize_maps
 
 __all__ = ["Backend", "Maps", "Pair", "presence_of", "probabilities_of"]
 

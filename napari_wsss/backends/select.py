@@ -17,13 +17,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from napari_wsss import __version__
+from napari_wsss._version import __version__
 from napari_wsss.backends import agreement
 from napari_wsss.backends.cache import Cache, cache_for, key_of
 from napari_wsss.backends.maps import Backend, Pair
 from napari_wsss.backends.openvino_backend import OpenVinoBackend, openvino_has_bf16, openvino_version
 from napari_wsss.backends.torch_backend import TorchBackend, torch_has_bf16
-from napari_wsss.models.bundle import Bundle
+from napari_wsss.models import Bundle
 from tiling.errors import DeviceError
 
 __all__ = ["BackendName", "Choice", "Precision", "choose_backend"]

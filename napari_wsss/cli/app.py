@@ -63,7 +63,7 @@ app.add_typer(models_app, name="models")
 
 def _version(wanted: bool) -> None:
     if wanted:
-        from napari_wsss import __version__
+        from napari_wsss._version import __version__
 
         typer.echo(f"wsss-tile {__version__}")
         raise typer.Exit
@@ -273,7 +273,7 @@ def patches(
 ) -> int:
     """Cut weakly labelled training patches from an annotated slide."""
     from napari_wsss.cli.patches import PatchRequest, cut_patches
-    from tiling.dataset.patches import PatchOptions
+    from tiling.dataset import PatchOptions
 
     options = PatchOptions(
         mpp=patch_mpp,

@@ -18,13 +18,10 @@ from napari_wsss.cli.border import before_work, tell
 from napari_wsss.cli.export import files_beside, write_exports
 from napari_wsss.cli.progress import make_display
 from napari_wsss.pipeline import make_predictor, segment_events
-from tiling.batch.isolated import prepare_output
-from tiling.batch.jobs import SlideJob
-from tiling.batch.summary import SlideOutcome, Status
-from tiling.engine.events import Finished
-from tiling.store.reader import Store, open_store
-from tiling.synthetic import DEMO, SyntheticSlide
-from tiling.synthetic.write import write_slide
+from tiling.batch import SlideJob, SlideOutcome, Status, prepare_output
+from tiling.engine import Finished
+from tiling.store import Store, open_store
+from tiling.synthetic import DEMO, SyntheticSlide, write_slide
 
 __all__ = ["Scores", "run_demo", "score"]
 

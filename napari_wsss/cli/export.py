@@ -13,8 +13,8 @@ from napari_wsss.cli.border import UsageProblem
 from tiling.errors import ExportError
 
 if TYPE_CHECKING:
-    from tiling.export.geojson import Frame
-    from tiling.store.reader import Store
+    from tiling.export import Frame
+    from tiling.store import Store
 
 __all__ = ["ExportTargets", "export_store", "files_beside", "write_exports"]
 
@@ -33,7 +33,7 @@ def export_store(path: Path, targets: ExportTargets, min_area: float, simplify: 
     """Run the command; prints the files written."""
     if not any(getattr(targets, field.name) for field in fields(targets)):
         raise UsageProblem("Nothing to write: give at least one of --geojson, --tiff, --csv and --png.")
-    from tiling.store.reader import open_store
+    from tiling.store import open_store
 
     store = open_store(path)
     if not store.is_complete:
@@ -59,17 +59,17 @@ def write_exports(
 ) -> Iterator[Path]:
     """Write what is wanted; yields each file when it is there."""
     if targets.geojson:
-        from tiling.export.geojson import write_geojson
+        from tiling.export import write_geojson
 
         write_geojson(store, targets.geojson, frame=frame, min_area_um2=min_area, simplify_um=simplify)
         yield targets.geojson
     if targets.tiff:
-        from tiling.export.tiff import write_tiff
+        from tiling.export import write_tiff
 
         write_tiff(store, targets.tiff)
         yield targets.tiff
     if targets.csv:
-        from tiling.export.table import write_areas, write_tiles
+        from tiling.export import write_areas, write_tiles
 
         write_areas(store, targets.csv)
         yield targets.csv
@@ -77,7 +77,7 @@ def write_exports(
         write_tiles(store, tiles)
         yield tiles
     if targets.png:
-        from tiling.export.overview import write_overview
+        from tiling.export import write_overview
 
         write_overview(store, targets.png)
         yield targets.png

@@ -11,8 +11,8 @@ import typer
 from napari_wsss.cli.border import tell
 
 if TYPE_CHECKING:
-    from napari_wsss.models.bundle import Bundle
-    from tiling.slides.slide import Slide
+    from napari_wsss.models import Bundle
+    from tiling.slides import Slide
 
 __all__ = ["show_slide"]
 
@@ -27,8 +27,8 @@ def show_slide(
     as_json: bool,
 ) -> int:
     """Print the facts of a slide and of a run with a model."""
-    from napari_wsss.models.bundle import default_bundle, list_bundles, load_bundle
-    from tiling.slides.open import open_slide
+    from napari_wsss.models import default_bundle, list_bundles, load_bundle
+    from tiling.slides import open_slide
 
     with open_slide(path, mpp=mpp) as slide:
         facts = _slide_facts(slide)
@@ -68,8 +68,8 @@ def _slide_facts(slide: Slide) -> dict[str, Any]:
 def _run_facts(
     slide: Slide, bundle: Bundle, overlap: float, batch_size: int, read_threads: int
 ) -> dict[str, Any]:
-    from tiling.engine.memory import estimate_memory
-    from tiling.plan.run_plan import RunOptions, make_plan
+    from tiling.engine import estimate_memory
+    from tiling.plan import RunOptions, make_plan
 
     options = RunOptions(mpp=bundle.mpp, overlap=overlap, batch_size=batch_size, read_threads=read_threads)
     plan = make_plan(slide, bundle.tile, options)

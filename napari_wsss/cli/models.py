@@ -11,14 +11,14 @@ import typer
 from napari_wsss.cli.border import tell
 
 if TYPE_CHECKING:
-    from napari_wsss.models.bundle import Bundle
+    from napari_wsss.models import Bundle
 
 __all__ = ["import_model", "list_models", "show_model"]
 
 
 def list_models(as_json: bool) -> int:
     """Print one line per embedded model."""
-    from napari_wsss.models.bundle import list_bundles, load_bundle
+    from napari_wsss.models import list_bundles, load_bundle
 
     bundles = [load_bundle(name, verify=False) for name in list_bundles()]
     if as_json:
@@ -34,8 +34,7 @@ def list_models(as_json: bool) -> int:
 
 def show_model(name: str, as_json: bool) -> int:
     """Print the card of one model; its weights are checked against their digests."""
-    from napari_wsss.models.bundle import load_bundle
-    from napari_wsss.models.scores import scores_text
+    from napari_wsss.models import load_bundle, scores_text
 
     bundle = load_bundle(name)
     if as_json:
@@ -73,7 +72,7 @@ def import_model(
     overwrite: bool,
 ) -> int:
     """Make a bundle from published checkpoints and say how to use it."""
-    from napari_wsss.models.legacy import import_checkpoints
+    from napari_wsss.models import import_checkpoints
 
     folder = import_checkpoints(
         stage1,

@@ -12,8 +12,8 @@ import typer
 from napari_wsss.cli.border import before_work, tell
 
 if TYPE_CHECKING:
-    from tiling.dataset.patches import PatchOptions
-    from tiling.export.geojson import Frame
+    from tiling.dataset import PatchOptions
+    from tiling.export import Frame
 
 __all__ = ["PatchRequest", "cut_patches"]
 
@@ -46,10 +46,10 @@ class PatchRequest:
 
 def cut_patches(request: PatchRequest, as_json: bool) -> int:
     """Run the command; prints how many patches show each class."""
-    from napari_wsss.models.schemas import resolve_schema
-    from tiling.annotations.geojson import read_annotations
-    from tiling.dataset.patches import write_patches
-    from tiling.slides.open import open_slide
+    from napari_wsss.models import resolve_schema
+    from tiling.annotations import read_annotations
+    from tiling.dataset import write_patches
+    from tiling.slides import open_slide
 
     with before_work():
         schema = resolve_schema(request.schema)

@@ -11,9 +11,8 @@ from napari_wsss.cli.border import tell
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
-    from tiling.batch.jobs import SlideJob
-    from tiling.batch.summary import SlideOutcome
-    from tiling.engine.events import Event
+    from tiling.batch import SlideJob, SlideOutcome
+    from tiling.engine import Event
 
 __all__ = ["Display", "LiveDisplay", "PlainDisplay", "make_display"]
 
@@ -63,7 +62,7 @@ class PlainDisplay:
 
     def event(self, job: SlideJob, event: Event) -> None:
         """Say where a slide stands twice a minute."""
-        from tiling.engine.events import Planned, Progress
+        from tiling.engine import Planned, Progress
 
         if isinstance(event, Planned):
             tell(f"{job.slide_id}: {_planned(event)}")
@@ -111,7 +110,7 @@ class LiveDisplay:
 
     def event(self, job: SlideJob, event: Event) -> None:
         """Move the bar of the current slide."""
-        from tiling.engine.events import Planned, Progress
+        from tiling.engine import Planned, Progress
 
         if isinstance(event, Planned):
             self._bars.reset(
@@ -161,7 +160,7 @@ def duration(seconds: float) -> str:
 
 
 def _planned(event: object) -> str:
-    from tiling.engine.events import Planned
+    from tiling.engine import Planned
 
     assert isinstance(event, Planned)
     resumed = f", {event.tiles_done} of them done earlier" if event.tiles_done else ""
@@ -169,7 +168,7 @@ def _planned(event: object) -> str:
 
 
 def _rates(event: object) -> str:
-    from tiling.engine.events import Progress
+    from tiling.engine import Progress
 
     assert isinstance(event, Progress)
     left = "" if event.seconds_left is None else f"{duration(event.seconds_left)} left · "

@@ -20,21 +20,32 @@ from napari_wsss.cli.border import INTERRUPTED, UsageProblem, before_work, tell
 from napari_wsss.cli.choices import parse_exports, parse_region
 from napari_wsss.cli.export import files_beside, write_exports
 from napari_wsss.cli.progress import make_display
-from napari_wsss.models.bundle import default_bundle, list_bundles, load_bundle
+from napari_wsss.models import default_bundle, list_bundles, load_bundle
 from napari_wsss.pipeline import Settings, make_predictor, segment_events
-from tiling.batch.cluster import ClusterError, DaskScheduler, worker_number
-from tiling.batch.isolated import Scheduler, one_after_another, prepare_output, run_batch
-from tiling.batch.jobs import Shard, SlideJob, find_jobs
-from tiling.batch.summary import SlideOutcome, Status, exit_code
-from tiling.engine.events import Event, Finished
-from tiling.plan.roi import Roi, read_roi
-from tiling.slides.open import open_slide
-from tiling.store.reader import open_store
+from tiling.batch import (
+    ClusterError,
+    DaskScheduler,
+    Scheduler,
+    Shard,
+    SlideJob,
+    SlideOutcome,
+    Status,
+    exit_code,
+    find_jobs,
+    one_after_another,
+    prepare_output,
+    run_batch,
+    worker_number,
+)
+from tiling.engine import Event, Finished
+from tiling.plan import Roi, read_roi
+from tiling.slides import open_slide
+from tiling.store import open_store
 
 if TYPE_CHECKING:
     from napari_wsss.predictor import BundlePredictor
-    from tiling.export.geojson import Frame
-    from tiling.slides.slide import Slide
+    from tiling.export import Frame
+    from tiling.slides import Slide
 
 __all__ = ["RunRequest", "SegmentSlide", "run_slides"]
 

@@ -15,7 +15,7 @@ __all__ = ["verify_stores"]
 
 def verify_stores(stores: Sequence[Path], as_json: bool) -> int:
     """Check stores one by one, in a folder all that it holds; the exit code is 0 only if all are in order."""
-    from tiling.store.receipt import verify
+    from tiling.store import verify
 
     checked = []
     for store in _each(stores):

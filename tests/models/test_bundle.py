@@ -15,12 +15,12 @@ from napari_wsss.models import (
     DeepLabV3Plus,
     Gate,
     LiteClassifier,
+    bundle as bundle_module,
     default_bundle,
     list_bundles,
     load_bundle,
     save_bundle,
 )
-from napari_wsss.models import bundle as bundle_module
 from napari_wsss.models.schemas import BCSS, LUAD, resolve_schema
 from tiling.errors import BundleError
 

@@ -21,7 +21,7 @@ from napari_wsss.models import build_stage1, build_stage2
 from training.data.datasets import EpochSampler, EvaluationSet, PatchSet, PseudoMaskSet
 from training.data.files import check_pairs, check_patches, pseudo_mask_path
 from training.data.masks import write_mask
-from training.loop.fit import fit
+from training.loop.fit import fit_trainee
 from training.loop.run_folder import RunFolder
 from training.networks.classifier import ClassifierTrainee
 from training.networks.segmenter import SegmenterTrainee
@@ -82,7 +82,7 @@ def test_stage1(tiny_root: Path, tmp_path: Path) -> None:
     schedule = LearningRateSchedule("poly", epochs, 4)
     trainee = ClassifierTrainee(network, settings, schedule, SEED)
     losses = recorded(trainee)
-    fit(trainee, loader, None, fresh(tmp_path / "run"), epochs, LoopOptions(seed=SEED, device="cpu"))
+    fit_trainee(trainee, loader, None, fresh(tmp_path / "run"), epochs, LoopOptions(seed=SEED, device="cpu"))
 
     # -- the transcription ---------------------------------------------------------------------------------------------
     frozen = ("conv1a.", "b2.", "b2_1.", "b2_2.")
@@ -154,7 +154,9 @@ def test_stage2(tiny_root: Path, tmp_path: Path, loss_type: Any) -> None:
 
     trainee = SegmenterTrainee(network, stage1, settings, LearningRateSchedule("poly", epochs, 5), SEED)
     losses = recorded(trainee)
-    history = fit(trainee, loader, val, fresh(tmp_path / "run"), epochs, LoopOptions(seed=SEED, device="cpu"))
+    history = fit_trainee(
+        trainee, loader, val, fresh(tmp_path / "run"), epochs, LoopOptions(seed=SEED, device="cpu")
+    )
 
     # -- the transcription ---------------------------------------------------------------------------------------------
     head = [*theirs.aspp.parameters(), *theirs.decoder.parameters()]  # type: ignore[union-attr, operator]

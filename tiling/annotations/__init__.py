@@ -1,1 +1,10 @@
-"""TODO."""
+"""Annotations that people drew, as polygons in level-0 pixels: one reader per file format.
+
+Other rooms use the names listed in ``__init__.pyi``; each is loaded on first use.
+"""
+
+from __future__ import annotations
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

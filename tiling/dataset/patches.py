@@ -14,12 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from tiling.annotations.geojson import Annotations
+from tiling.annotations import Annotations
 from tiling.classes import ClassSchema, store_to_reference
 from tiling.errors import DataError
 from tiling.geometry import Box
-from tiling.plan.tissue import tissue_mask
-from tiling.slides.slide import Slide
+from tiling.plan import tissue_mask
+from tiling.slides import Slide
 
 __all__ = ["PatchOptions", "write_patches"]
 

@@ -13,8 +13,8 @@ from tiling.engine.blend import RowBlender, Strip
 from tiling.engine.commit import FinishedRow
 from tiling.engine.predictor import Prediction
 from tiling.grid import TileGrid
-from tiling.plan.run_plan import RunPlan, TileBatch
-from tiling.store.layout import FLAG_EMPTY, FLAG_PREDICTED, FLAG_READ_ERROR, StoreLayout
+from tiling.plan import RunPlan, TileBatch
+from tiling.store import FLAG_EMPTY, FLAG_PREDICTED, FLAG_READ_ERROR, StoreLayout
 
 __all__ = ["RowAssembler"]
 

@@ -16,9 +16,8 @@ from tiling.engine.events import BlockWritten
 from tiling.errors import StoreError
 from tiling.folders import RUN
 from tiling.geometry import Box
-from tiling.plan.run_plan import RunPlan
-from tiling.store.journal import Committed, Journal
-from tiling.store.writer import StoreWriter
+from tiling.plan import RunPlan
+from tiling.store import Committed, Journal, StoreWriter
 
 __all__ = ["FinishedRow", "RowCommitter"]
 

@@ -24,14 +24,23 @@ from tiling.engine.memory import MemoryEstimate, available_memory, estimate_memo
 from tiling.engine.predictor import Predictor
 from tiling.engine.read_ahead import ReadAhead
 from tiling.errors import StoreError, StoreMismatchError
-from tiling.plan.run_plan import RunOptions, RunPlan, TileBatch, make_plan
-from tiling.slides.slide import Slide
-from tiling.store.create import create_store
-from tiling.store.journal import Committed, Journal
-from tiling.store.layout import StoreLayout, read_run
-from tiling.store.lock import StoreLock
-from tiling.store.receipt import content_digest, read_receipt, verify, versions, write_receipt
-from tiling.store.writer import StoreWriter, sweep
+from tiling.plan import RunOptions, RunPlan, TileBatch, make_plan
+from tiling.slides import Slide
+from tiling.store import (
+    Committed,
+    Journal,
+    StoreLayout,
+    StoreLock,
+    StoreWriter,
+    content_digest,
+    create_store,
+    read_receipt,
+    read_run,
+    sweep,
+    verify,
+    versions,
+    write_receipt,
+)
 
 __all__ = ["run"]
 

@@ -10,9 +10,8 @@ import psutil
 from tiling.engine.read_ahead import LOOKAHEAD_PER_THREAD
 from tiling.errors import RunTooLargeError
 from tiling.grid import TileGrid
-from tiling.plan.run_plan import OVERVIEW_SIDE
-from tiling.slides.readers.segments import CACHE_BYTES
-from tiling.slides.slide import MAX_PIXELS_PER_READ
+from tiling.plan import OVERVIEW_SIDE
+from tiling.slides import CACHE_BYTES, MAX_PIXELS_PER_READ
 
 __all__ = ["MemoryEstimate", "available_memory", "estimate_memory", "refuse_what_cannot_fit"]
 

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from tiling.errors import SlideError
 from tiling.grid import TileGrid, TileRun
-from tiling.plan.run_plan import TileBatch
-from tiling.slides.slide import Slide
+from tiling.plan import TileBatch
+from tiling.slides import Slide
 
 __all__ = ["BatchPixels", "ReadAhead", "read_batch"]
 

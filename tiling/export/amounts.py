@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from tiling.classes import TissueClass
 from tiling.errors import ExportError
-from tiling.store.reader import Store
+from tiling.store import Store
 
 __all__ = ["Amount", "amounts"]
 

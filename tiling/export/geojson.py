@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from tiling.errors import ExportError
 from tiling.export.polygons import label_regions
 from tiling.files import replacing
-from tiling.store.reader import Store
+from tiling.store import Store
 
 __all__ = ["Frame", "features", "write_geojson"]
 

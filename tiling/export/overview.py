@@ -16,7 +16,7 @@ from tiling.errors import ExportError
 from tiling.export.amounts import Amount, amounts
 from tiling.export.lettering import Lettering
 from tiling.files import replacing
-from tiling.store.reader import Store
+from tiling.store import Store
 
 __all__ = ["NOTICE", "overlay", "render_overview", "scale_bar_um", "write_overview"]
 

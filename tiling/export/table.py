@@ -10,8 +10,7 @@ from pathlib import Path
 from tiling.errors import ExportError
 from tiling.export.amounts import amounts
 from tiling.files import replacing
-from tiling.store.layout import FLAG_PREDICTED, FLAG_READ_ERROR
-from tiling.store.reader import Store
+from tiling.store import FLAG_PREDICTED, FLAG_READ_ERROR, Store
 
 __all__ = ["write_areas", "write_tiles"]
 

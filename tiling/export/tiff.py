@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from tiling.errors import ExportError
 from tiling.files import replacing
-from tiling.store.reader import Store
+from tiling.store import Store
 
 __all__ = ["write_tiff"]
 

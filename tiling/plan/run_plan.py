@@ -16,7 +16,7 @@ from tiling.geometry import Box
 from tiling.grid import TileGrid, select_tiles
 from tiling.plan.roi import Roi
 from tiling.plan.tissue import TissueParameters, tissue_mask
-from tiling.slides.slide import Slide
+from tiling.slides import Slide
 
 __all__ = ["OVERVIEW_SIDE", "RunOptions", "RunPlan", "TileBatch", "make_plan"]
 

@@ -1,9 +1,10 @@
-"""Synthetic tissue: seeded H&E-like slides with known truth, and weakly labelled patches cut from them."""
+"""Synthetic tissue: seeded H&E-like slides with known truth, and weakly labelled patches cut from them.
+
+Other rooms use the names listed in ``__init__.pyi``; each is loaded on first use.
+"""
 
 from __future__ import annotations
 
-from tiling.synthetic.patches import write_patches
-from tiling.synthetic.slide import DEMO, SYNTHETIC_SCHEMA, SyntheticSlide
-from tiling.synthetic.write import write_slide
+import lazy_loader
 
-__all__ = ["DEMO", "SYNTHETIC_SCHEMA", "SyntheticSlide", "write_patches", "write_slide"]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
-from training.settings.presets import AugmentSettings
+from training.settings import AugmentSettings
 
 __all__ = ["augment", "coarser_colour", "crop", "mosaic", "recompress", "stain_jitter", "voronoi_cells"]
 

@@ -16,11 +16,11 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
-from napari_wsss.models.pseudo_masks import white_background
+from napari_wsss.models import white_background
 from tiling.errors import DataError
 from training.data.augment import augment, crop, mosaic, voronoi_cells
 from training.data.files import Pair, Patch, pseudo_mask_path
-from training.settings.presets import AugmentSettings
+from training.settings import AugmentSettings
 
 __all__ = [
     "EpochSampler",

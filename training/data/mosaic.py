@@ -25,7 +25,7 @@ from tiling.files import read_json, write_json_atomic
 from training.data.augment import augment, mosaic, stain_jitter, voronoi_cells
 from training.data.files import pseudo_mask_path
 from training.data.masks import reference_palette, write_mask
-from training.settings.presets import AugmentSettings
+from training.settings import AugmentSettings
 
 __all__ = ["EXACT", "MosaicSettings", "mix", "window", "write_mosaics"]
 

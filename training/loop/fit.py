@@ -23,15 +23,15 @@ from training.loop.progress import TrainingBar, wants_bar
 from training.loop.reports import Reporter, SamplePages
 from training.loop.run_folder import RunFolder
 from training.loop.trainee import Trainee
-from training.settings.loop_options import LoopOptions
+from training.settings import LoopOptions
 
-__all__ = ["History", "fit", "load_best", "seed_everything"]
+__all__ = ["History", "fit_trainee", "load_best", "seed_everything"]
 
 _log = logging.getLogger("training")
 _PRECISIONS: dict[str, Any] = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
 
 
-def fit(
+def fit_trainee(
     trainee: Trainee,
     train: DataLoader[Any],
     val: DataLoader[Any] | None,

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from tiling.classes import ClassSchema
-from training.data.datasets import EvaluationSet
+from training.data import EvaluationSet
 from training.loop.pages import contact_sheet, learning_curves, overlay
 from training.loop.run_folder import RunFolder
 

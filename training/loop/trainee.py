@@ -13,8 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from tiling.errors import TrainingError
-from training.settings.presets import OptimiserSettings
-from training.settings.schedules import LearningRateSchedule
+from training.settings import LearningRateSchedule, OptimiserSettings
 
 __all__ = ["Trainee"]
 

@@ -1,1 +1,10 @@
-"""TODO."""
+"""What is trained: stage 1 with its CAMs, stage 2 with its gate, losses and initial weights.
+
+Other rooms use the names listed in ``__init__.pyi``; each is loaded on first use.
+"""
+
+from __future__ import annotations
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

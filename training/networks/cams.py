@@ -12,11 +12,9 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from napari_wsss.models import build_stage1
-from napari_wsss.models.cam import multilayer_gradcam
-from napari_wsss.models.pseudo_masks import pseudo_mask, white_background
+from napari_wsss.models import build_stage1, multilayer_gradcam, pseudo_mask, white_background
 from tiling.errors import TrainingError
-from training.settings.presets import CamSettings
+from training.settings import CamSettings
 
 __all__ = [
     "FUSED",

@@ -8,13 +8,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from napari_wsss.models import open_classes
-from napari_wsss.models.cam import class_activation, resize_maps
-from training.loop.trainee import Trainee
+from napari_wsss.models import class_activation, open_classes, resize_maps
+from training.loop import Trainee
 from training.networks.losses import masked_loss, presence_loss
-from training.scores.metrics import SegmentationScores, presence_accuracy
-from training.settings.presets import OptimiserSettings, Stage1Settings
-from training.settings.schedules import LearningRateSchedule
+from training.scores import SegmentationScores, presence_accuracy
+from training.settings import LearningRateSchedule, OptimiserSettings, Stage1Settings
 
 __all__ = ["ClassifierTrainee", "cam_labels", "classifier_groups", "presence_of"]
 

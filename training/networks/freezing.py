@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional
 
-from napari_wsss.models.efficientnet_lite import EfficientNetLite0
+from napari_wsss.models import EfficientNetLite0
 from tiling.errors import TrainingError
 
 __all__ = ["StillBatchNorm2d", "freeze_encoder"]

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from napari_wsss.models import apply_gate
 from training.networks.segmenter import SegmenterTrainee
-from training.scores.metrics import Scores, SegmentationScores, scores_of
+from training.scores import Scores, SegmentationScores, scores_of
 
 __all__ = ["GateCalibrator", "calibrate_gate"]
 

@@ -9,11 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from napari_wsss.models import apply_gate
-from training.loop.trainee import Trainee
+from training.loop import Trainee
 from training.networks.losses import masked_loss, noise_weights, reference_loss
-from training.scores.metrics import SegmentationScores
-from training.settings.presets import Stage2Settings
-from training.settings.schedules import LearningRateSchedule
+from training.scores import SegmentationScores
+from training.settings import LearningRateSchedule, Stage2Settings
 
 __all__ = ["SegmenterTrainee", "self_label_ramp", "self_labels"]
 

@@ -8,12 +8,18 @@ from typing import Any
 
 from torch import nn
 
-from napari_wsss.models import build_stage1, build_stage2, load_bundle, load_imagenet_weights
-from napari_wsss.models.efficientnet_lite import EfficientNetLite0
-from napari_wsss.models.timm_backbone import PREFIX, TimmBackbone
+from napari_wsss.models import (
+    PREFIX,
+    EfficientNetLite0,
+    TimmBackbone,
+    build_stage1,
+    build_stage2,
+    load_bundle,
+    load_imagenet_weights,
+)
 from tiling.errors import TrainingError
 from training.networks.freezing import freeze_encoder
-from training.settings.presets import Stage1Settings, Stage2Settings
+from training.settings import Stage1Settings, Stage2Settings
 
 __all__ = ["initial_classifier", "initial_segmenter"]
 
@@ -158,8 +164,7 @@ def trained_classifier(
     """
     path = Path(weights)
     if path.suffix in {".pth", ".tar", ".params"}:
-        from napari_wsss.models import legacy
-        from napari_wsss.models.bundle import sha256_of
+        from napari_wsss.models import legacy, sha256_of
 
         network = build_stage1(backbone, num_classes)
         if not legacy.load_stage1_weights(network, path):

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from tiling.engine.blend import RowBlender, Strip
+from tiling.engine import RowBlender, Strip
 from tiling.geometry import Box
 from tiling.grid import TileGrid
 

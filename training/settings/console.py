@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from tiling.engine.allocator import kept_memory
+from tiling.engine import kept_memory
 from tiling.errors import WsssError
 from training.settings.presets import PRESETS
 
@@ -80,7 +80,7 @@ def add_common_options(parser: argparse.ArgumentParser) -> None:
 
 def add_recipe_options(parser: argparse.ArgumentParser, bundle: str) -> None:
     """Add what the commands that remake an embedded bundle share: ``out``, ``work``, ``workers``, ``quiet``."""
-    from napari_wsss.models.bundle import EMBEDDED
+    from napari_wsss.models import EMBEDDED
 
     parser.add_argument("--out", type=Path, default=EMBEDDED / bundle, metavar="DIR", help="bundle folder")
     parser.add_argument("--work", type=Path, default=Path(bundle), metavar="DIR", help="for everything else")

@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_wsss.plugin.view.layers import coarsest_level, levels_on_disk
-from napari_wsss.plugin.view.pyramid import resident
+from napari_wsss.plugin.view import coarsest_level, levels_on_disk, resident
 from tiling.classes import ClassSchema
 from tiling.errors import DataError
 

@@ -13,7 +13,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_wsss.plugin.common.parts import button, fill_combo, note, section, set_note, table, title
+from napari_wsss.plugin.common import button, fill_combo, note, section, set_note, table, title
 from napari_wsss.plugin.compare.presenter import Comparer, comparison_rows
 
 if TYPE_CHECKING:

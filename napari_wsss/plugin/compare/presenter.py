@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_wsss.plugin.common.job import Job, Starter, start_in_thread
-from napari_wsss.plugin.common.messages import explain
+from napari_wsss.plugin.common import Job, Starter, explain, start_in_thread
 from napari_wsss.plugin.compare.agreement import (
     AGREE,
     DIFFER,
@@ -20,8 +19,7 @@ from napari_wsss.plugin.compare.agreement import (
     agreement_pyramid,
     compare,
 )
-from napari_wsss.plugin.segment.region import unit_factors
-from napari_wsss.plugin.view.layers import METADATA_KEY
+from napari_wsss.plugin.view import METADATA_KEY, unit_factors
 from tiling.classes import ClassSchema, TissueClass
 from tiling.errors import DataError
 

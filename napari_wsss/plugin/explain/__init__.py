@@ -1,1 +1,1 @@
-"""TODO."""
+"""The Explain dock: what the model looked at, at a place of the slide."""

@@ -19,10 +19,10 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_wsss.plugin.common.parts import fill_combo, note, set_note, title, wrapped_label
+from napari_wsss.plugin.common import fill_combo, note, set_note, title, wrapped_label
 from napari_wsss.plugin.explain.explanation import ClassEvidence, TileExplanation
 from napari_wsss.plugin.explain.presenter import Explainer
-from napari_wsss.plugin.segment.session import session_for
+from napari_wsss.plugin.segment import session_for
 
 if TYPE_CHECKING:
     import napari

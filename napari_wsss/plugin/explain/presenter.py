@@ -11,17 +11,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_wsss.models.bundle import Bundle
-from napari_wsss.plugin.common.job import Job, Starter, limit_compute_threads, start_in_thread
-from napari_wsss.plugin.common.messages import explain
-from napari_wsss.plugin.common.preferences import Preferences
+from napari_wsss.models import Bundle
+from napari_wsss.plugin.common import (
+    Job,
+    Preferences,
+    Starter,
+    explain,
+    limit_compute_threads,
+    start_in_thread,
+)
 from napari_wsss.plugin.explain.explanation import TileExplanation, TilePlace, tile_at
-from napari_wsss.plugin.segment.region import world_to_data
-from napari_wsss.plugin.segment.session import SegmentSession
-from napari_wsss.plugin.view.layers import METADATA_KEY
-from napari_wsss.plugin.view.marker import mark_box
+from napari_wsss.plugin.segment import SegmentSession, world_to_data
+from napari_wsss.plugin.view import METADATA_KEY, mark_box
 from tiling.errors import BundleError, SlideError
-from tiling.slides.open import open_slide
+from tiling.slides import open_slide
 
 __all__ = ["Explainer", "Networks", "explain_tile"]
 
@@ -60,8 +63,7 @@ def explain_tile(
     """
     import torch
 
-    from napari_wsss.models.cam import multilayer_gradcam, resize_maps
-    from napari_wsss.models.gate import apply_gate, open_classes
+    from napari_wsss.models import apply_gate, multilayer_gradcam, open_classes, resize_maps
 
     bundle, count = networks.bundle, len(networks.bundle.schema)
     limits = bundle.gate.thresholds if preferences.threshold is None else (preferences.threshold,)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tiling.errors import ExportError
-from tiling.store.reader import Store
+from tiling.store import Store
 
 __all__ = ["FORMATS", "ExportFormat", "copy_store", "export_store", "suggested_path"]
 
@@ -36,31 +36,31 @@ class ExportFormat:
 
 
 def _geojson(store: Store, path: Path) -> None:
-    from tiling.export.geojson import write_geojson
+    from tiling.export import write_geojson
 
     write_geojson(store, path)
 
 
 def _areas(store: Store, path: Path) -> None:
-    from tiling.export.table import write_areas
+    from tiling.export import write_areas
 
     write_areas(store, path)
 
 
 def _tiles(store: Store, path: Path) -> None:
-    from tiling.export.table import write_tiles
+    from tiling.export import write_tiles
 
     write_tiles(store, path)
 
 
 def _tiff(store: Store, path: Path) -> None:
-    from tiling.export.tiff import write_tiff
+    from tiling.export import write_tiff
 
     write_tiff(store, path)
 
 
 def _png(store: Store, path: Path) -> None:
-    from tiling.export.overview import write_overview
+    from tiling.export import write_overview
 
     write_overview(store, path)
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from napari_wsss.plugin.view.layers import METADATA_KEY, LayerData, slide_layer, store_layers
+from napari_wsss.plugin.view import METADATA_KEY, LayerData, slide_layer, store_layers
 from tiling.errors import WsssError
 from tiling.folders import is_store
-from tiling.slides.open import open_slide
-from tiling.store.reader import open_store
+from tiling.slides import open_slide
+from tiling.store import open_store
 
 __all__ = ["get_reader", "read_slide", "read_store"]
 

@@ -9,12 +9,18 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_wsss import __version__
-from napari_wsss.plugin.view.colors import class_features, label_colormap
-from napari_wsss.plugin.view.frame import slide_frame
-from napari_wsss.plugin.view.layers import LABEL_OPACITY, METADATA_KEY, LayerData, slide_layer
-from tiling.slides.open import open_slide
-from tiling.store.pyramid import halve_labels, level_shapes
+from napari_wsss._version import __version__
+from napari_wsss.plugin.view import (
+    LABEL_OPACITY,
+    METADATA_KEY,
+    LayerData,
+    class_features,
+    label_colormap,
+    slide_frame,
+    slide_layer,
+)
+from tiling.slides import open_slide
+from tiling.store import halve_labels, level_shapes
 from tiling.synthetic import DEMO, SYNTHETIC_SCHEMA, SyntheticSlide
 
 __all__ = ["CACHE_VARIABLE", "sample_files", "sample_slide"]
@@ -70,7 +76,7 @@ def sample_files(sample: SyntheticSlide = DEMO, folder: Path | None = None) -> t
     if not (slide.exists() and truth.exists()):
         from napari.utils import progress
 
-        from tiling.synthetic.write import write_slide
+        from tiling.synthetic import write_slide
 
         with progress(total=sample.height, desc="Painting the synthetic slide") as bar:
 

@@ -10,15 +10,12 @@ from typing import Any
 import numpy as np
 
 from napari_wsss.plugin.files.exporting import export_store
-from napari_wsss.plugin.view.layers import METADATA_KEY
+from napari_wsss.plugin.view import METADATA_KEY
 from tiling.classes import ClassSchema, TissueClass
 from tiling.errors import ExportError
 from tiling.geometry import Box
 from tiling.grid import TileGrid
-from tiling.store.create import create_store
-from tiling.store.layout import StoreLayout
-from tiling.store.reader import Store, open_store
-from tiling.store.writer import StoreWriter
+from tiling.store import Store, StoreLayout, StoreWriter, create_store, open_store
 
 __all__ = ["labels_to_store", "write_labels"]
 
@@ -56,7 +53,7 @@ def write_labels(path: str, data: Any, meta: Mapping[str, Any]) -> list[str]:
             raise ExportError(f"{target} exists; choose another name.")
         labels_to_store(target, data, meta)
         return [path]
-    from tiling.export.geojson import write_geojson
+    from tiling.export import write_geojson
 
     with tempfile.TemporaryDirectory(prefix="napari-wsss-") as folder:
         write_geojson(labels_to_store(Path(folder) / f"{target.stem}.zarr", data, meta), target)

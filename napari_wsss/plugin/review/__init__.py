@@ -1,1 +1,1 @@
-"""TODO."""
+"""The Review dock: the most doubtful tiles, one after the other."""

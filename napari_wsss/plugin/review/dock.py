@@ -13,7 +13,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_wsss.plugin.common.parts import button, fill_combo, note, quiet, set_note, table, title
+from napari_wsss.plugin.common import button, fill_combo, note, quiet, set_note, table, title
 from napari_wsss.plugin.review.presenter import Reviewer
 
 if TYPE_CHECKING:

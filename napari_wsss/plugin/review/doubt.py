@@ -8,8 +8,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from tiling.store.layout import FLAG_PREDICTED
-from tiling.store.reader import Store
+from tiling.store import FLAG_PREDICTED, Store
 
 __all__ = ["ReviewEntry", "ReviewOrder", "disagreement", "review_entries"]
 

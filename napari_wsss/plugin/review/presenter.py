@@ -5,12 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from napari_wsss.plugin.common.messages import explain
+from napari_wsss.plugin.common import explain
 from napari_wsss.plugin.review.doubt import ReviewEntry, ReviewOrder, review_entries
-from napari_wsss.plugin.view.layers import METADATA_KEY
-from napari_wsss.plugin.view.marker import go_to_box, mark_box
+from napari_wsss.plugin.view import METADATA_KEY, go_to_box, mark_box
 from tiling.errors import WsssError
-from tiling.store.reader import open_store
+from tiling.store import open_store
 
 __all__ = ["Reviewer"]
 

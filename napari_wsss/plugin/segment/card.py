@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from html import escape
 
-from napari_wsss.models.bundle import Bundle
-from napari_wsss.models.scores import scores_text
+from napari_wsss.models import Bundle, scores_text
 
 __all__ = ["bundle_card"]
 

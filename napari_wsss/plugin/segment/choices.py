@@ -6,16 +6,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
-from napari_wsss.models.bundle import Bundle, default_bundle, list_bundles, load_bundle
-from napari_wsss.plugin.common.messages import explain
-from napari_wsss.plugin.common.preferences import Preferences, load_preferences, save_preferences
+from napari_wsss.models import Bundle, default_bundle, list_bundles, load_bundle
+from napari_wsss.plugin.common import Preferences, explain, load_preferences, save_preferences
 from napari_wsss.plugin.segment.region import drawn_roi, view_box
 from napari_wsss.plugin.segment.request import RunRequest, default_folder, result_path
-from napari_wsss.plugin.view.layers import METADATA_KEY, slide_layer
+from napari_wsss.plugin.view import METADATA_KEY, slide_layer
 from tiling.errors import BundleError, RegionError, SlideError
 from tiling.geometry import Box
-from tiling.plan.roi import Roi
-from tiling.slides.open import open_slide
+from tiling.plan import Roi
+from tiling.slides import open_slide
 
 __all__ = ["Choices", "RegionChoice"]
 

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 from qtpy.QtCore import Qt, QTimer
 from qtpy.QtWidgets import QFrame, QScrollArea, QVBoxLayout, QWidget
 
-from napari_wsss.plugin.common.job import start_in_thread
-from napari_wsss.plugin.common.parts import title
+from napari_wsss.plugin.common import start_in_thread, title
 from napari_wsss.plugin.segment.estimate import Estimator, LiveEstimate
 from napari_wsss.plugin.segment.input_section import InputSection
 from napari_wsss.plugin.segment.legend_section import LegendSection

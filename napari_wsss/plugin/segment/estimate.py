@@ -14,16 +14,14 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_wsss.plugin.common.job import Job, Starter
+from napari_wsss.plugin.common import Job, Starter
 from napari_wsss.plugin.segment.request import RunRequest
 from napari_wsss.plugin.segment.run_state import duration
-from napari_wsss.plugin.view.colors import class_features, label_colormap
+from napari_wsss.plugin.view import class_features, label_colormap
 from tiling.classes import ClassSchema
-from tiling.engine.memory import estimate_memory
-from tiling.plan.run_plan import RunOptions, make_plan
-from tiling.plan.tissue import TissueParameters
-from tiling.slides.open import open_slide
-from tiling.slides.slide import Slide
+from tiling.engine import estimate_memory
+from tiling.plan import RunOptions, TissueParameters, make_plan
+from tiling.slides import Slide, open_slide
 
 __all__ = ["Estimate", "Estimator", "LiveEstimate", "estimate_text"]
 
@@ -134,7 +132,7 @@ def _load_what_a_result_needs(schema: ClassSchema) -> None:
 def measure_rate(request: RunRequest, tiles: int = 4) -> float:
     """Load the networks and return tiles/s of the second of two small batches (the first one warms up)."""
     from napari_wsss.pipeline import Settings, make_predictor
-    from napari_wsss.plugin.common.job import limit_compute_threads
+    from napari_wsss.plugin.common import limit_compute_threads
 
     limit_compute_threads()
     _load_what_a_result_needs(request.bundle.schema)

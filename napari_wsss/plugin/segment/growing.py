@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_wsss.plugin.view.layers import coarsest_level, levels_on_disk
-from napari_wsss.plugin.view.pyramid import COARSEST_MAX
+from napari_wsss.plugin.view import COARSEST_MAX, coarsest_level, levels_on_disk
 from tiling.geometry import Box
 
 __all__ = ["GrowingLevel", "GrowingPyramid"]

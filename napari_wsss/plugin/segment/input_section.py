@@ -7,15 +7,7 @@ from typing import Any
 
 from qtpy.QtWidgets import QComboBox, QDoubleSpinBox, QFileDialog, QHBoxLayout, QVBoxLayout, QWidget
 
-from napari_wsss.plugin.common.parts import (
-    button,
-    fill_combo,
-    note,
-    section,
-    set_note,
-    set_quietly,
-    wrapped_label,
-)
+from napari_wsss.plugin.common import button, fill_combo, note, section, set_note, set_quietly, wrapped_label
 from napari_wsss.plugin.segment.card import bundle_card
 from napari_wsss.plugin.segment.session import SegmentSession
 from tiling.errors import WsssError

@@ -14,7 +14,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_wsss.plugin.common.parts import button, section, set_quietly
+from napari_wsss.plugin.common import button, section, set_quietly
 from napari_wsss.plugin.segment.run_state import LegendRow
 from napari_wsss.plugin.segment.session import SegmentSession
 

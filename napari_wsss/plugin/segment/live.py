@@ -8,12 +8,10 @@ from typing import Any
 import numpy as np
 
 from napari_wsss.plugin.segment.growing import GrowingPyramid
-from napari_wsss.plugin.view.colors import label_colormap
-from napari_wsss.plugin.view.frame import raster_frame
-from napari_wsss.plugin.view.layers import METADATA_KEY, cam_layers, labels_layer
+from napari_wsss.plugin.view import METADATA_KEY, cam_layers, label_colormap, labels_layer, raster_frame
 from tiling.classes import ClassSchema
-from tiling.engine.events import BlockWritten
-from tiling.store.reader import Store
+from tiling.engine import BlockWritten
+from tiling.store import Store
 
 __all__ = ["LiveResult", "find_layer", "follow"]
 

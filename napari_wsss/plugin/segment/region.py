@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from napari_wsss.plugin.view import unit_factors, viewer_units
 from tiling.errors import RegionError
 from tiling.geometry import Box
-from tiling.plan.roi import Polygon, Roi
+from tiling.plan import Polygon, Roi
 
 __all__ = ["bounding_box", "drawn_roi", "view_box", "visible_corners"]
 
@@ -128,18 +129,6 @@ def world_to_data(viewer: Any, layer: Any) -> Callable[[ArrayLike], NDArray[np.f
         return np.asarray(layer.world_to_data(tuple(np.asarray(point, float) * factor)), float)[-2:]
 
     return convert
-
-
-def viewer_units(viewer: Any, layer: Any) -> Any:
-    """Return the units of the viewer's world; the layer's own when the layers disagree in kind."""
-    units = viewer.layers.extent.units
-    return units if units else layer.units
-
-
-def unit_factors(source: Sequence[Any], target: Sequence[Any]) -> NDArray[np.float64]:
-    """Return what to multiply (y, x) in ``source`` units by to get ``target`` units."""
-    pairs = zip(source[-2:], target[-2:], strict=True)
-    return np.array([float((1 * a).to(b).magnitude) for a, b in pairs])
 
 
 def layer_size(layer: Any) -> tuple[int, int]:

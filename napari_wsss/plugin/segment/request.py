@@ -6,13 +6,11 @@ from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
 
-from napari_wsss.models.bundle import Bundle
-from napari_wsss.plugin.common.job import limit_compute_threads
-from napari_wsss.plugin.common.preferences import Preferences
-from tiling.engine.events import Event
+from napari_wsss.models import Bundle
+from napari_wsss.plugin.common import Preferences, limit_compute_threads
+from tiling.engine import Event
 from tiling.geometry import Box
-from tiling.plan.roi import Roi
-from tiling.plan.tissue import TissueParameters
+from tiling.plan import Roi, TissueParameters
 
 __all__ = ["RunRequest", "default_folder", "result_path"]
 

@@ -8,8 +8,8 @@ from qtpy.QtCore import QUrl
 from qtpy.QtGui import QDesktopServices
 from qtpy.QtWidgets import QFileDialog, QGridLayout, QVBoxLayout, QWidget
 
-from napari_wsss.plugin.common.parts import button, section, wrapped_label
-from napari_wsss.plugin.files.exporting import FORMATS, ExportFormat, suggested_path
+from napari_wsss.plugin.common import button, section, wrapped_label
+from napari_wsss.plugin.files import FORMATS, ExportFormat, suggested_path
 from napari_wsss.plugin.segment.session import SegmentSession
 
 __all__ = ["ResultSection"]

@@ -18,15 +18,7 @@ from qtpy.QtWidgets import (
 )
 from superqt import QCollapsible
 
-from napari_wsss.plugin.common.parts import (
-    button,
-    fill_combo,
-    note,
-    section,
-    set_note,
-    set_quietly,
-    wrapped_label,
-)
+from napari_wsss.plugin.common import button, fill_combo, note, section, set_note, set_quietly, wrapped_label
 from napari_wsss.plugin.segment.estimate import LiveEstimate, estimate_text
 from napari_wsss.plugin.segment.run_state import buttons, progress_text
 from napari_wsss.plugin.segment.session import SegmentSession

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from tiling.classes import ClassSchema
-from tiling.engine.events import BlockWritten, Event, Finished, Planned, Progress, TilesDone
+from tiling.engine import BlockWritten, Event, Finished, Planned, Progress, TilesDone
 
 __all__ = [
     "Buttons",

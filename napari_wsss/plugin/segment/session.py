@@ -18,19 +18,18 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from napari_wsss.plugin.common.job import Job, Starter, start_in_thread
-from napari_wsss.plugin.common.messages import explain
-from napari_wsss.plugin.files.exporting import export_store
+from napari_wsss.plugin.common import Job, Starter, explain, start_in_thread
+from napari_wsss.plugin.files import export_store
 from napari_wsss.plugin.segment.choices import Choices
 from napari_wsss.plugin.segment.live import LiveResult
 from napari_wsss.plugin.segment.request import RunRequest
 from napari_wsss.plugin.segment.run_state import LegendRow, RunState, advance, legend
-from napari_wsss.plugin.view.layers import METADATA_KEY
+from napari_wsss.plugin.view import METADATA_KEY
 from tiling.classes import ClassSchema
-from tiling.engine.events import BlockWritten, Event, Finished, Planned
+from tiling.engine import BlockWritten, Event, Finished, Planned
 from tiling.errors import StoreError, StoreMismatchError, WsssError
 from tiling.folders import is_store
-from tiling.store.reader import Store, open_store
+from tiling.store import Store, open_store
 
 __all__ = ["SegmentSession", "session_for"]
 

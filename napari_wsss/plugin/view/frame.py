@@ -8,13 +8,14 @@ The world's origin is the centre of level-0 pixel (0, 0) of the slide, for every
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Frame", "raster_frame", "slide_frame"]
+__all__ = ["Frame", "raster_frame", "slide_frame", "unit_factors", "viewer_units"]
 
 _PIXEL = "pixel"
 _MICROMETRE = "micrometer"
@@ -98,3 +99,15 @@ def matrix(frame: Frame) -> NDArray[np.float64]:
             [0.0, 0.0, 1.0],
         ]
     )
+
+
+def viewer_units(viewer: Any, layer: Any) -> Any:
+    """Return the units of the viewer's world; the layer's own when the layers disagree in kind."""
+    units = viewer.layers.extent.units
+    return units if units else layer.units
+
+
+def unit_factors(source: Sequence[Any], target: Sequence[Any]) -> NDArray[np.float64]:
+    """Return what to multiply (y, x) in ``source`` units by to get ``target`` units."""
+    pairs = zip(source[-2:], target[-2:], strict=True)
+    return np.array([float((1 * a).to(b).magnitude) for a, b in pairs])

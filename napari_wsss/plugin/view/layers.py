@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from napari_wsss.plugin.view.colors import cam_colormap, class_features, label_colormap
 from napari_wsss.plugin.view.frame import raster_frame, slide_frame
 from napari_wsss.plugin.view.pyramid import COARSEST_MAX, resident, slide_pyramid
-from tiling.slides.slide import Slide
-from tiling.store.reader import Store
+from tiling.slides import Slide
+from tiling.store import Store
 
 __all__ = [
     "METADATA_KEY",

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from napari_wsss.plugin.segment.region import unit_factors, viewer_units
+from napari_wsss.plugin.view.frame import unit_factors, viewer_units
 
 __all__ = ["MARKER", "go_to_box", "mark_box"]
 

@@ -16,7 +16,7 @@ from PIL import Image
 from napari_wsss.plugin.view.tile_cache import SHARED_CACHE, TileCache
 from tiling.errors import SlideError
 from tiling.geometry import Box
-from tiling.slides.slide import Slide
+from tiling.slides import Slide
 
 __all__ = ["COARSEST_MAX", "OpenSlide", "Resident", "SlideLevel", "ZoomLevel", "resident", "slide_pyramid"]
 

@@ -4,8 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from napari_wsss.plugin.compare import agreement as module
 from napari_wsss.plugin.compare.agreement import AGREE, DIFFER, LabelRaster, agreement_pyramid, compare

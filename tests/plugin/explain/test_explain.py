@@ -7,8 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from napari_wsss.models.bundle import Bundle
 from napari_wsss.plugin.explain.explanation import TileExplanation, TilePlace, cam_picture, tile_at

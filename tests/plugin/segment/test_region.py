@@ -4,8 +4,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from napari_wsss.plugin.segment.region import bounding_box, drawn_roi, view_box, visible_corners
 from tiling.errors import RegionError

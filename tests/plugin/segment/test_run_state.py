@@ -4,8 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from napari_wsss.plugin.segment.run_state import LegendRow, RunState, advance, duration, legend, progress_text
 from tiling.engine.events import BlockWritten, Finished, Planned, Progress, TilesDone

@@ -14,7 +14,7 @@ from tiling.engine.allocator import kept_memory
 
 MEASURE = """
 import ctypes, json, resource
-from tiling.allocator import kept_memory
+from tiling.engine.allocator import kept_memory
 SIZE = 48 << 20
 libc = ctypes.CDLL(None)
 libc.malloc.restype = ctypes.c_void_p

@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import zarr
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from zarr.codecs import GzipCodec, ZstdCodec
 
 from tiling.errors import StoreError

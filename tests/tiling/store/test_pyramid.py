@@ -7,8 +7,7 @@ from typing import Any
 
 import numpy as np
 import zarr
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from numpy.typing import NDArray
 
 from tiling.store.pyramid import LinePyramid, halve_labels, halve_mean, level_shapes

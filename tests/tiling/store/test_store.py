@@ -12,8 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from wsss_toys import TOY_SCHEMA, ColourPredictor, colourful
 from yaozarrs import validate_zarr_store
 from yaozarrs._storage import StorageValidationError

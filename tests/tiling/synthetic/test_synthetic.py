@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from tiling.geometry import Box
-from tiling.synthetic import DEMO, SYNTHETIC_SCHEMA, SyntheticSlide
-from tiling.synthetic import slide as slide_module
+from tiling.synthetic import DEMO, SYNTHETIC_SCHEMA, SyntheticSlide, slide as slide_module
 from tiling.synthetic.fields import noise, smoothstep, uniforms, upsample
 from tiling.synthetic.paint import paint, paint_truth
 from tiling.synthetic.sprites import cast

@@ -1,0 +1,24 @@
+from .job import (
+    Job as Job,
+    Starter as Starter,
+    limit_compute_threads as limit_compute_threads,
+    start_in_thread as start_in_thread,
+)
+from .messages import explain as explain
+from .parts import (
+    button as button,
+    fill_combo as fill_combo,
+    note as note,
+    quiet as quiet,
+    section as section,
+    set_note as set_note,
+    set_quietly as set_quietly,
+    table as table,
+    title as title,
+    wrapped_label as wrapped_label,
+)
+from .preferences import (
+    Preferences as Preferences,
+    load_preferences as load_preferences,
+    save_preferences as save_preferences,
+)

@@ -1,0 +1,1 @@
+from .geojson import Annotations as Annotations, read_annotations as read_annotations

@@ -1,0 +1,13 @@
+from .cluster import (
+    ClusterError as ClusterError,
+    DaskScheduler as DaskScheduler,
+    worker_number as worker_number,
+)
+from .isolated import (
+    Scheduler as Scheduler,
+    one_after_another as one_after_another,
+    prepare_output as prepare_output,
+    run_batch as run_batch,
+)
+from .jobs import Shard as Shard, SlideJob as SlideJob, find_jobs as find_jobs
+from .summary import SlideOutcome as SlideOutcome, Status as Status, exit_code as exit_code

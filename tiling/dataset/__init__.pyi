@@ -1,0 +1,1 @@
+from .patches import PatchOptions as PatchOptions, write_patches as write_patches

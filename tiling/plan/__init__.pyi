@@ -1,0 +1,9 @@
+from .roi import Polygon as Polygon, Roi as Roi, read_roi as read_roi
+from .run_plan import (
+    OVERVIEW_SIDE as OVERVIEW_SIDE,
+    RunOptions as RunOptions,
+    RunPlan as RunPlan,
+    TileBatch as TileBatch,
+    make_plan as make_plan,
+)
+from .tissue import TissueParameters as TissueParameters, tissue_mask as tissue_mask

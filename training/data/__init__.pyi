@@ -1,0 +1,32 @@
+from .datasets import (
+    EpochSampler as EpochSampler,
+    EvaluationSet as EvaluationSet,
+    PatchSet as PatchSet,
+    PseudoMaskSet as PseudoMaskSet,
+    balance_weights as balance_weights,
+    read_image as read_image,
+    read_mask as read_mask,
+)
+from .files import (
+    IMAGE_SUFFIXES as IMAGE_SUFFIXES,
+    Pair as Pair,
+    Patch as Patch,
+    Problem as Problem,
+    check_pairs as check_pairs,
+    check_patches as check_patches,
+    check_pseudo_masks as check_pseudo_masks,
+    pseudo_mask_path as pseudo_mask_path,
+    report_or_raise as report_or_raise,
+)
+from .masks import (
+    MASKS_JSON as MASKS_JSON,
+    recorded_layers as recorded_layers,
+    reference_palette as reference_palette,
+    write_mask as write_mask,
+)
+from .mosaic import (
+    EXACT as EXACT,
+    MosaicSettings as MosaicSettings,
+    mix as mix,
+    write_mosaics as write_mosaics,
+)

@@ -1,0 +1,14 @@
+from .cams import (
+    FUSED as FUSED,
+    at_stride as at_stride,
+    batch_masks as batch_masks,
+    mask_layers as mask_layers,
+)
+from .classifier import CAM_THRESHOLD as CAM_THRESHOLD, ClassifierTrainee as ClassifierTrainee
+from .gate_search import calibrate_gate as calibrate_gate
+from .segmenter import SegmenterTrainee as SegmenterTrainee
+from .weights import (
+    initial_classifier as initial_classifier,
+    initial_segmenter as initial_segmenter,
+    trained_classifier as trained_classifier,
+)
