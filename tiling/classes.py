@@ -1,8 +1,12 @@
-"""Tissue classes and class schemas: names, colours and the one conversion between label encodings."""
+"""Tissue classes and class schemas: names, colours and the one conversion between label encodings.
+
+Names are checked here, once: they become folders in a store, columns of tables and texts in windows.
+"""
 
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +19,9 @@ from tiling.errors import DataError
 __all__ = ["ClassSchema", "TissueClass", "reference_to_store", "store_to_reference"]
 
 _HEX = re.compile(r"#[0-9a-fA-F]{6}")
+_LONGEST = {"name": 100, "abbreviation": 32}
+_NO_FILE = re.compile(r'[/\\:*?"<>|]|^\.|\.$|^__|^(zarr\.json|con|prn|aux|nul|(com|lpt)\d)$', re.IGNORECASE)
+"""What no folder may be called on some system, or in a zarr group."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +36,12 @@ class TissueClass:
         Short upper-case name, as used in file names and table columns.
     color : str
         ``#rrggbb``.
+
+    Raises
+    ------
+    DataError
+        For a name that is empty, too long, starts or ends with a space or holds control characters, an abbreviation
+        that no folder can have, or another form of colour.
     """
 
     name: str
@@ -36,8 +49,20 @@ class TissueClass:
     color: str
 
     def __post_init__(self) -> None:
-        if not self.name or not self.abbreviation:
-            raise DataError("A tissue class needs a name and an abbreviation.")
+        for field, most in _LONGEST.items():
+            text: str = getattr(self, field)
+            shown = repr(text if len(text) <= most else text[:most] + "…")
+            if not text.strip() or len(text) > most:
+                raise DataError(f"A tissue class has the {field} {shown}; give it 1 to {most} characters.")
+            if text != text.strip() or any(unicodedata.category(c) in {"Cc", "Cf", "Cs", "Zl", "Zp"} for c in text):
+                raise DataError(
+                    f"A tissue class has the {field} {shown}; leave out control characters and outer spaces."
+                )
+        if _NO_FILE.search(self.abbreviation):
+            raise DataError(
+                f"Class {self.name!r} has the abbreviation {self.abbreviation!r}, which is used as a folder name; "
+                "write it with letters and digits."
+            )
         if not _HEX.fullmatch(self.color):
             raise DataError(f"Class {self.name!r} has colour {self.color!r}; write it as #rrggbb.")
 
@@ -68,10 +93,14 @@ class ClassSchema:
     def __post_init__(self) -> None:
         if not 1 <= len(self.classes) <= 254:
             raise DataError(f"Schema {self.name!r} has {len(self.classes)} classes; 1 to 254 are possible.")
-        for field in ("name", "abbreviation"):
-            values = [getattr(c, field).casefold() for c in self.classes]
-            if len(set(values)) != len(values):
-                raise DataError(f"Schema {self.name!r} uses the same {field} for two classes: {values}.")
+        # Annotations are matched by either; some file systems know neither case nor the form of an accent.
+        owner: dict[str, int] = {}
+        for number, tissue in enumerate(self.classes):
+            for text in (tissue.name, tissue.abbreviation):
+                if owner.setdefault(unicodedata.normalize("NFKC", text).casefold(), number) != number:
+                    raise DataError(
+                        f"Schema {self.name!r} uses {text!r} for two classes (capitals do not count); rename one."
+                    )
 
     def __len__(self) -> int:
         return len(self.classes)
@@ -107,9 +136,10 @@ class ClassSchema:
         """
         try:
             rows: Sequence[Mapping[str, Any]] = data["classes"]
-            classes = tuple(
-                TissueClass(str(c["name"]), str(c["abbreviation"]), str(c["color"])) for c in rows
-            )
+            fields = [(c["name"], c["abbreviation"], c["color"]) for c in rows]
+            if not all(isinstance(value, str) for row in fields for value in row):
+                raise TypeError("a name, abbreviation or color is no text")
+            classes = tuple(TissueClass(*row) for row in fields)
             return cls(str(data["name"]), classes, bool(data.get("white_background", False)))
         except (KeyError, TypeError) as error:
             raise DataError(

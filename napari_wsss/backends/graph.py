@@ -9,7 +9,7 @@ from torch import Tensor, fx, nn
 from torch.fx.passes.shape_prop import ShapeProp, TensorMetadata
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from napari_wsss.models import TimmBackbone
+from napari_wsss.models import Encoder
 from tiling.errors import DeviceError
 
 __all__ = ["cut", "fold_batch_norms"]
@@ -19,7 +19,7 @@ class _Tracer(fx.Tracer):
     """Keeps our own kinds of convolution and batch norm whole, and other people's encoders (they may use hooks)."""
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        whole = isinstance(m, nn.Conv2d | nn.BatchNorm2d | TimmBackbone)
+        whole = isinstance(m, nn.Conv2d | nn.BatchNorm2d | Encoder)
         return whole or super().is_leaf_module(m, module_qualified_name)
 
 
@@ -87,7 +87,7 @@ def cut(network: nn.Module, example: Tensor, stride: int = 16) -> tuple[nn.Modul
     DeviceError
         When the network could not be traced.
     """
-    if not isinstance(network, fx.GraphModule) or any(isinstance(m, TimmBackbone) for m in network.modules()):
+    if not isinstance(network, fx.GraphModule) or any(isinstance(m, Encoder) for m in network.modules()):
         raise DeviceError(
             "These networks cannot be cut for the precision mixed; use --precision fp32 or bf16."
         )

@@ -21,6 +21,14 @@ from .efficientnet_lite import (
     EfficientNetLite0 as EfficientNetLite0,
     load_imagenet_weights as load_imagenet_weights,
 )
+from .encoder import Encoder as Encoder
+from .encoder_weights import load_encoder_weights as load_encoder_weights
+from .encoders import (
+    EncoderRecipe as EncoderRecipe,
+    encoder_names as encoder_names,
+    find_encoder as find_encoder,
+    register_encoder as register_encoder,
+)
 from .gate import apply_gate as apply_gate, open_classes as open_classes
 from .legacy import import_checkpoints as import_checkpoints, load_stage1_weights as load_stage1_weights
 from .lite_classifier import LiteClassifier as LiteClassifier
@@ -29,4 +37,3 @@ from .registry import build_stage1 as build_stage1, build_stage2 as build_stage2
 from .resnet38 import ResNet38 as ResNet38
 from .schemas import resolve_schema as resolve_schema
 from .scores import scores_text as scores_text
-from .timm_backbone import PREFIX as PREFIX, TimmBackbone as TimmBackbone

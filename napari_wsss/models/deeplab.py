@@ -16,10 +16,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from napari_wsss.models.efficientnet_lite import EfficientNetLite0
+from napari_wsss.models.encoder_backbone import EncoderBackbone
+from napari_wsss.models.encoders import TIMM, encoder_names, find_encoder
 from napari_wsss.models.enlarge import prepared
 from napari_wsss.models.mobilenet import MobileNetV2
 from napari_wsss.models.resnet101 import ResNet101
-from napari_wsss.models.timm_backbone import PREFIX, TimmBackbone
 
 __all__ = ["BACKBONES", "Backbone", "DeepLabV3Plus"]
 
@@ -51,7 +52,7 @@ BACKBONES: dict[str, Backbone] = {
         lambda stride, width: EfficientNetLite0(width, stride, head=False), 128, 24
     ),
 }
-"""Backbones by name; a new one is one line here. Names that begin with ``timm:`` are timm's."""
+"""Networks of our own by name; a new one is one line here. Any other name is an encoder's."""
 
 _RATES = {16: (1, 6, 12, 18), 8: (1, 12, 24, 36)}
 
@@ -144,13 +145,13 @@ def _recipe(name: str) -> Backbone:
     ValueError
         For an unknown name.
     """
-    if name.startswith(PREFIX):
-        return Backbone(lambda stride, _: TimmBackbone(name.removeprefix(PREFIX), stride))
-    if name not in BACKBONES:
-        raise ValueError(
-            f"unknown backbone {name!r}: use one of {', '.join(sorted(BACKBONES))}, {PREFIX}NAME"
-        )
-    return BACKBONES[name]
+    if name in BACKBONES:
+        return BACKBONES[name]
+    encoder = find_encoder(name)
+    if encoder is None:
+        known = ", ".join([*sorted(BACKBONES), *encoder_names()])
+        raise ValueError(f"unknown backbone {name!r}: use one of {known}, {TIMM}NAME")
+    return Backbone(lambda stride, width: EncoderBackbone(encoder.make()))
 
 
 class DeepLabV3Plus(nn.Module):
@@ -161,8 +162,8 @@ class DeepLabV3Plus(nn.Module):
     num_classes : int
         Number of tissue classes C.
     backbone : str, optional
-        A name of :data:`BACKBONES`: ``resnet101`` (published checkpoints), ``efficientnet-lite0`` (CPU) …, or
-        ``timm:NAME`` with the package timm.
+        A name of :data:`BACKBONES`: ``resnet101`` (published checkpoints), ``efficientnet-lite0`` (CPU) …, or of an
+        encoder (:mod:`napari_wsss.models.encoders`).
     output_stride : {16, 8}, optional
         Input pixels per pixel of the backbone's last map.
     width : float, optional

@@ -15,6 +15,7 @@ __all__ = ["STAGE1_ARCHITECTURES", "STAGE2_ARCHITECTURES", "Classifier", "build_
 STAGE1_ARCHITECTURES: dict[str, str] = {
     "resnet38": "napari_wsss.models.resnet38:ResNet38",
     "efficientnet-lite0": "napari_wsss.models.lite_classifier:LiteClassifier",
+    "encoder": "napari_wsss.models.encoder_classifier:EncoderClassifier",
 }
 """Stage-1 networks: architecture name -> ``module:class``; a new one is one line here."""
 
