@@ -231,11 +231,11 @@ def mask_quality(bundle: Path, dataroot: Path, split: str, words: Sequence[str])
     import numpy as np
 
     from napari_wsss.models import load_bundle
+    from tiling.confusion import scores_of
     from training.data import check_pairs, read_image, read_mask
     from training.evaluate import Evaluation, bootstrap
     from training.networks import FUSED, at_stride, batch_masks
     from training.pseudo_masks import cam_settings
-    from training.scores import scores_of
 
     loaded, settings = load_bundle(bundle), cam_settings(words)
     network, tile, classes = (

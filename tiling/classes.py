@@ -54,7 +54,9 @@ class TissueClass:
             shown = repr(text if len(text) <= most else text[:most] + "…")
             if not text.strip() or len(text) > most:
                 raise DataError(f"A tissue class has the {field} {shown}; give it 1 to {most} characters.")
-            if text != text.strip() or any(unicodedata.category(c) in {"Cc", "Cf", "Cs", "Zl", "Zp"} for c in text):
+            if text != text.strip() or any(
+                unicodedata.category(c) in {"Cc", "Cf", "Cs", "Zl", "Zp"} for c in text
+            ):
                 raise DataError(
                     f"A tissue class has the {field} {shown}; leave out control characters and outer spaces."
                 )

@@ -51,7 +51,12 @@ class Scores:
         return {name: clean(value) for name, value in asdict(self).items()}
 
 
-def confusion(truth: NDArray[np.integer], predicted: NDArray[np.integer], size: int) -> NDArray[np.int64]:
+def confusion(
+    truth: NDArray[np.integer],
+    predicted: NDArray[np.integer],
+    size: int,
+    counts: NDArray[np.integer] | None = None,
+) -> NDArray[np.int64]:
     """Count pairs of labels.
 
     Parameters
@@ -59,6 +64,8 @@ def confusion(truth: NDArray[np.integer], predicted: NDArray[np.integer], size: 
     truth, predicted : (...) int
         Of one shape; labels from 0 to ``size`` − 1.
     size : int
+    counts : (...) int, optional
+        How often each pair occurs; default once.
 
     Returns
     -------
@@ -76,7 +83,8 @@ def confusion(truth: NDArray[np.integer], predicted: NDArray[np.integer], size: 
         if labels.size and not 0 <= int(labels.min()) <= int(labels.max()) < size:
             raise ValueError(f"labels from {labels.min()} to {labels.max()}, not from 0 to {size - 1}")
     pairs = truth.astype(np.intp).ravel() * size + predicted.ravel()
-    return np.bincount(pairs, minlength=size * size).astype(np.int64).reshape(size, size)
+    weights = None if counts is None else counts.ravel()
+    return np.bincount(pairs, weights, size * size).astype(np.int64).reshape(size, size)
 
 
 def scores_of(matrix: NDArray[np.integer] | NDArray[np.floating], classes: int | None = None) -> Scores:

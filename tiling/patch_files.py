@@ -21,7 +21,6 @@ from tiling.files import replacing
 __all__ = ["PatchName", "reference_palette", "write_mask"]
 
 _BRACKETS = re.compile(r"\[([^\[\]]*)\]")
-_PLACE = re.compile(r"(?P<slide>.+)-(?P<x>-?\d+)-(?P<y>-?\d+)-?$")
 
 
 @dataclass(frozen=True)
@@ -72,12 +71,6 @@ class PatchName:
         if "1" not in digits:
             raise DataError(f"label [{text}] names no class; leave such patches out")
         return cls(name[: found[-1].start()], tuple(d == "1" for d in digits))
-
-    @property
-    def origin(self) -> tuple[str, int, int] | None:
-        """Slide, and level-0 x and y, where the place says so (``slide-x-y``); None for other people's names."""
-        found = _PLACE.match(self.place)
-        return (found["slide"], int(found["x"]), int(found["y"])) if found else None
 
     def __str__(self) -> str:
         return f"{self.place}[{''.join(str(int(here)) for here in self.label)}]"

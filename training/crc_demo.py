@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tiling.classes import ClassSchema, TissueClass
+from tiling.confusion import confusion
 from tiling.errors import DataError
 from training.data import EXACT, IMAGE_SUFFIXES, MosaicSettings, Problem, mix, report_or_raise, write_mosaics
 from training.loop import RunFolder, data_digest
@@ -349,8 +350,7 @@ def confusions(
         found = predict(np.ascontiguousarray(image)[None])
         for t, threshold in enumerate(THRESHOLDS):
             labels = presence_gated(found.probabilities, found.presence, (threshold,)).argmax(1)[0]
-            pairs = truth.astype(np.int64) * classes + labels
-            total[t] += np.bincount(pairs.ravel(), minlength=classes**2).reshape(classes, classes)
+            total[t] += confusion(truth, labels, classes)
     return total
 
 

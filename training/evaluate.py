@@ -18,16 +18,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tiling.confusion import Scores, confusion, scores_of
 from tiling.errors import DataError
 from tiling.files import write_json_atomic
-from training.data import Pair, check_pairs, report_or_raise
+from training.data import MaskedImage, check_pairs, report_or_raise
 from training.settings import CommandParser, positive_int, run_command, set_up_logging, share
 
 if TYPE_CHECKING:
     from PIL import Image
 
     from napari_wsss.models import Bundle
-    from training.scores import Scores
 
 __all__ = ["Evaluation", "TilePredictor", "best_and_worst", "bootstrap", "evaluate", "main", "presence_gated"]
 
@@ -45,8 +45,6 @@ class Evaluation:
 
     def scores(self, variant: str, keep_background: bool = False) -> Scores:
         """Return the scores over the whole split."""
-        from training.scores import scores_of
-
         total = np.sum(self.matrices[variant], axis=0)
         if not keep_background:
             total[self.classes] = 0
@@ -140,7 +138,7 @@ class TilePredictor:
 
 def evaluate(
     predictor: TilePredictor,
-    pairs: Sequence[Pair],
+    pairs: Sequence[MaskedImage],
     *,
     overlap: float = 0.25,
     batch_size: int = 16,
@@ -151,7 +149,7 @@ def evaluate(
     Parameters
     ----------
     predictor : TilePredictor
-    pairs : sequence of Pair
+    pairs : sequence of MaskedImage
     overlap : float
         Between tiles of images larger than the bundle's tile.
     batch_size : int
@@ -169,11 +167,9 @@ def evaluate(
     matrices: dict[str, list[Matrix]] = {}
     for number, pair in enumerate(pairs):
         labels = blend_image(read_image(pair.image), predictor, tile, overlap, batch_size)
-        truth = read_mask(pair.mask, classes).astype(np.int64)
+        truth = read_mask(pair.mask, classes)
         for variant, found in labels.items():
-            index = truth * (classes + 1) + found
-            counts = np.bincount(index.ravel(), minlength=(classes + 1) ** 2)
-            matrices.setdefault(variant, []).append(counts.reshape(classes + 1, classes + 1))
+            matrices.setdefault(variant, []).append(confusion(truth, found, classes + 1))
         if (number + 1) % 500 == 0:
             _log.info("  %d of %d images", number + 1, len(pairs))
     groups = tuple(group(p.image.stem) for p in pairs)
@@ -192,8 +188,6 @@ def bootstrap(
     rounds : int
     seed : int
     """
-    from training.scores import scores_of
-
     names = sorted(set(evaluation.groups))
     sums = np.stack(
         [
@@ -252,7 +246,7 @@ def table(evaluation: Evaluation, names: Sequence[str], rounds: int = 1000) -> s
 
 def best_and_worst(
     predictor: TilePredictor,
-    pairs: Sequence[Pair],
+    pairs: Sequence[MaskedImage],
     evaluation: Evaluation,
     *,
     count: int = 4,
@@ -264,7 +258,7 @@ def best_and_worst(
     Parameters
     ----------
     predictor : TilePredictor
-    pairs : sequence of Pair
+    pairs : sequence of MaskedImage
         Those of ``evaluation``.
     evaluation : Evaluation
     count : int

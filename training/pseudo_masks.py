@@ -21,14 +21,13 @@ from numpy.typing import NDArray
 
 from tiling.errors import DataError, TrainingError
 from tiling.files import read_json, write_json_atomic
+from tiling.patch_files import write_mask
 from training.data import (
     MASKS_JSON,
     Patch,
     check_patches,
     pseudo_mask_path,
-    reference_palette,
     report_or_raise,
-    write_mask,
 )
 from training.settings import (
     PRESETS,
@@ -118,7 +117,6 @@ def make_pseudo_masks(
         "made_with": made_with,
     }
     _open(out, names, identity, restart)
-    palette = reference_palette(schema)
     todo = [p for p in patches if not all(pseudo_mask_path(out, n, p.path).is_file() for n in names)]
     _log.info("pseudo masks: %d patches, %d to do, layers %s", len(patches), len(todo), ", ".join(names))
     network = network.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
@@ -131,7 +129,7 @@ def make_pseudo_masks(
             for layer, maps in masks.items():
                 for patch, mask in zip(batch, maps, strict=True):
                     path = pseudo_mask_path(out, layer, patch.path)
-                    pending.append(pool.submit(write_mask, path, mask, palette))
+                    pending.append(pool.submit(write_mask, path, mask, schema))
             # Wait for all but the last batch: errors surface early, and memory stays bounded.
             keep = len(batch) * len(names)
             for future in pending[:-keep]:

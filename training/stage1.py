@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tiling.errors import DataError
-from training.data import Pair, Patch, check_pairs, check_patches, report_or_raise
+from training.data import MaskedImage, Patch, check_pairs, check_patches, report_or_raise
 from training.loop import RunFolder, data_digest
 from training.settings import (
     PRESETS,
@@ -44,7 +44,7 @@ class Stage1Data:
     root: Path
     schema: ClassSchema
     train: tuple[Patch, ...]
-    val: tuple[Pair, ...]
+    val: tuple[MaskedImage, ...]
 
     @property
     def side(self) -> int:
@@ -69,7 +69,7 @@ def read_stage1_data(root: Path, schema: ClassSchema, skip_bad: bool = False) ->
     if not root.is_dir():
         raise DataError(f"{root} is not a folder; --dataroot must hold train/ and may hold val/.")
     train, problems = check_patches(root / "train", len(schema))
-    val: list[Pair] = []
+    val: list[MaskedImage] = []
     if (root / "val").is_dir():
         val, more = check_pairs(root / "val", len(schema))
         problems += more

@@ -14,7 +14,7 @@ from tiling.errors import DataError
 from tiling.files import read_json
 from training.data import (
     MASKS_JSON,
-    Pair,
+    MaskedImage,
     Patch,
     check_pairs,
     check_patches,
@@ -60,7 +60,7 @@ class Stage2Data:
     schema: ClassSchema
     layers: tuple[str, ...]
     train: tuple[Patch, ...]
-    val: tuple[Pair, ...]
+    val: tuple[MaskedImage, ...]
     made_with: Mapping[str, Any]
 
     @property
@@ -105,7 +105,7 @@ def read_stage2_data(
     if missing:
         bad = {p.path.stem for p in missing}
         train = [p for p in train if p.path.stem not in bad]
-    val: list[Pair] = []
+    val: list[MaskedImage] = []
     if (root / "val").is_dir():
         val, more = check_pairs(root / "val", len(schema))
         problems += more
@@ -157,7 +157,7 @@ def train_stage2(
 
     from napari_wsss.models import Gate, load_bundle, save_bundle
     from training.data import EpochSampler, EvaluationSet, PseudoMaskSet, balance_weights
-    from training.loop import SamplePages, fit_trainee, load_best, seed_everything
+    from training.loop import SamplePages, fit_trainee, load_best, run_device, seed_everything
     from training.networks import SegmenterTrainee, calibrate_gate, initial_segmenter
     from training.settings import LearningRateSchedule
 
@@ -242,7 +242,7 @@ def train_stage2(
     else:
         trainee.network.load_state_dict(trainee.weights())
         chosen = settings.epochs
-    thresholds, metrics = calibrate_gate(trainee, val)
+    thresholds, metrics = calibrate_gate(trainee, val, run_device(options))
     bundle = save_bundle(
         folder.bundle,
         name=texts.name or folder.path.resolve().name,

@@ -189,8 +189,8 @@ def score_slide(bundle: Bundle, slide: SyntheticSlide, folder: Path) -> dict[str
     """
     from napari_wsss.pipeline import segment
     from tiling.classes import store_to_reference
+    from tiling.confusion import confusion, scores_of
     from tiling.synthetic import write_slide
-    from training.scores import scores_of
 
     classes = len(bundle.schema)
     path = folder / "slide.tif"
@@ -200,11 +200,9 @@ def score_slide(bundle: Bundle, slide: SyntheticSlide, folder: Path) -> dict[str
     total = np.zeros((classes + 1, classes + 1), np.int64)
     for y in range(0, slide.height, 512):
         lines = min(512, slide.height - y)
-        truth = store_to_reference(slide.truth(0, y, slide.width, lines), classes).astype(np.int64)
+        truth = store_to_reference(slide.truth(0, y, slide.width, lines), classes)
         found = store_to_reference(np.asarray(labels[y : y + lines]), classes)
-        total += np.bincount((truth * (classes + 1) + found).ravel(), minlength=total.size).reshape(
-            total.shape
-        )
+        total += confusion(truth, found, classes + 1)
     total[classes] = 0
     scores = scores_of(total, classes)
     return {

@@ -1,4 +1,4 @@
-"""Hand a model on to other programs: ONNX for everything, TorchScript with config.json for WSInfer and its QuPath extension.
+"""Hand a model on to other programs: ONNX for all of it, TorchScript of stage 1 for WSInfer and QuPath.
 
 The ONNX file is the whole model, both stages and the gate: bytes of tiles in, classes out. It is checked before it is
 given away: on fixed synthetic tiles it must label pixels as torch does.
@@ -221,7 +221,11 @@ def _card(bundle: Bundle, share: float) -> dict[str, Any]:
             "pixels": {"shape": ["tiles", side, side, 3], "type": "uint8", "meaning": "RGB at mpp, 0 to 255"}
         },
         "outputs": {
-            "labels": {"shape": ["tiles", side, side], "type": "uint8", "meaning": "class i of the schema = i"},
+            "labels": {
+                "shape": ["tiles", side, side],
+                "type": "uint8",
+                "meaning": "class i of the schema = i",
+            },
             "probabilities": {"shape": ["tiles", classes, side, side], "type": "float32"},
             "presence": {"shape": ["tiles", classes], "type": "float32", "meaning": "class is in the tile"},
         },

@@ -6,7 +6,6 @@ import json
 import time
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,32 +18,16 @@ from napari_wsss.cli.export import files_beside, write_exports
 from napari_wsss.cli.progress import make_display
 from napari_wsss.pipeline import make_predictor, segment_events
 from tiling.batch import SlideJob, SlideOutcome, Status, prepare_output
+from tiling.classes import store_to_reference
+from tiling.confusion import Scores, confusion, scores_of
 from tiling.engine import Finished
 from tiling.store import Store, open_store
 from tiling.synthetic import DEMO, SyntheticSlide, write_slide
 
-__all__ = ["Scores", "run_demo", "score"]
+__all__ = ["run_demo", "score"]
 
 MODEL = "synthetic-demo"
 _LINES = 512  # label lines compared at a time: the truth of the whole slide is never in memory
-
-
-@dataclass(frozen=True)
-class Scores:
-    """How well a store agrees with the truth where there is tissue.
-
-    Attributes
-    ----------
-    iou : dict
-        Class name → intersection over union; NaN for a class that is nowhere.
-    """
-
-    iou: dict[str, float]
-
-    @property
-    def miou(self) -> float:
-        """Mean over the classes that occur."""
-        return float(np.nanmean(list(self.iou.values())))
 
 
 def run_demo(out: Path, as_json: bool) -> int:
@@ -71,7 +54,7 @@ def run_demo(out: Path, as_json: bool) -> int:
         tell(f"Wrote {file}")
     facts: dict[str, Any] = {
         "miou": round(scores.miou, 4),
-        "iou": {name: round(value, 4) for name, value in scores.iou.items()},
+        "iou": {n: round(value, 4) for n, value in zip(store.schema.names, scores.iou, strict=True)},
         "slide": str(slide),
         "store": str(path),
         "overview": str(targets.png),
@@ -103,15 +86,12 @@ def score(store: Store, truth: SyntheticSlide) -> Scores:
         Tissue that got no label counts as missed.
     """
     classes = len(store.schema)
-    confusion = np.zeros((classes + 1, classes + 1), np.int64)
+    matrix = np.zeros((classes + 1, classes + 1), np.int64)
     for found, true in _blocks(store, truth):
         tissue = true > 0
-        pairs = true[tissue].astype(np.int64) * (classes + 1) + found[tissue]
-        confusion += np.bincount(pairs, minlength=confusion.size).reshape(confusion.shape)
-    hit = np.diag(confusion)[1:].astype(float)
-    union = confusion.sum(0)[1:] + confusion.sum(1)[1:] - hit
-    with np.errstate(invalid="ignore"):
-        return Scores(dict(zip(store.schema.names, (hit / union).tolist(), strict=True)))
+        true, found = (store_to_reference(labels[tissue], classes) for labels in (true, found))
+        matrix += confusion(true, found, classes + 1)
+    return scores_of(matrix, classes)
 
 
 def _blocks(store: Store, truth: SyntheticSlide) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.uint8]]]:

@@ -36,9 +36,7 @@ class EncoderBackbone(nn.Module):
         # Maps of the deepest stride carry classes; finer ones of a convolutional network enter by the decoder.
         self._joined = [i for i, stride in enumerate(encoder.strides) if stride == encoder.strides[-1]]
         inputs = sum(encoder.channels[i] for i in self._joined)
-        self.join = nn.Sequential(
-            nn.Conv2d(inputs, _WIDTH, 1, bias=False), nn.BatchNorm2d(_WIDTH), nn.ReLU()
-        )
+        self.join = nn.Sequential(nn.Conv2d(inputs, _WIDTH, 1, bias=False), nn.BatchNorm2d(_WIDTH), nn.ReLU())
         if self._low is not None:
             self.low_channels = encoder.channels[self._low]
         else:

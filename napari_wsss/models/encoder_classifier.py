@@ -47,7 +47,9 @@ class EncoderClassifier(PatchClassifier):
         super().__init__()
         recipe = find_encoder(encoder)
         if recipe is None:
-            raise ValueError(f"unknown encoder {encoder!r}: use one of {', '.join(encoder_names())}, timm:NAME")
+            raise ValueError(
+                f"unknown encoder {encoder!r}: use one of {', '.join(encoder_names())}, timm:NAME"
+            )
         self.num_classes = num_classes
         self.arguments: dict[str, Any] = {"encoder": encoder, "dropout": dropout, "deep_heads": deep_heads}
         self.encoder = recipe.make()
@@ -81,9 +83,7 @@ class EncoderClassifier(PatchClassifier):
         maps: list[Tensor] = self.encoder(x)
         return maps[-1]
 
-    def activations(
-        self, x: Tensor, layers: Sequence[str] = (), leaf: bool = False
-    ) -> dict[str, Tensor]:
+    def activations(self, x: Tensor, layers: Sequence[str] = (), leaf: bool = False) -> dict[str, Tensor]:
         """Return some maps in one forward pass; ``head``, the last one, is always part of the result."""
         maps: list[Tensor] = self.encoder(x)
         return {n: maps[int(n[3:]) - 1] for n in layers if n in self.cam_layers[:-1]} | {"head": maps[-1]}

@@ -1,4 +1,4 @@
-"""Published weights into an encoder: every tensor must be there, under timm's names or those of transformers' DINOv2."""
+"""Published weights into an encoder: all tensors must be there, under timm's names or transformers' DINOv2's."""
 
 from __future__ import annotations
 
@@ -55,7 +55,9 @@ def load_encoder_weights(encoder: Encoder, path: Path) -> None:
     anchor = next(key for key in own if key.endswith("weight"))
     prefixes = [key.removesuffix(anchor) for key in state if key == anchor or key.endswith("." + anchor)]
     if len(prefixes) != 1:
-        held = f"several networks ({', '.join(prefixes)})" if prefixes else f"no {anchor}, so not this network"
+        held = (
+            f"several networks ({', '.join(prefixes)})" if prefixes else f"no {anchor}, so not this network"
+        )
         raise BundleError(f"{path}: holds {held}; give a file with the weights of that encoder alone.")
     under = {k.removeprefix(prefixes[0]): v for k, v in state.items() if k.startswith(prefixes[0])}
     fill(network, {k: v for k, v in under.items() if k in own or not k.startswith(_HEADS)}, path)
@@ -80,7 +82,10 @@ def _as_timm(state: dict[str, Tensor]) -> dict[str, Tensor]:
             parts = [f"{query[1]}.attention.{part}.{query[2]}" for part in ("query", "key", "value")]
             if any(part not in state for part in parts):
                 continue  # missed by the check of names
-            key, value = f"{query[1].replace('attention', 'attn')}.qkv.{query[2]}", torch.cat([state[p] for p in parts])
+            key, value = (
+                f"{query[1].replace('attention', 'attn')}.qkv.{query[2]}",
+                torch.cat([state[p] for p in parts]),
+            )
         elif re.search(r"\.attention\.attention\.(key|value)\.", key):
             continue
         for pattern, name in _RENAMED:

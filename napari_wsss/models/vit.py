@@ -158,14 +158,14 @@ class VisionTransformer(Encoder):
             tokens = block(tokens)
             if number in self.layers:
                 patches = self.norm(tokens)[:, self.prefix :]
-                found.append(patches.transpose(1, 2).unflatten(2, (rows, columns)))
+                found.append(patches.transpose(1, 2).reshape(len(x), -1, rows, columns))
         return found
 
     def _placed(self, patches: Tensor, rows: int, columns: int) -> Tensor:
         """Put the class and register tokens before the patches, and add positions."""
         where = self.pos_embed[:, self.placed :]
         if (rows, columns) != (self.grid, self.grid):
-            square = where.transpose(1, 2).unflatten(2, (self.grid, self.grid))
+            square = where.transpose(1, 2).reshape(1, -1, self.grid, self.grid)
             square = functional.interpolate(square, (rows, columns), mode="bicubic", antialias=True)
             where = square.flatten(2).transpose(1, 2)
         first = [self.cls_token, *([self.reg_token] if self.prefix > 1 else [])]

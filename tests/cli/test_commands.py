@@ -188,7 +188,7 @@ def test_the_score_is_the_intersection_over_the_union(finished: Path) -> None:
     true = truth.truth(0, 0, 700, 520)[1::2, 1::2]
     tissue = true > 0
     scores = demo.score(open_store(finished), truth)
-    for label, value in enumerate(scores.iou.values(), start=1):
+    for label, value in enumerate(scores.iou, start=1):
         hit = ((found == label) & (true == label)).sum()
         union = (((found == label) & tissue) | (true == label)).sum()
         assert value == pytest.approx(hit / union)

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -69,24 +69,22 @@ class NormAct(nn.BatchNorm2d):
         return torch.relu(super().forward(x))
 
 
-class Features(nn.Module):
-    """What ``timm.create_model(…, features_only=True)`` returns, in small, hooks included."""
+class Network(nn.Module):
+    """What ``timm.create_model`` returns, in small: maps of strides 4 and 16 come by ``forward_intermediates``."""
 
-    def __init__(self, output_stride: int) -> None:
+    feature_info = ({"num_chs": 6, "reduction": 4}, {"num_chs": 9, "reduction": 16})
+
+    def __init__(self) -> None:
         super().__init__()
         self.low = nn.Conv2d(3, 6, 4, 4)
         self.norm = NormAct(6)
-        self.high = nn.Conv2d(6, 9, output_stride // 4, output_stride // 4)
-        self.found: list[Tensor] = []
-        self.norm.register_forward_hook(lambda *args: self.found.append(args[-1]))
+        self.high = nn.Conv2d(6, 9, 4, 4)
         self.pretrained_cfg = {"mean": (0.5,) * 3, "std": (0.25,) * 3}
-        reductions = [4, output_stride]
-        self.feature_info = SimpleNamespace(reduction=lambda: reductions, channels=lambda: [6, 9])
 
-    def forward(self, x: Tensor) -> list[Tensor]:
-        self.found.clear()
-        self.norm(self.low(x))
-        return [*self.found, self.high(self.found[0])]
+    def forward_intermediates(self, x: Tensor, indices: list[int], **options: Any) -> list[Tensor]:
+        assert options == {"intermediates_only": True, "output_fmt": "NCHW"}
+        low = self.norm(self.low(x))
+        return [[low, self.high(low)][i] for i in indices]
 
 
 @pytest.fixture
@@ -97,7 +95,7 @@ def timm(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, Any]]:
         made.append((name, options))
         if name == "nosuch":
             raise RuntimeError("Unknown model (nosuch)")
-        return Features(options["output_stride"])
+        return Network()
 
     module = ModuleType("timm")
     module.create_model = create_model  # type: ignore[attr-defined]
@@ -107,9 +105,9 @@ def timm(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, Any]]:
 
 def test_encoders_of_timm(timm: list[tuple[str, Any]]) -> None:
     network = build_stage2("deeplabv3plus", 3, backbone="timm:xception65", head_channels=8).eval()
-    assert timm == [("xception65", {"features_only": True, "output_stride": 16, "pretrained": False})]
+    assert timm == [("xception65", {"pretrained": False, "num_classes": 0})]
     assert network(torch.rand(1, 3, 32, 48)).shape == (1, 3, 32, 48)
-    with pytest.raises(BundleError, match="nosuch at stride 16"):
+    with pytest.raises(BundleError, match="timm cannot build nosuch"):
         build_stage2("deeplabv3plus", 3, backbone="timm:nosuch")
 
 
@@ -136,16 +134,17 @@ def test_encoders_of_timm_stay_whole_when_networks_are_folded(tmp_path: Path) ->
     with torch.inference_mode():
         for found, wanted in zip(folded(pixels), Pair(first, second)(pixels), strict=True):
             torch.testing.assert_close(found, wanted, rtol=1e-3, atol=1e-4)
-        encoder: Any = loaded.backbone
+        backbone: Any = loaded.backbone
         images = torch.rand(1, 3, 64, 64)
-        assert torch.allclose(encoder(images)[0], encoder.network((images - 0.5) / 0.25)[0])
+        network = backbone.encoder.network
+        assert torch.allclose(backbone(images)[0], network.norm(network.low((images - 0.5) / 0.25)))
     with pytest.raises(DeviceError, match="mixed"):
         cut(folded, pixels)
 
 
 def test_encoders_that_lose_constants_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     def create_model(name: str, **options: Any) -> nn.Module:
-        network = Features(options["output_stride"])
+        network = Network()
         network.register_buffer("filter", torch.ones(3), persistent=False)
         return network
 
@@ -170,14 +169,29 @@ def test_imagenet_weights_of_other_backbones_come_from_a_file() -> None:
     assert made.backbone.channels == 80
 
 
-def test_pretrained_encoders_of_timm_are_asked_for_in_training_only(timm: list[tuple[str, Any]]) -> None:
-    from training.networks.weights import initial_segmenter
-    from training.settings.presets import Stage2Settings
+def test_encoders_of_timm_take_a_file_and_stay_as_published(
+    timm: list[tuple[str, Any]], tmp_path: Path
+) -> None:
+    from tiling.errors import TrainingError
+    from training.networks import initial_classifier, initial_segmenter
+    from training.settings import Stage1Settings, Stage2Settings
 
-    settings = Stage2Settings(backbone="timm:xception65", head_channels=8)
-    initial_segmenter(settings, 3, "none", 32)
-    initial_segmenter(settings, 3, "imagenet", 32)
-    assert [options["pretrained"] for _, options in timm] == [False, False, True]
+    donor = Network()
+    torch.save(donor.state_dict(), tmp_path / "w.pth")
+    first: Any = initial_classifier(Stage1Settings(backbone="timm:x"), 3, str(tmp_path / "w.pth"), 32)
+    second: Any = initial_segmenter(
+        Stage2Settings(backbone="timm:x", head_channels=8), 3, str(tmp_path / "w.pth"), 32
+    )
+    for encoder in (first.encoder, second.backbone.encoder):
+        assert torch.equal(encoder.network.high.weight, donor.high.weight)
+        assert not any(p.requires_grad for p in encoder.parameters())
+        assert not encoder.train().training
+    for weights in (None, "imagenet", "none"):
+        with pytest.raises(TrainingError, match="comes without weights"):
+            initial_classifier(Stage1Settings(backbone="timm:x"), 3, weights, 32)
+    free: Any = initial_classifier(Stage1Settings(backbone="timm:x", train_encoder=True), 3, "none", 32)
+    assert all(p.requires_grad for p in free.parameters())
+    assert [options["pretrained"] for _, options in timm] == [False] * len(timm)
 
 
 def test_without_timm_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -153,7 +153,11 @@ def test_entry_points_of_other_packages(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setitem(sys.modules, "theirs", module)
     monkeypatch.undo()  # the true registry …
     monkeypatch.setitem(sys.modules, "theirs", module)
-    for value, match in (("theirs:recipe", ""), ("theirs:wrong", "no encoder"), ("gone:x", "cannot be loaded")):
+    for value, match in (
+        ("theirs:recipe", ""),
+        ("theirs:wrong", "no encoder"),
+        ("gone:x", "cannot be loaded"),
+    ):
         points = [EntryPoint("theirs", value, encoders.GROUP)]
         monkeypatch.setattr(encoders, "entry_points", lambda group, points=points: points)
         encoders._known.cache_clear()
@@ -172,7 +176,9 @@ def test_stage1_on_an_encoder() -> None:
     network: Any = build_stage1("encoder", 3, encoder="tiny", deep_heads=True).eval()
     images = torch.rand(2, 3, 64, 64)
     maps = multilayer_gradcam(network, images)
-    assert {n: tuple(m.shape) for n, m in maps.items()} == dict.fromkeys(("map2", "map3", "head"), (2, 3, 4, 4))
+    assert {n: tuple(m.shape) for n, m in maps.items()} == dict.fromkeys(
+        ("map2", "map3", "head"), (2, 3, 4, 4)
+    )
     means = maps["head"].sum((2, 3))
     assert torch.allclose(means, network(images), atol=1e-5)
     plain: Any = build_stage1("encoder", 3, encoder="tiny")

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from tiling.classes import ClassSchema, TissueClass, reference_to_store, store_to_reference
 from tiling.errors import DataError
@@ -17,7 +16,21 @@ def schema(*names: tuple[str, str]) -> ClassSchema:
 
 @pytest.mark.parametrize(
     "text",
-    ["..", ".", "A/B", "/etc/passwd", "a\\b", "a:b", "con", "LPT1", "zarr.json", ".hidden", "end.", "__x", "a*"],
+    [
+        "..",
+        ".",
+        "A/B",
+        "/etc/passwd",
+        "a\\b",
+        "a:b",
+        "con",
+        "LPT1",
+        "zarr.json",
+        ".hidden",
+        "end.",
+        "__x",
+        "a*",
+    ],
 )
 def test_an_abbreviation_is_a_folder_name(text: str) -> None:
     with pytest.raises(DataError, match="folder name"):

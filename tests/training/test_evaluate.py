@@ -14,6 +14,7 @@ from training import evaluate as program
 from training.data.files import check_pairs
 from training.evaluate import Evaluation, TilePredictor, bootstrap, evaluate, presence_gated, report
 from training.networks.gate_search import GateCalibrator
+from training.scores import SegmentationScores
 from training.scores.tiled import blend_image
 
 RNG = np.random.default_rng(0)
@@ -134,8 +135,28 @@ def test_calibration_opens_and_closes_classes() -> None:
     first, second = calibrator.calibrate(0.1)
     assert first < 0.15
     assert second >= 0.35
-    assert calibrator.score((first, second)).miou == 1.0
+    assert calibrator.scores((first, second)).miou == 1.0
+    assert calibrator.scores(None).miou == 0.0
     assert GateCalibrator(2).calibrate(0.2) == (0.2, 0.2)
+
+
+@pytest.mark.parametrize("classes", [1, 3, 40])
+def test_the_cases_of_the_calibration_stand_for_all_pixels(classes: int) -> None:
+    torch.manual_seed(classes)
+    calibrator, direct, off = (
+        GateCalibrator(classes),
+        SegmentationScores(classes),
+        SegmentationScores(classes),
+    )
+    thresholds = tuple(float(t) for t in np.linspace(0.1, 0.6, classes))
+    for _ in range(2):
+        logits, presence = torch.randn(3, classes, 6, 7), torch.rand(3, classes)
+        truth = torch.randint(0, classes + 2, (3, 6, 7))
+        calibrator.add(logits, presence, truth)
+        direct.update(apply_gate(logits, presence, thresholds).argmax(1), truth)
+        off.update(logits.argmax(1), truth)
+    assert calibrator.scores(thresholds) == direct.compute()
+    assert calibrator.scores(None) == off.compute()
 
 
 def test_calibration_leaves_a_gate_alone_that_does_not_matter() -> None:

@@ -18,9 +18,10 @@ import torch.nn.functional as F
 from torch.utils.data import DataLoader
 
 from napari_wsss.models import build_stage1, build_stage2
+from tiling.classes import ClassSchema
+from tiling.patch_files import write_mask
 from training.data.datasets import EpochSampler, EvaluationSet, PatchSet, PseudoMaskSet
 from training.data.files import check_pairs, check_patches, pseudo_mask_path
-from training.data.masks import write_mask
 from training.loop.fit import fit_trainee
 from training.loop.run_folder import RunFolder
 from training.networks.classifier import ClassifierTrainee
@@ -130,7 +131,7 @@ def test_stage1(tiny_root: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("loss_type", ["ce", "focal"])
-def test_stage2(tiny_root: Path, tmp_path: Path, loss_type: Any) -> None:
+def test_stage2(tiny_root: Path, tmp_path: Path, schema: ClassSchema, loss_type: Any) -> None:
     epochs, batch, layers = 4, 5, ("deep", "middle", "shallow")
     patches, _ = check_patches(tiny_root / "train", 3)
     patches = patches[:22]  # 5 steps an epoch; the last batch holds 2
@@ -139,7 +140,7 @@ def test_stage2(tiny_root: Path, tmp_path: Path, loss_type: Any) -> None:
         (tiny_root / "train_PM" / f"PM_{layer}").mkdir(parents=True)
         for patch in patches:  # 3 is background
             mask = np.repeat(np.repeat(rng.integers(0, 4, (4, 4), np.uint8), 8, 0), 8, 1)
-            write_mask(pseudo_mask_path(tiny_root / "train_PM", layer, patch.path), mask, [0] * 12)
+            write_mask(pseudo_mask_path(tiny_root / "train_PM", layer, patch.path), mask, schema)
     settings = replace(REFERENCE.stage2, epochs=epochs, batch_size=batch, loss_type=loss_type)
     samples = PseudoMaskSet(patches, tiny_root / "train_PM", layers, 3, settings.augment, SEED)
     loader = DataLoader(samples, batch, sampler=EpochSampler(22, SEED), drop_last=settings.drop_last)

@@ -18,6 +18,7 @@ from tiling.annotations import Annotations
 from tiling.classes import ClassSchema, store_to_reference
 from tiling.errors import DataError
 from tiling.geometry import Box
+from tiling.patch_files import PatchName, write_mask
 from tiling.plan import tissue_mask
 from tiling.slides import Slide
 
@@ -104,12 +105,12 @@ def write_patches(
         images.mkdir(parents=True, exist_ok=True)
         _write_schema(out / "schema.json", schema)
         for patch in _patches(slide, annotations, len(schema), options):
-            label = "".join(str(int(here)) for here in patch.present)
-            file = f"{name}-{round(patch.x)}-{round(patch.y)}[{label}].png"
+            file = f"{PatchName.at(name, patch.x, patch.y, patch.present)}.png"
             pixels = slide.read(patch.x, patch.y, options.size, options.size, options.mpp)
             Image.fromarray(pixels).save(images / file)
             if options.split != "train":
-                _write_mask(folder / "mask" / file, patch.labels, schema)
+                (folder / "mask").mkdir(exist_ok=True)
+                write_mask(folder / "mask" / file, store_to_reference(patch.labels, len(schema)), schema)
             counts["patches"] += 1
             counts.update(n for n, here in zip(schema.names, patch.present, strict=True) if here)
     except OSError as error:
@@ -171,10 +172,3 @@ def _write_schema(path: Path, schema: ClassSchema) -> None:
     if path.exists() and json.loads(path.read_text(encoding="utf-8")) != schema.to_dict():
         raise DataError(f"{path} names other classes than schema {schema.name!r}; choose another folder.")
     path.write_text(text, encoding="utf-8")
-
-
-def _write_mask(path: Path, labels: NDArray[np.uint8], schema: ClassSchema) -> None:
-    path.parent.mkdir(exist_ok=True)
-    mask = Image.fromarray(store_to_reference(labels, len(schema)), mode="P")
-    mask.putpalette([*schema.palette[1:].ravel().tolist(), 255, 255, 255])
-    mask.save(path)

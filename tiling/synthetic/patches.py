@@ -14,6 +14,7 @@ from PIL import Image
 
 from tiling.classes import store_to_reference
 from tiling.errors import DataError
+from tiling.patch_files import PatchName, write_mask
 from tiling.synthetic.slide import SYNTHETIC_SCHEMA, SyntheticSlide
 
 __all__ = ["PRESENT", "Patch", "presence", "write_patches"]
@@ -88,9 +89,9 @@ def _patches(count: int, size: int, mpp: float, seed: int, single: float) -> Ite
             ]
             x, y, present = left.pop(int(np.argmin(scores)))
             served += np.array(present)
-            label = "".join(str(int(here)) for here in present)
+            name = PatchName(f"SYN-{slide.seed}-{x}-{y}+0", tuple(present))
             mask = store_to_reference(slide.truth(x, y, size, size), len(SYNTHETIC_SCHEMA))
-            yield Patch(f"SYN-{slide.seed}-{x}-{y}+0[{label}].png", slide.render(x, y, size, size), mask)
+            yield Patch(f"{name}.png", slide.render(x, y, size, size), mask)
             made += 1
 
 
@@ -140,7 +141,6 @@ def write_patches(
         When a file cannot be written.
     """
     root = Path(directory)
-    palette = [*SYNTHETIC_SCHEMA.palette[1:].ravel().tolist(), 255, 255, 255]
     written = {"train": count, "val": val, "test": test}
     try:
         root.mkdir(parents=True, exist_ok=True)
@@ -155,9 +155,7 @@ def write_patches(
                 Image.fromarray(patch.pixels).save(images / patch.name)
                 if split != "train":
                     masks.mkdir(exist_ok=True)
-                    mask = Image.fromarray(patch.mask, mode="P")
-                    mask.putpalette(palette)
-                    mask.save(masks / patch.name)
+                    write_mask(masks / patch.name, patch.mask, SYNTHETIC_SCHEMA)
     except OSError as error:
         raise DataError(
             f"The patches cannot be written to {str(root)!r} ({error.strerror or error}); choose another folder."

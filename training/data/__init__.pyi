@@ -9,20 +9,16 @@ from .datasets import (
 )
 from .files import (
     IMAGE_SUFFIXES as IMAGE_SUFFIXES,
-    Pair as Pair,
+    MASKS_JSON as MASKS_JSON,
+    MaskedImage as MaskedImage,
     Patch as Patch,
     Problem as Problem,
     check_pairs as check_pairs,
     check_patches as check_patches,
     check_pseudo_masks as check_pseudo_masks,
     pseudo_mask_path as pseudo_mask_path,
-    report_or_raise as report_or_raise,
-)
-from .masks import (
-    MASKS_JSON as MASKS_JSON,
     recorded_layers as recorded_layers,
-    reference_palette as reference_palette,
-    write_mask as write_mask,
+    report_or_raise as report_or_raise,
 )
 from .mosaic import (
     EXACT as EXACT,

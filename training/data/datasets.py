@@ -19,7 +19,7 @@ from torch.utils.data import Dataset, Sampler
 from napari_wsss.models import white_background
 from tiling.errors import DataError
 from training.data.augment import augment, crop, mosaic, voronoi_cells
-from training.data.files import Pair, Patch, pseudo_mask_path
+from training.data.files import MaskedImage, Patch, pseudo_mask_path
 from training.settings import AugmentSettings
 
 __all__ = [
@@ -364,13 +364,13 @@ class EvaluationSet(Dataset[tuple[Tensor, Tensor]]):
 
     Parameters
     ----------
-    pairs : sequence of Pair
+    pairs : sequence of MaskedImage
     num_classes : int
     tile : int
         Side T of a window.
     """
 
-    def __init__(self, pairs: Sequence[Pair], num_classes: int, tile: int) -> None:
+    def __init__(self, pairs: Sequence[MaskedImage], num_classes: int, tile: int) -> None:
         self.pairs = pairs
         self.num_classes = num_classes
         self.tile = tile

@@ -12,7 +12,6 @@ Nothing here needs torch. Pixels are read by :mod:`training.data.datasets`.
 from __future__ import annotations
 
 import logging
-import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -24,27 +23,31 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from tiling.errors import DataError
+from tiling.files import read_json
+from tiling.patch_files import PatchName
 
 __all__ = [
     "IMAGE_SUFFIXES",
-    "Pair",
+    "MASKS_JSON",
+    "MaskedImage",
     "Patch",
     "Problem",
     "check_pairs",
     "check_patches",
     "check_pseudo_masks",
-    "parse_label",
     "pseudo_mask_path",
+    "recorded_layers",
     "report_or_raise",
 ]
 
 _log = logging.getLogger("training")
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
-_BRACKETS = re.compile(r"\[([^\[\]]*)\]")
 _IMAGE_MODES = {"RGB", "RGBA", "L", "LA", "P", "1", "CMYK"}
 _MASK_MODES = {"P", "L"}
 _IGNORE = 255
 _THREADS = 4
+MASKS_JSON = "masks.json"
+"""Beside the layers of pseudo masks: what they were made with."""
 _T = TypeVar("_T")
 _R = TypeVar("_R")
 
@@ -81,7 +84,7 @@ class Patch:
 
 
 @dataclass(frozen=True)
-class Pair:
+class MaskedImage:
     """One image of val or test with its mask; ``size`` is width and height in px."""
 
     image: Path
@@ -89,42 +92,15 @@ class Pair:
     size: tuple[int, int]
 
 
-def parse_label(name: str, num_classes: int) -> tuple[bool, ...]:
-    """Read the patch label from a file name.
-
-    Parameters
-    ----------
-    name : str
-        File name with or without suffix. The last ``[…]`` counts: ``[1101]``, ``[1 1 0 1]`` or ``[1, 1, 0, 1]``.
-    num_classes : int
-
-    Returns
-    -------
-    tuple of bool, length ``num_classes``
-
-    Raises
-    ------
-    DataError
-        No brackets, a digit other than 0 and 1, a wrong number of digits, or no class at all. The message does not
-        name the file; the caller knows it.
-    """
-    groups = _BRACKETS.findall(name)
-    if not groups:
-        raise DataError("no label such as [1 0 0 1] in the file name")
-    text = groups[-1].strip()
-    digits = [d for d in re.split(r"[\s,]+", text) if d] if re.search(r"[\s,]", text) else list(text)
-    if any(d not in {"0", "1"} for d in digits):
-        raise DataError(f"label [{text}] has a digit other than 0 and 1")
-    if len(digits) != num_classes:
-        raise DataError(f"label [{text}] has {len(digits)} digits, the schema has {num_classes} classes")
-    if "1" not in digits:
-        raise DataError(f"label [{text}] names no class; leave such patches out")
-    return tuple(d == "1" for d in digits)
-
-
 def pseudo_mask_path(root: Path, layer: str, patch: Path) -> Path:
     """Return where the pseudo mask of a patch lies, as the reference has it: ``train_PM/PM_<layer>/<name>.png``."""
     return root / f"PM_{layer}" / f"{patch.stem}.png"
+
+
+def recorded_layers(masks: Path) -> tuple[str, ...]:
+    """Return the layers that our program wrote in a folder, deepest first; none for other programs'."""
+    record = masks / MASKS_JSON
+    return tuple(reversed(read_json(record)["layers"])) if record.is_file() else ()
 
 
 def check_patches(folder: Path, num_classes: int) -> tuple[list[Patch], list[Problem]]:
@@ -148,7 +124,7 @@ def check_patches(folder: Path, num_classes: int) -> tuple[list[Patch], list[Pro
     for path, header in zip(files, _parallel(_header, files), strict=True):
         label: tuple[bool, ...] | None = None
         try:
-            label = parse_label(path.name, num_classes)
+            label = PatchName.parse(path.name, num_classes).label
         except DataError as error:
             problems.append(Problem(path, str(error)))
         if isinstance(header, str):
@@ -167,12 +143,12 @@ def check_patches(folder: Path, num_classes: int) -> tuple[list[Patch], list[Pro
     return patches, problems
 
 
-def check_pairs(folder: Path, num_classes: int) -> tuple[list[Pair], list[Problem]]:
+def check_pairs(folder: Path, num_classes: int) -> tuple[list[MaskedImage], list[Problem]]:
     """Check a folder with ``img`` and ``mask`` (val or test).
 
     Returns
     -------
-    pairs : list of Pair
+    pairs : list of MaskedImage
         The good ones, by name.
     problems : list of Problem
         Unreadable or stray files, images without a mask and the reverse, RGB masks, masks of another size than their
@@ -191,7 +167,7 @@ def check_pairs(folder: Path, num_classes: int) -> tuple[list[Pair], list[Proble
     problems += [Problem(m, "is a mask without an image") for m in masks if m.stem not in names]
     candidates = [(i, by_name[i.stem]) for i in images if i.stem in by_name]
 
-    def check(pair: tuple[Path, Path]) -> Pair | list[Problem]:
+    def check(pair: tuple[Path, Path]) -> MaskedImage | list[Problem]:
         image, mask = pair
         found: list[Problem] = []
         header = _header(image)
@@ -200,11 +176,11 @@ def check_pairs(folder: Path, num_classes: int) -> tuple[list[Pair], list[Proble
         if header[1] not in _IMAGE_MODES:
             found.append(Problem(image, f"is a {header[1]} image; save it as 8-bit RGB"))
         found += _mask_problems(mask, header[0], num_classes, values=True)
-        return found or Pair(image, mask, header[0])
+        return found or MaskedImage(image, mask, header[0])
 
-    pairs: list[Pair] = []
+    pairs: list[MaskedImage] = []
     for result in _parallel(check, candidates):
-        if isinstance(result, Pair):
+        if isinstance(result, MaskedImage):
             pairs.append(result)
         else:
             problems += result

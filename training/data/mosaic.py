@@ -22,9 +22,9 @@ from PIL import Image
 from tiling.classes import ClassSchema
 from tiling.errors import DataError
 from tiling.files import read_json, write_json_atomic
+from tiling.patch_files import PatchName, write_mask
 from training.data.augment import augment, mosaic, stain_jitter, voronoi_cells
 from training.data.files import pseudo_mask_path
-from training.data.masks import reference_palette, write_mask
 from training.settings import AugmentSettings
 
 __all__ = ["EXACT", "MosaicSettings", "mix", "window", "write_mosaics"]
@@ -204,14 +204,13 @@ def write_mosaics(
     (root / "train").mkdir(parents=True)
     (root / "train_PM" / f"PM_{EXACT}").mkdir(parents=True)
     write_json_atomic(made, {})
-    palette = reference_palette(schema)
 
     def make(number: int) -> None:
         image, mask = mix(sources, settings, np.random.default_rng((seed, number)))
-        present = np.isin(np.arange(len(schema)), mask)
-        path = root / "train" / f"m{number:05}-[{' '.join(str(int(p)) for p in present)}].png"
+        present = tuple(np.isin(np.arange(len(schema)), mask).tolist())
+        path = root / "train" / f"{PatchName(f'm{number:05}-', present)}.png"
         Image.fromarray(image).save(path, compress_level=1)
-        write_mask(pseudo_mask_path(root / "train_PM", EXACT, path), mask, palette)
+        write_mask(pseudo_mask_path(root / "train_PM", EXACT, path), mask, schema)
 
     with ThreadPoolExecutor(_WRITERS) as pool:
         list(pool.map(make, range(count)))

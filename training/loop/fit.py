@@ -25,7 +25,7 @@ from training.loop.run_folder import RunFolder
 from training.loop.trainee import Trainee
 from training.settings import LoopOptions
 
-__all__ = ["History", "fit_trainee", "load_best", "seed_everything"]
+__all__ = ["History", "fit_trainee", "load_best", "run_device", "seed_everything"]
 
 _log = logging.getLogger("training")
 _PRECISIONS: dict[str, Any] = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
@@ -97,6 +97,14 @@ def fit_trainee(
 def load_best(trainee: Trainee, folder: RunFolder) -> None:
     """Put the weights of the best epoch into the network."""
     trainee.network.load_state_dict(load_file(folder.best))
+
+
+def run_device(options: LoopOptions) -> torch.device:
+    """Return the device of the run, the first of several: what is computed after training is computed there, too."""
+    if options.device == "cpu" or not torch.cuda.is_available():
+        return torch.device("cpu")
+    chosen = _devices(options.devices, "gpu")
+    return torch.device("cuda", chosen[0] if isinstance(chosen, list) else 0)
 
 
 def _devices(text: str, accelerator: str) -> Any:

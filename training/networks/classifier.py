@@ -14,7 +14,7 @@ from training.networks.losses import masked_loss, presence_loss
 from training.scores import SegmentationScores, presence_accuracy
 from training.settings import LearningRateSchedule, OptimiserSettings, Stage1Settings
 
-__all__ = ["ClassifierTrainee", "cam_labels", "classifier_groups", "presence_of"]
+__all__ = ["ClassifierTrainee", "cam_labels", "classes_in", "classifier_groups"]
 
 CAM_THRESHOLD = 0.25
 """Probability above which stage 1's own CAMs show a class (the reference's test mode)."""
@@ -55,7 +55,7 @@ def classifier_groups(
     ]
 
 
-def presence_of(masks: Tensor, num_classes: int) -> Tensor:
+def classes_in(masks: Tensor, num_classes: int) -> Tensor:
     """Tell which classes a truth mask holds: (N, H, W) int -> (N, C) float. For scores only, never for prediction."""
     classes = torch.arange(num_classes, device=masks.device).view(1, -1, 1)
     return (masks.flatten(1).unsqueeze(1) == classes).any(2).float()
@@ -149,7 +149,7 @@ class ClassifierTrainee(Trainee):
         images, masks = batch
         labels, probabilities = cam_labels(self.network, images)
         self._confusion.update(labels, masks)
-        present = presence_of(masks, self._confusion.num_classes)
+        present = classes_in(masks, self._confusion.num_classes)
         scored = present.any(1)
         self._seen.append((probabilities[scored].cpu(), present[scored].cpu()))
 

@@ -1,4 +1,4 @@
-"""The gate's thresholds, chosen on val."""
+"""The gate's thresholds, chosen on val: streamed on the device of the run, a few hundred numbers kept per image."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from napari_wsss.models import apply_gate
+from napari_wsss.models import open_classes
+from tiling.confusion import Scores, confusion, scores_of
 from training.networks.segmenter import SegmenterTrainee
-from training.scores import Scores, SegmentationScores, scores_of
 
 __all__ = ["GateCalibrator", "calibrate_gate"]
 
@@ -20,42 +20,51 @@ __all__ = ["GateCalibrator", "calibrate_gate"]
 class GateCalibrator:
     """Chooses the gate's thresholds on val: one for all classes first, then each class in turn.
 
-    It remembers a thinned copy of the logits (every ``stride``-th pixel) of the whole val set and searches a grid for
-    the thresholds with the highest mean of mIoU and FwIoU. Of equal thresholds the one nearest to the start wins, so a
-    gate that does not matter stays where it was.
+    A gate takes classes away, so the label of a pixel is the first of its classes, best first, that is open. Pixels of
+    an image with the same truth and the same order of classes are one case: kept are the cases and how often each
+    occurs, never a logit. The grid is searched for the thresholds with the highest mean of mIoU and FwIoU; of equal
+    ones the nearest to the start wins, so a gate that does not matter stays where it was.
 
     Parameters
     ----------
     num_classes : int
-    stride : int
-        Thinning in both directions.
     """
 
     GRID = (0.0, 0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5)
 
-    def __init__(self, num_classes: int, stride: int = 4) -> None:
+    def __init__(self, num_classes: int) -> None:
         self.num_classes = num_classes
-        self.stride = stride
-        self._logits: list[Tensor] = []
-        self._truth: list[Tensor] = []
+        # Ranks that fit into one 63-bit code beside the truth; whoever is not among them is not the label.
+        self._ranks = min(num_classes, int(62 / np.log2(num_classes + 1)) - 1)
         self._presence: list[Tensor] = []
+        self._cases: list[NDArray[np.int64]] = []
 
     def add(self, logits: Tensor, presence: Tensor, truth: Tensor) -> None:
-        """Remember a batch: (N, C, H, W) logits, (N, C) probabilities, (N, H, W) labels."""
-        s = self.stride
-        self._logits.append(logits[:, :, s // 2 :: s, s // 2 :: s].half().cpu())
-        self._truth.append(truth[:, s // 2 :: s, s // 2 :: s].cpu())
-        self._presence.append(presence.float().cpu())
+        """Count a batch: (N, C, H, W) logits, (N, C) probabilities, (N, H, W) labels, on any device."""
+        order = logits.argsort(stable=True, dim=1, descending=True)[:, : self._ranks]
+        codes = truth.long()
+        for rank in order.unbind(1):
+            codes = codes * self.num_classes + rank
+        for own, code, labels in zip(presence, codes, truth, strict=True):
+            found, counts = torch.unique(code[labels < self.num_classes], return_counts=True)
+            image = torch.full_like(found, len(self._presence))
+            self._cases.append(torch.stack([image, found, counts]).cpu().numpy())
+            self._presence.append(own.float().cpu())
 
-    def score(self, thresholds: tuple[float, ...]) -> Scores:
-        """Return the scores of the thinned val set with these thresholds."""
-        total: NDArray[np.int64] = np.zeros((self.num_classes + 1, self.num_classes + 1), np.int64)
-        for logits, presence, truth in zip(self._logits, self._presence, self._truth, strict=True):
-            labels = apply_gate(logits.float(), presence, thresholds).argmax(1)
-            scored = truth < self.num_classes
-            pairs = truth[scored].long() * (self.num_classes + 1) + labels[scored]
-            total += torch.bincount(pairs, minlength=total.size).numpy().reshape(total.shape)
-        return scores_of(total, self.num_classes)
+    def scores(self, thresholds: tuple[float, ...] | None) -> Scores:
+        """Return the scores of val with these thresholds; None: gate off."""
+        size = self.num_classes + 1
+        if not self._cases:
+            return scores_of(np.zeros((size, size)), self.num_classes)
+        image, codes, counts = np.concatenate(self._cases, 1)
+        is_open = open_classes(
+            torch.stack(self._presence), -1.0 if thresholds is None else thresholds
+        ).numpy()
+        predicted = np.full(codes.shape, self.num_classes)
+        for _ in range(self._ranks):  # from the last rank to the first, which so has the last word
+            codes, rank = np.divmod(codes, self.num_classes)
+            predicted = np.where(is_open[image, rank], rank, predicted)
+        return scores_of(confusion(codes, predicted, size, counts), self.num_classes)
 
     def calibrate(self, start: float = 0.1, rounds: int = 2) -> tuple[float, ...]:
         """Return one threshold per class.
@@ -67,35 +76,40 @@ class GateCalibrator:
         rounds : int
             Passes over the classes.
         """
-        if not self._logits:
-            return (start,) * self.num_classes
+        best = (start,) * self.num_classes
+        if not self._cases:
+            return best
 
         def value(thresholds: tuple[float, ...]) -> float:
-            scores = self.score(thresholds)
+            scores = self.scores(thresholds)
             return scores.miou + scores.fwiou
 
-        grid = sorted(self.GRID, key=lambda t: abs(t - start))
-        best = max(((t,) * self.num_classes for t in grid), key=value)
+        best = max(((t,) * self.num_classes for t in self._near(start)), key=value)
         for _ in range(rounds):
             before = best
             for c in range(self.num_classes):
-                near = sorted(self.GRID, key=lambda t, c=c: abs(t - best[c]))  # type: ignore[misc]
-                best = max(((*best[:c], t, *best[c + 1 :]) for t in near), key=value)
+                best = max(((*best[:c], t, *best[c + 1 :]) for t in self._near(best[c])), key=value)
             if best == before:
                 break
         return best
 
+    def _near(self, start: float) -> list[float]:
+        """Return the grid, nearest to ``start`` first."""
+        return sorted(self.GRID, key=lambda t: abs(t - start))
+
 
 def calibrate_gate(
-    trainee: SegmenterTrainee, val: Iterable[Any] | None
+    trainee: SegmenterTrainee, val: Iterable[Any] | None, device: torch.device
 ) -> tuple[tuple[float, ...], dict[str, Any]]:
     """Choose the gate's thresholds on val and score the network there, gate off and on.
 
     Parameters
     ----------
     trainee : SegmenterTrainee
-        With the chosen weights; moved to the CPU.
+        With the chosen weights.
     val : iterable of (images, masks), or None
+    device : torch.device
+        Where the run computes.
 
     Returns
     -------
@@ -108,19 +122,12 @@ def calibrate_gate(
     fixed = (settings.gate_threshold,)
     if val is None:
         return fixed, {}
-    network = trainee.network.cpu().eval()
+    network = trainee.network.to(device).eval()
     calibrator = GateCalibrator(trainee.num_classes)
-    outputs = []
     with torch.no_grad():
         for images, masks in val:
-            x = images.contiguous(memory_format=torch.channels_last)
-            logits, presence = network(x).float(), trainee.presence(x)
-            calibrator.add(logits, presence, masks)
-            outputs.append((logits.half(), presence, masks))
+            x = images.to(device, memory_format=torch.channels_last)
+            calibrator.add(network(x).float(), trainee.presence(x), masks.to(device))
     thresholds = calibrator.calibrate(settings.gate_threshold) if settings.gated_selection else fixed
-    plain, gated = (SegmentationScores(trainee.num_classes) for _ in range(2))
-    for half, presence, masks in outputs:
-        logits = half.float()
-        plain.update(logits.argmax(1), masks)
-        gated.update(apply_gate(logits, presence, thresholds).argmax(1), masks)
-    return thresholds, {"val": {"gate_off": plain.compute().to_dict(), "gate_on": gated.compute().to_dict()}}
+    found = {"gate_off": calibrator.scores(None), "gate_on": calibrator.scores(thresholds)}
+    return thresholds, {"val": {name: scores.to_dict() for name, scores in found.items()}}

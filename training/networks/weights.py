@@ -9,12 +9,13 @@ from typing import Any
 from torch import nn
 
 from napari_wsss.models import (
-    PREFIX,
     EfficientNetLite0,
-    TimmBackbone,
+    Encoder,
     build_stage1,
     build_stage2,
+    find_encoder,
     load_bundle,
+    load_encoder_weights,
     load_imagenet_weights,
 )
 from tiling.errors import TrainingError
@@ -38,7 +39,7 @@ def initial_classifier(
     num_classes : int
     weights : str or None
         ``imagenet``, ``none``, a ``.pth`` or ``.params`` file, or a bundle; None: ImageNet where they come with a
-        package, else random with a warning.
+        package, else random with a warning. An encoder by name needs the file that its makers give.
     side : int
         Of the patches, in px.
 
@@ -47,17 +48,20 @@ def initial_classifier(
     TrainingError, BundleError
     """
     arguments: dict[str, Any] = {}
-    if settings.backbone == _LIGHT:
+    architecture = settings.backbone
+    if find_encoder(settings.backbone) is not None:
+        architecture, arguments = "encoder", {"encoder": settings.backbone}
+    elif settings.backbone == _LIGHT:
         arguments |= {"width": settings.width, "enlarge": max(1.0, settings.least_side / side)}
     if settings.colour_smoothing:
         arguments["colour_smoothing"] = settings.colour_smoothing
     if settings.deep_heads:
         arguments["deep_heads"] = True
     try:
-        network = build_stage1(settings.backbone, num_classes, **arguments)
+        network = build_stage1(architecture, num_classes, **arguments)
     except (TypeError, ValueError) as error:
         raise TrainingError(f"--backbone {settings.backbone} cannot be built ({error}).") from error
-    _fill(network, weights, light=settings.backbone == _LIGHT and settings.width == 1.0, stage=1)
+    _fill(network, settings, weights, stage=1)
     if settings.frozen_stages:
         freeze_encoder(network, settings.frozen_stages)
     return network
@@ -81,26 +85,35 @@ def initial_segmenter(
         network = build_stage2("deeplabv3plus", num_classes, **arguments)
     except (TypeError, ValueError) as error:
         raise TrainingError(f"--backbone {settings.backbone} cannot be built ({error}).") from error
-    if weights == "imagenet" and settings.backbone.startswith(PREFIX):
-        name = settings.backbone.removeprefix(PREFIX)
-        source = TimmBackbone(name, settings.output_stride, pretrained=True)
-        network.get_submodule("backbone").load_state_dict(source.state_dict())
-    else:
-        _fill(network, weights, light=settings.backbone == _LIGHT and settings.width == 1.0, stage=2)
+    _fill(network, settings, weights, stage=2)
     if settings.frozen_stages:
         freeze_encoder(network, settings.frozen_stages)
     return network
 
 
-def _fill(network: nn.Module, weights: str | None, light: bool, stage: int) -> None:
-    """Put the wanted weights into a fresh network."""
+def _fill(
+    network: nn.Module, settings: Stage1Settings | Stage2Settings, weights: str | None, stage: int
+) -> None:
+    """Put the wanted weights into a fresh network; an encoder by name stays as published unless asked for."""
+    light = settings.backbone == _LIGHT and settings.width == 1.0
+    encoder = next((m for m in network.modules() if isinstance(m, Encoder)), None)
+    if encoder is not None:
+        recipe = find_encoder(settings.backbone)
+        if weights in (None, "imagenet") or (weights == "none" and not settings.train_encoder):
+            where = f" from {recipe.source}" if recipe is not None and recipe.source else ""
+            raise TrainingError(
+                f"The encoder {settings.backbone} comes without weights, and random ones see nothing: "
+                f"pass --weights FILE{where}, or --train-encoder --weights none to teach it from scratch."
+            )
+        if not settings.train_encoder:
+            encoder.freeze()
     if weights == "none":
         _quicken(network)
         return
     if weights == "imagenet" and not any(isinstance(m, EfficientNetLite0) for m in network.modules()):
         raise TrainingError(
-            "--weights imagenet is for efficientnet-lite0 and timm:NAME; pass --weights FILE with a state dict of "
-            "torchvision's network, or none."
+            "--weights imagenet is for efficientnet-lite0; pass --weights FILE with a state dict of torchvision's "
+            "network, or none."
         )
     if weights == "imagenet" or (weights is None and light):
         load_imagenet_weights(network)
@@ -124,7 +137,9 @@ def _fill(network: nn.Module, weights: str | None, light: bool, stage: int) -> N
         return
     from napari_wsss.models import legacy
 
-    if stage == 1:
+    if encoder is not None:
+        load_encoder_weights(encoder, path)
+    elif stage == 1:
         legacy.load_stage1_weights(network, path)
     else:
         legacy.load_stage2_weights(network, path)

@@ -138,6 +138,11 @@ def add_training_options(parser: argparse.ArgumentParser) -> None:
     fit.add_argument(
         "--balance", type=share, metavar="F", help="frequent label combinations come less often; 0 is off"
     )
+    fit.add_argument(
+        "--train-encoder",
+        action=argparse.BooleanOptionalAction,
+        help="train an encoder that was taken by name, too; it stays as published otherwise",
+    )
     fit.add_argument("--stain", type=float, metavar="F", help="strength of the stain jitter; 0 is off")
     machine = parser.add_argument_group("device")
     machine.add_argument("--device", default="auto", metavar="auto|cpu|cuda", help="where to compute")
@@ -166,6 +171,7 @@ def optimiser_changes(args: argparse.Namespace) -> dict[str, Any]:
         "width": args.width,
         "least_side": args.least_side,
         "balance": args.balance,
+        "train_encoder": args.train_encoder,
         "augment.stain": args.stain,
         "optimiser.lr": args.lr,
         "optimiser.name": args.optimiser,

@@ -103,7 +103,7 @@ class Stage1Settings:
     Attributes
     ----------
     backbone : str
-        Architecture name of the model registry.
+        Architecture name of the model registry, or an encoder's name.
     width : float
         Channel multiplier of architectures that have one; 1 is the ImageNet-compatible network.
     epochs, batch_size : int
@@ -135,6 +135,8 @@ class Stage1Settings:
     deep_heads : bool
         Classify from the shallower CAM layers too, each with a 1×1 classifier of its own whose weights give its CAM.
         Networks of the light pair only.
+    train_encoder : bool
+        Whether an encoder by name (:mod:`napari_wsss.models.encoders`) trains with the rest, or stays as published.
     select : {"last", "best"}
         Which epoch becomes the bundle: the last (reference) or the best on val.
     """
@@ -155,6 +157,7 @@ class Stage1Settings:
     exact: float = 0.0
     balance: float = 0.0
     deep_heads: bool = False
+    train_encoder: bool = False
     select: Literal["last", "best"] = "last"
 
 
@@ -207,7 +210,7 @@ class Stage2Settings:
     Attributes
     ----------
     backbone : str
-        Backbone name of the model registry.
+        Backbone name of the model registry, or an encoder's name.
     width : float
         Channel multiplier of backbones that have one.
     head_channels : int
@@ -237,7 +240,7 @@ class Stage2Settings:
         Leave out an incomplete last batch.
     freeze_bn : bool
         Keep the batch-norm statistics and affine of the initial weights.
-    frozen_stages, colour_smoothing, least_side : int
+    frozen_stages, colour_smoothing, least_side, train_encoder
         As in :class:`Stage1Settings`.
     balance : float
         Frequent label combinations come less often (:func:`training.data.datasets.balance_weights`): as in
@@ -272,6 +275,7 @@ class Stage2Settings:
     colour_smoothing: int = 0
     least_side: int = 0
     balance: float = 0.0
+    train_encoder: bool = False
     gated_selection: bool = True
     select: Literal["miou", "mean", "last"] = "miou"
     gate_threshold: float = 0.1

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from napari_wsss.plugin.view import coarsest_level, levels_on_disk, resident
 from tiling.classes import ClassSchema
+from tiling.confusion import confusion
 from tiling.errors import DataError
 
 __all__ = ["AGREE", "DIFFER", "Comparison", "LabelRaster", "agreement_pyramid", "compare"]
@@ -106,16 +107,14 @@ def compare(
     names, luts = _common_classes(first.schema, second.schema)
     a, pair = first.levels[0], _Pair(first, second, 0, 0)
     size = len(names) + 1
-    counts = np.zeros(size * size, np.int64)
+    table = np.zeros((size, size), np.int64)
     height, width = a.shape
     for top in range(0, height, STRIP):
         rows = slice(top, min(top + STRIP, height))
         own, other = pair.read(rows, slice(0, width))
-        index = luts[0][own].astype(np.int64) * size + luts[1][other]
-        counts += np.bincount(index.ravel(), minlength=size * size)
+        table += confusion(luts[0][own], luts[1][other], size)
         if on_rows is not None:
             on_rows(rows.stop, height)
-    table = counts.reshape(size, size)
     return Comparison(names, table[1:, 1:].copy(), int(table[1:, 0].sum()), int(table[0, 1:].sum()))
 
 

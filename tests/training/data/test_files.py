@@ -4,36 +4,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, strategies as st
 from PIL import Image
 
 from tiling.errors import DataError
-from training.data.files import check_pairs, check_patches, check_pseudo_masks, parse_label, report_or_raise
-
-labels = st.lists(st.booleans(), min_size=1, max_size=12).filter(any)
-
-
-@given(labels, st.sampled_from(["", " ", ",", ", "]), st.sampled_from(["a-", "TCGA_x [3] y+0", ""]))
-def test_label_round_trip(label: list[bool], separator: str, before: str) -> None:
-    digits = separator.join("01"[b] for b in label)
-    assert parse_label(f"{before}[{digits}].png", len(label)) == tuple(label)
-
-
-@pytest.mark.parametrize(
-    ("name", "reason"),
-    [
-        ("a.png", "no label"),
-        ("a[].png", "0 digits"),
-        ("a[101].png", "3 digits"),
-        ("a[1 0 2 0].png", "other than 0 and 1"),
-        ("a[10 01].png", "other than 0 and 1"),
-        ("a[0 0 0 0].png", "no class"),
-        ("a[1 0 0 x].png", "other than 0 and 1"),
-    ],
-)
-def test_bad_labels(name: str, reason: str) -> None:
-    with pytest.raises(DataError, match=reason):
-        parse_label(name, 4)
+from training.data.files import check_pairs, check_patches, check_pseudo_masks, report_or_raise
 
 
 def test_clean_root(tiny_root: Path) -> None:

@@ -6,7 +6,8 @@ import torch
 from hypothesis import given, settings, strategies as st
 from hypothesis.extra.numpy import arrays
 
-from training.scores.metrics import SegmentationScores, presence_accuracy, scores_of
+from tiling.confusion import scores_of
+from training.scores.metrics import SegmentationScores, presence_accuracy
 
 maps = arrays(np.uint8, (6, 7), elements=st.integers(0, 4))
 
