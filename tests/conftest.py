@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from leaks import holdings, left_behind
 
 # Machines differ and share their cores: how long one example takes says nothing about right or wrong.
 settings.register_profile("wsss", deadline=None, max_examples=40)
@@ -28,6 +29,18 @@ def shared_dir() -> Path:
 def cmu_slide(shared_dir: Path) -> Path:
     """The real CMU-1 region, 2220 × 2967 px at 0.499 µm/px."""
     return shared_dir / "slides" / "cmu-1-small-region.svs"
+
+
+@pytest.fixture(autouse=True)
+def _nothing_left_behind(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[None]:
+    """Fail a test that leaves a thread running or a file of its own open; windows are the plugin fixtures' matter."""
+    before = holdings()
+    yield
+    left = left_behind(before, tmp_path_factory.getbasetemp())
+    if left and not request.node.get_closest_marker("leaves_behind"):
+        pytest.fail("left behind: " + ", ".join(left), pytrace=False)
 
 
 def _must_have_run(item: pytest.Item, report: pytest.TestReport) -> bool:

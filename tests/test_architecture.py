@@ -411,3 +411,13 @@ def test_help_answers_at_once() -> None:
             after.children_user + after.children_system - before.children_user - before.children_system
         )
     assert min(used) < 0.5
+
+
+def test_nothing_asks_in_the_middle_of_a_batch() -> None:
+    asking = {"input", "confirm", "prompt", "getpass"}
+    for package in ("tiling", "napari_wsss", "training"):
+        for path in (ROOT / package).rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+                if isinstance(node, ast.Call):
+                    name = ast.unparse(node.func).rpartition(".")[2]
+                    assert name not in asking, f"{path}:{node.lineno}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import functools
+import importlib.util
 import os
 import re
 import shlex
@@ -145,3 +146,21 @@ def test_the_commands_of_a_page_run(page: str, slide: Path, tmp_path: Path) -> N
         words = ["synthetic-demo" if w in MODELS_OF_READERS else w for w in shlex.split(command.text)]
         done = subprocess.run([WSSS, *words[1:]], cwd=tmp_path, capture_output=True, text=True)
         assert done.returncode == 0, f"{command.text}\n{done.stderr}"
+
+
+def test_the_plan_of_the_house_is_that_of_the_code() -> None:
+    """`python scripts/draw_rooms.py` draws it anew; every room stands in the picture."""
+    spec = importlib.util.spec_from_file_location("draw_rooms", ROOT / "scripts" / "draw_rooms.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    assert (ROOT / "docs" / "img" / "rooms.svg").read_text(encoding="utf-8") == module.draw()
+
+
+def test_what_the_architecture_points_to_exists() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    table = text[text.index("## Where is") : text.index("## The way of a tile")]
+    named = re.findall(r"`((?:tiling|napari_wsss|training)/[\w/.]+)`", table)
+    assert len(named) > 15
+    assert not [path for path in named if not (ROOT / path).exists()]

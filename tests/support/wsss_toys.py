@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tiling.batch.jobs import SlideJob
 from tiling.classes import ClassSchema, TissueClass
+from tiling.engine.drive import run
+from tiling.engine.events import Event
 from tiling.engine.predictor import Prediction
+from tiling.plan.run_plan import RunOptions
+from tiling.slides.readers.array import ArrayReader
+from tiling.slides.slide import Slide
 
 TOY_SCHEMA = ClassSchema(
     "toy",
@@ -75,3 +83,23 @@ def tree_bytes(store: Path) -> dict[str, bytes]:
         for p in sorted(store.rglob("*"))
         if p.is_file() and p.name != "receipt.json" and "journal" not in p.parts
     }
+
+
+EVERYWHERE = RunOptions(mpp=0.5, tissue=None, batch_size=4)
+"""Every tile of the picture, at its own scale."""
+
+
+def segment_array(image: NDArray[np.uint8], out: Path, tile: int = 32, **options: Any) -> list[Event]:
+    """Segment a picture of 0.5 µm per pixel by its colours; ``options`` differ from :data:`EVERYWHERE`."""
+    with Slide(ArrayReader(image, mpp=0.5)) as slide:
+        return list(run(slide, ColourPredictor(tile), out, dataclasses.replace(EVERYWHERE, **options)))
+
+
+def plain(colour: tuple[int, int, int], height: int = 120, width: int = 150) -> NDArray[np.uint8]:
+    """Return a picture of one colour, (height, width, 3)."""
+    return np.broadcast_to(np.array(colour, np.uint8), (height, width, 3)).copy()
+
+
+def slide_jobs(*names: str) -> list[SlideJob]:
+    """Return jobs on slides that need not exist."""
+    return [SlideJob(name, Path(f"/slides/{name}.svs")) for name in names]

@@ -196,3 +196,23 @@ def test_the_level_in_memory_is_one_chunk_and_changes_in_place() -> None:
     assert (cached[5:] == 7).all()
     assert (memory[5:] == 7).all()
     assert resident(np.zeros((4, 5, 3), np.uint8)).chunks == (4, 5, 3)
+
+
+def test_levels_do_not_drift_and_have_no_alpha() -> None:
+    """A downsample of 4.016 taken for 4 is 32 level-0 pixels off at the far end of this slide."""
+    from napari_wsss.plugin.view.pyramid import slide_pyramid
+
+    width, factor = 8192, 8192 / 2040
+    line = np.arange(width) // 64
+    fine = np.broadcast_to(line.astype(np.uint8)[None, :, None], (16, width, 3)).copy()
+    coarse = np.broadcast_to(
+        ((np.arange(2040) + 0.5) * factor / 64).astype(np.uint8)[None, :, None], (4, 2040, 3)
+    ).copy()
+    slide = Slide(ArrayReader([fine, coarse], mpp=0.25, downsamples=(1.0, factor)))
+    levels = slide_pyramid(slide, coarsest_max=1024)
+    assert all(level.shape[2] == 3 for level in levels)
+    for level in levels:
+        step = width / level.shape[1]
+        values = np.asarray(level[0, level.shape[1] // 2 :, 0]).astype(float)
+        places = (np.arange(level.shape[1] // 2, level.shape[1]) + 0.5) * step
+        assert np.abs(values - (places - 32) / 64).max() <= 1.1, step

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from wsss_toys import slide_jobs as jobs
 
 from tiling.batch.cluster import ClusterError, DaskScheduler, worker_number
 from tiling.batch.isolated import Isolated, run_batch
@@ -17,10 +18,6 @@ from tiling.batch.jobs import SlideJob
 from tiling.batch.summary import SlideOutcome
 
 pytest.importorskip("distributed", reason="needs the extra 'cluster'")
-
-
-def jobs(*names: str) -> list[SlideJob]:
-    return [SlideJob(name, Path(name)) for name in names]
 
 
 def moody(folder: Path) -> Callable[[SlideJob], SlideOutcome]:

@@ -8,15 +8,12 @@ import threading
 from pathlib import Path
 
 import pytest
+from wsss_toys import slide_jobs as jobs
 
 from tiling.batch.isolated import Isolated, prepare_output, run_batch
 from tiling.batch.jobs import SlideJob
 from tiling.batch.summary import SlideOutcome, Status, Summary, exit_code
 from tiling.errors import SlideError, StoreError
-
-
-def jobs(*names: str) -> list[SlideJob]:
-    return [SlideJob(name, Path(f"/slides/{name}.svs")) for name in names]
 
 
 def done(job: SlideJob, status: Status = Status.DONE) -> SlideOutcome:

@@ -181,3 +181,13 @@ def test_tiles_must_come_from_left_to_right() -> None:
     blender.add((2,), one)
     with pytest.raises(ValueError, match="tile to its right"):
         blender.add((0,), one)
+
+
+def test_sums_of_weights_are_exact() -> None:
+    from tiling.engine.blend import blend_window
+
+    window = blend_window(224, True)
+    # Whole numbers, and a sum of all that can lie on one pixel is below 2^24: float32 adds them without rounding.
+    assert window.dtype == np.float32
+    assert (window == np.rint(window)).all()
+    assert 4 * window.max() < 2**24
