@@ -35,6 +35,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
         "cli",
         "plugin.common",
         "plugin.view",
+        "plugin.results",
         "plugin.files",
         "plugin.segment",
         "plugin.review",

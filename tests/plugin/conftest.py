@@ -179,8 +179,8 @@ class Turnstile:
             return 0 if layer is None else int((np.asarray(layer.data[0]) > 0).sum())
 
         def drawn() -> bool:
-            job, live = session._job, session.live
-            waiting = job is not None and bool(job._events)
+            active, live = session.active, session.live
+            waiting = active is not None and bool(active.job._events)
             return self._passed > passed and live is not None and not waiting and not live._dirty
 
         before = labelled()
@@ -212,7 +212,7 @@ class ToyPredictor:
         from tiling.synthetic import SYNTHETIC_SCHEMA
 
         self.schema = SYNTHETIC_SCHEMA
-        self.identity: dict[str, object] = {"toy": 1}
+        self.identity: dict[str, object] = {"bundle": "toy", "hashes": {"stage1": "0" * 64}}
         self.delay = delay
         self.pause = pause
         self.tiles = 0

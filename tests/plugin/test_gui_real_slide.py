@@ -143,12 +143,12 @@ def test_from_opening_to_export(
 
     # Export and read again.
     session.export(tmp_path / "copy.zarr")
-    qtbot.waitUntil(lambda: "is written" in session.notice, timeout=60_000)
+    qtbot.waitUntil(lambda: "is written" in session.exports.notice, timeout=60_000)
     _, again = viewer.open(str(tmp_path / "copy.zarr"), plugin="napari-wsss")
     np.testing.assert_array_equal(np.asarray(again.data[0]), np.asarray(result.data[0]))
     np.testing.assert_allclose(again.extent.world, result.extent.world)
     session.export(tmp_path / "outlines.geojson")
-    qtbot.waitUntil(lambda: "outlines.geojson is written" in session.notice, timeout=120_000)
+    qtbot.waitUntil(lambda: "outlines.geojson is written" in session.exports.notice, timeout=120_000)
     features = json.loads((tmp_path / "outlines.geojson").read_text())["features"]
     by_class: dict[str, float] = dict.fromkeys(areas, 0.0)
     for feature in features:

@@ -1,3 +1,4 @@
+from .heartbeat_widget import start_heartbeat as start_heartbeat
 from .job import (
     Job as Job,
     Starter as Starter,

@@ -13,6 +13,7 @@ import time
 import weakref
 from collections import deque
 from collections.abc import Callable, Generator
+from contextlib import closing
 from typing import Any, Generic, Literal, TypeVar
 
 __all__ = ["Job", "Starter", "limit_compute_threads", "start_in_thread"]
@@ -62,21 +63,20 @@ class Job(Generic[T]):
 
     def run(self) -> None:
         """Iterate to the end; never raises."""
-        events = None
         try:
-            events = self._source()
-            for event in events:
-                self._events.append(event)
-                if self._cancel.is_set():
-                    break
+            with closing(
+                self._source()
+            ) as events:  # closing may raise as well, and ends the job all the same
+                for event in events:
+                    self._events.append(event)
+                    if self._cancel.is_set():
+                        break
             self._outcome = "cancelled" if self._cancel.is_set() else "finished"
         except BaseException as error:  # noqa: BLE001 - whatever ends the run is shown in the panel
             self._error = error
             self._outcome = "failed"
             _log.info("the work failed", exc_info=error)
         finally:
-            if events is not None:
-                events.close()
             self._ended.set()
 
     def poll(self) -> list[T]:

@@ -21,8 +21,8 @@ from napari_wsss.plugin.common import (
     start_in_thread,
 )
 from napari_wsss.plugin.explain.explanation import TileExplanation, TilePlace, tile_at
-from napari_wsss.plugin.segment import SegmentSession, world_to_data
-from napari_wsss.plugin.view import METADATA_KEY, mark_box
+from napari_wsss.plugin.segment import SegmentSession
+from napari_wsss.plugin.view import METADATA_KEY, mark_box, world_to_data
 from tiling.errors import BundleError, SlideError
 from tiling.slides import open_slide
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from tiling.classes import ClassSchema
 from tiling.errors import ExportError
 from tiling.store import Store
 
@@ -86,6 +87,24 @@ def copy_store(store: Store, path: Path) -> None:
         raise ExportError(f"{path} cannot be written: {reason}; choose another place.") from error
 
 
+class _RenamedStore(Store):
+    """A store whose classes have other names and colours; areas are known under the new names."""
+
+    def __init__(self, path: Path, schema: ClassSchema) -> None:
+        super().__init__(path)
+        self._own, self.schema = self.schema, schema
+
+    @property
+    def areas(self) -> dict[str, float]:
+        """Class name → mm²; empty while the store is incomplete."""
+        areas = super().areas
+        return {
+            new: areas[old]
+            for old, new in zip(self._own.names, self.schema.names, strict=True)
+            if old in areas
+        }
+
+
 FORMATS = (
     ExportFormat("GeoJSON…", ".geojson", "Outlines for QuPath, in level-0 pixels", _geojson),
     ExportFormat("Areas…", ".areas.csv", "mm² and share of each class", _areas),
@@ -96,12 +115,12 @@ FORMATS = (
 )
 
 
-def suggested_path(store: Store, ending: str) -> Path:
+def suggested_path(store: Path, ending: str) -> Path:
     """Return the usual name of an export: beside the store, under its name."""
-    return store.path.with_name(store.path.name.removesuffix(".zarr") + ending)
+    return store.with_name(store.name.removesuffix(".zarr") + ending)
 
 
-def export_store(store: Store, path: str | Path) -> Path:
+def export_store(store: Store, path: str | Path, schema: ClassSchema | None = None) -> Path:
     """Write a finished store in the format that the file name says.
 
     Parameters
@@ -109,6 +128,8 @@ def export_store(store: Store, path: str | Path) -> Path:
     store : Store
     path : str or Path
         Ends in ``.geojson``, ``.tiles.csv``, ``.csv``, ``.png``, ``.tif``/``.tiff`` or ``.zarr``.
+    schema : ClassSchema, optional
+        Other names and colours of the classes than the store's own.
 
     Returns
     -------
@@ -123,6 +144,8 @@ def export_store(store: Store, path: str | Path) -> Path:
     path = Path(path)
     if not store.is_complete:
         raise ExportError(f"{store.path} is not complete; let the run finish (Resume), then export.")
+    if schema is not None and schema != store.schema:
+        store = _RenamedStore(store.path, schema)
     endings = {
         ".geojson": _geojson,
         ".tiles.csv": _tiles,

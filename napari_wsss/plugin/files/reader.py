@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from napari_wsss.plugin.results import load_look
 from napari_wsss.plugin.view import METADATA_KEY, LayerData, slide_layer, store_layers
 from tiling.errors import WsssError
 from tiling.folders import is_store
@@ -61,7 +62,8 @@ def read_store(path: str | Sequence[str]) -> list[LayerData]:
     StoreError
         When the store is damaged.
     """
-    return store_layers(open_store(_only(path)), backdrop=not _a_slide_is_open())
+    store = open_store(_only(path))
+    return store_layers(store, backdrop=not _a_slide_is_open(), schema=load_look(store.path, store.schema))
 
 
 def _only(path: str | Sequence[str]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,7 +42,7 @@ def sample_slide(sample: SyntheticSlide = DEMO) -> list[LayerData]:
     levels = [truth]
     for _ in level_shapes(*truth.shape)[1:]:
         levels.append(halve_labels(levels[-1]))
-    arguments = {
+    arguments: dict[str, Any] = {
         "name": "synthetic truth",
         "multiscale": len(levels) > 1,
         "opacity": LABEL_OPACITY,
@@ -53,6 +54,7 @@ def sample_slide(sample: SyntheticSlide = DEMO) -> list[LayerData]:
     }
     slide_data, slide_arguments, kind = slide_layer(open_slide(slide_path))
     slide_arguments["metadata"][METADATA_KEY]["bundle"] = SAMPLE_BUNDLE
+    arguments["metadata"][METADATA_KEY]["slide"] = slide_arguments["metadata"][METADATA_KEY]["slide"]
     return [
         (slide_data, slide_arguments, kind),
         (levels if len(levels) > 1 else truth, arguments, "labels"),

@@ -10,8 +10,8 @@ from napari_wsss.models import Bundle, default_bundle, list_bundles, load_bundle
 from napari_wsss.plugin.common import Preferences, explain, load_preferences, save_preferences
 from napari_wsss.plugin.segment.region import drawn_roi, view_box
 from napari_wsss.plugin.segment.request import RunRequest, default_folder, result_path
-from napari_wsss.plugin.view import METADATA_KEY, slide_layer
-from tiling.errors import BundleError, RegionError, SlideError
+from napari_wsss.plugin.view import METADATA_KEY, SlideKey, rescale, slide_layer, slide_of
+from tiling.errors import BundleError, RegionError, ResolutionError, SlideError, WsssError
 from tiling.geometry import Box
 from tiling.plan import Roi
 from tiling.slides import open_slide
@@ -34,8 +34,6 @@ class Choices:
         Grows whenever something that a panel shows is different.
     slide : napari.layers.Image or None
         The chosen slide layer.
-    mpp : float or None
-        µm per level-0 pixel typed by the user; None takes the slide's own.
     region : {"whole", "view", "shapes"}
     shapes : napari.layers.Shapes or None
         Where the region was drawn.
@@ -51,7 +49,7 @@ class Choices:
         self.viewer = viewer
         self.revision = 0
         self.slide: Any | None = None
-        self.mpp: float | None = None
+        self._seen_slides: list[Any] = []
         self.region: RegionChoice = "whole"
         self.shapes: Any | None = None
         self.preferences: Preferences = load_preferences()
@@ -77,7 +75,7 @@ class Choices:
         ]
 
     def open_slide(self, path: str | Path) -> Any:
-        """Show a slide and choose it.
+        """Show a slide and choose it; one that is open already is chosen.
 
         Raises
         ------
@@ -85,16 +83,19 @@ class Choices:
             One sentence for people.
         """
         data, arguments, _ = slide_layer(open_slide(path))
-        layer = self.viewer.add_image(data, **arguments)
-        self.problem = ""
+        key = arguments["metadata"][METADATA_KEY]["slide"]
+        layer = next((known for known in self.slide_layers() if slide_of(known) == key), None)
+        if layer is None:
+            layer = self.viewer.add_image(data, **arguments)
+        self._seen_slides = self.slide_layers()
         self.choose_slide(layer)
         return layer
 
     def choose_slide(self, layer: Any | None) -> None:
-        """Choose a slide layer (or none) for the next run; its µm per pixel are taken from it again."""
+        """Choose a slide layer (or none): what the panel shows and runs is that slide's from now on."""
         if layer != self.slide:  # not `is`: napari hands proxies of layers to plugins
             suited = self._made_for_slide
-            self.slide, self.mpp = layer, None
+            self.slide, self.problem = layer, ""
             if not self.preferences.bundle and self._made_for_slide != suited:
                 self._load("")
             self._changed()
@@ -102,23 +103,38 @@ class Choices:
     def follow_layers(self) -> None:
         """Choose the slide that was opened elsewhere, and forget one that was removed."""
         layers = self.slide_layers()
-        if self.slide is None or self.slide not in layers:
-            self.choose_slide(layers[-1] if layers else None)
+        new = [layer for layer in layers if layer not in self._seen_slides]
+        self._seen_slides = layers
+        if new or self.slide not in layers:
+            self.choose_slide((new or layers or [None])[-1])
+
+    @property
+    def slide_key(self) -> SlideKey | None:
+        """The chosen slide as results know it."""
+        return None if self.slide is None else slide_of(self.slide)
+
+    @property
+    def mpp(self) -> float | None:
+        """µm per level-0 pixel that the user typed for the chosen slide; None takes the slide's own."""
+        return None if self.slide is None else self.slide.metadata[METADATA_KEY].get("typed_mpp")
+
+    @property
+    def file_mpp(self) -> float | None:
+        """µm per level-0 pixel that the file of the chosen slide says."""
+        return None if self.slide is None else self.slide.metadata[METADATA_KEY]["mpp"]
 
     @property
     def slide_mpp(self) -> float | None:
-        """µm per level-0 pixel: what the user typed, else what the slide says."""
-        if self.mpp is not None or self.slide is None:
-            return self.mpp
-        known: float | None = self.slide.metadata[METADATA_KEY]["mpp"]
-        return known
+        """µm per level-0 pixel: what the user typed, else what the file says."""
+        return self.file_mpp if self.mpp is None else self.mpp
 
     def set_mpp(self, mpp: float | None) -> None:
-        """Take another µm per pixel for the slide, and show it in that size."""
-        self.mpp = mpp
-        if self.slide is not None and self.slide_mpp is not None:
-            self.slide.units = ("micrometer", "micrometer")
-            self.slide.scale = (self.slide_mpp, self.slide_mpp)
+        """Take other µm per pixel for the chosen slide (None: the file's); all that lies on it moves along."""
+        if self.slide is None or mpp == self.mpp:
+            return
+        known = self.slide.metadata[METADATA_KEY]
+        known["typed_mpp"] = None if mpp is None or mpp == known["mpp"] else mpp
+        rescale(self.viewer, self.slide, self.slide_mpp)
         self._changed()
 
     def bundles(self) -> list[str]:
@@ -185,10 +201,16 @@ class Choices:
         self._changed()
 
     def shapes_layers(self) -> list[Any]:
-        """Return the layers in which a region may be drawn."""
+        """Return the layers in which a region may be drawn; the marker of a tile is none, nor is another slide's."""
         from napari.layers import Shapes
 
-        return [layer for layer in self.viewer.layers if isinstance(layer, Shapes)]
+        return [
+            layer
+            for layer in self.viewer.layers
+            if isinstance(layer, Shapes)
+            and layer.metadata.get(METADATA_KEY, {}).get("kind") != "marker"
+            and slide_of(layer) in (None, self.slide_key)
+        ]
 
     def layer_names(self) -> tuple[str, ...]:
         """Return the names of all layers: when they change, a panel looks again."""
@@ -201,10 +223,17 @@ class Choices:
 
     def add_shapes(self) -> Any:
         """Add a layer on the slide, ready to draw a rectangle in."""
-        placed = (
-            {} if self.slide is None else {"scale": self.slide.scale[-2:], "units": self.slide.units[-2:]}
+        placed: dict[str, Any] = {}
+        if self.slide is not None:
+            placed = {
+                name: getattr(self.slide, name)
+                for name in ("scale", "translate", "rotate", "shear", "affine")
+            }
+            placed["units"] = self.slide.units
+            placed["metadata"] = {METADATA_KEY: {"kind": "region", "slide": slide_of(self.slide)}}
+        layer = self.viewer.add_shapes(
+            ndim=2, name="Region", edge_color="yellow", face_color="transparent", **placed
         )
-        layer = self.viewer.add_shapes(name="Region", edge_color="yellow", face_color="transparent", **placed)
         layer.mode = "add_rectangle"
         self.choose_shapes(layer)
         return layer
@@ -218,16 +247,43 @@ class Choices:
             What is missing, in one sentence.
         """
         if self.slide is None or self.slide not in self.viewer.layers:
-            raise SlideError("No slide is chosen; open one with “Open slide…”.")
+            raise SlideError("No slide is chosen; open one with “Open slide…”, or drop it into the window.")
         if self.bundle is None:
-            raise BundleError(self.bundle_problem)
-        path = Path(self.slide.metadata[METADATA_KEY]["path"])
-        region, roi = self._region()
-        folder = Path(self.preferences.folder) if self.preferences.folder else default_folder(path)
-        out = result_path(path, folder, whole=region is None and roi is None)
+            raise BundleError(self.bundle_problem or "No model is chosen.")
+        if self.slide_mpp is None:
+            raise ResolutionError("The scale of this slide is unknown; type its µm per pixel under Slide.")
+        path = self.slide_path
+        region, roi = self.chosen_region()
+        out = result_path(path, self._folder(path), whole=region is None and roi is None)
         return RunRequest(path, self.bundle, out, self.mpp, region, roi, self.preferences, resume=not restart)
 
-    def _region(self) -> tuple[Box | None, Roi | None]:
+    @property
+    def slide_path(self) -> Path:
+        """The file of the chosen slide."""
+        assert self.slide is not None
+        return Path(self.slide.metadata[METADATA_KEY]["path"])
+
+    def _folder(self, slide: Path) -> Path:
+        return (
+            Path(self.preferences.folder).expanduser() if self.preferences.folder else default_folder(slide)
+        )
+
+    def why_not(self) -> str:
+        """Return what is missing for a run, in one sentence; empty when nothing is."""
+        try:
+            self.request()
+        except WsssError as error:
+            return str(error)
+        return ""
+
+    def chosen_region(self) -> tuple[Box | None, Roi | None]:
+        """Return the box or the polygons to which a run is confined, in level-0 pixels.
+
+        Raises
+        ------
+        RegionError
+            When the view shows nothing of the slide, or nothing is drawn on it.
+        """
         if self.region == "view":
             return view_box(self.viewer, self.slide), None
         if self.region == "shapes":

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Qt, QTimer
+from qtpy.QtGui import QShowEvent
 from qtpy.QtWidgets import QFrame, QScrollArea, QVBoxLayout, QWidget
 
-from napari_wsss.plugin.common import start_in_thread, title
+from napari_wsss.plugin.common import start_heartbeat, start_in_thread, title
 from napari_wsss.plugin.segment.estimate import Estimator, LiveEstimate
 from napari_wsss.plugin.segment.input_section import InputSection
 from napari_wsss.plugin.segment.legend_section import LegendSection
@@ -72,14 +73,16 @@ class SegmentWidget(QWidget):
         self._timer = QTimer(self)
         self._timer.timeout.connect(self.tick)
         self._timer.start(TICK_MS)
-        # The session is no QObject, so this slot outlives the widget that is being destroyed.
-        self.destroyed.connect(self.session.close)
         self.tick()
 
+    def showEvent(self, event: QShowEvent | None) -> None:
+        """Join the window's heartbeat: a run goes on when this panel is closed."""
+        start_heartbeat(self, self.session)
+        super().showEvent(event)
+
     def tick(self) -> None:
-        """Take news from the job and the viewer; redraw the panel when there are some."""
+        """Take news from the viewer; redraw the panel when there are some."""
         session = self.session
-        session.poll()
         session.follow_layers()
         estimated = self.estimate.update(session.request_or_none())
         seen = (session.revision, session.layer_names())

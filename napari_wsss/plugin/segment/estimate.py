@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_wsss.plugin.common import Job, Starter
+from napari_wsss.plugin.results import duration
 from napari_wsss.plugin.segment.request import RunRequest
-from napari_wsss.plugin.segment.run_state import duration
 from napari_wsss.plugin.view import class_features, label_colormap
 from tiling.classes import ClassSchema
 from tiling.engine import estimate_memory

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import (
     QCheckBox,
+    QComboBox,
     QGridLayout,
     QHBoxLayout,
     QLabel,
@@ -14,8 +17,8 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_wsss.plugin.common import button, section, set_quietly
-from napari_wsss.plugin.segment.run_state import LegendRow
+from napari_wsss.plugin.common import button, fill_combo, note, section, set_note, set_quietly
+from napari_wsss.plugin.results import LegendRow
 from napari_wsss.plugin.segment.session import SegmentSession
 
 __all__ = ["ClassRow", "LegendSection"]
@@ -67,7 +70,13 @@ class LegendSection(QWidget):
         self.rows: list[ClassRow] = []
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
-        box, form = section("Classes")
+        box, form = section("Result")
+        self.results = QComboBox()
+        self.results.setToolTip("Result of this slide that the numbers are of")
+        self.results.currentIndexChanged.connect(self._result_chosen)
+        form.addRow(self.results)
+        self.scale = note("warning")
+        form.addRow(self.scale)
         self.grid = QGridLayout()
         self.grid.setColumnStretch(1, 1)
         form.addRow(self.grid)
@@ -97,6 +106,11 @@ class LegendSection(QWidget):
         """Show what the session says."""
         session = self.session
         legend, live = session.legend(), session.live
+        result = session.result
+        self.setVisible(result is not None)
+        entries = [(session.book.name(known), str(known.store)) for known in session.results()]
+        fill_combo(self.results, entries, None if result is None else str(result.store))
+        set_note(self.scale, "" if result is None else result.scale_note(session.slide_mpp))
         hidden = live.hidden_labels if live else set()
         if len(legend) != len(self.rows):
             for row in self.rows:
@@ -112,6 +126,11 @@ class LegendSection(QWidget):
             set_quietly(self.contour, layer.contour)
         self.show_again.setVisible(session.live is not None and layer is None)
         self.show_cams.setVisible(live is not None and live.has_cams and not session.state.is_active)
+
+    def _result_chosen(self, index: int) -> None:
+        store = self.results.itemData(index)
+        if store:
+            self.session.choose_result(Path(store))
 
     def _opacity_set(self, percent: int) -> None:
         if self.session.live is not None:

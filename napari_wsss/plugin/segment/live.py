@@ -5,15 +5,20 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from napari_wsss.plugin.segment.growing import GrowingPyramid
-from napari_wsss.plugin.view import METADATA_KEY, cam_layers, label_colormap, labels_layer, raster_frame
+from napari_wsss.plugin.view import (
+    METADATA_KEY,
+    cam_layers,
+    class_features,
+    follow,
+    label_colormap,
+    labels_layer,
+)
 from tiling.classes import ClassSchema
 from tiling.engine import BlockWritten
 from tiling.store import Store
 
-__all__ = ["LiveResult", "find_layer", "follow"]
+__all__ = ["LiveResult", "find_layer"]
 
 
 class LiveResult:
@@ -31,6 +36,8 @@ class LiveResult:
         The layer on which the result lies: it takes over its rotation and shift.
     rows_done : int
         Tile rows that an interrupted run has left.
+    schema : ClassSchema, optional
+        Other names and colours than the store's own.
 
     Attributes
     ----------
@@ -39,20 +46,23 @@ class LiveResult:
         Perhaps no longer in the viewer; see :attr:`shown_layer`.
     """
 
-    def __init__(self, viewer: Any, store: Store, slide: Any | None = None, rows_done: int = 0) -> None:
+    def __init__(
+        self,
+        viewer: Any,
+        store: Store,
+        slide: Any | None = None,
+        rows_done: int = 0,
+        schema: ClassSchema | None = None,
+    ) -> None:
         self._viewer = viewer
         self.store = store
-        self._slide = slide
+        self.slide = slide
+        self.schema = schema or store.schema
         lines_done = store.grid.finished_lines(rows_done - 1)[1] if rows_done else 0
         self._pyramid = GrowingPyramid(store.labels(), lines_done=lines_done)
         self._dirty = False
         self.layer: Any = None
         self.show()
-
-    @property
-    def schema(self) -> ClassSchema:
-        """The store's classes."""
-        return self.store.schema
 
     @property
     def shown_layer(self) -> Any | None:
@@ -61,9 +71,9 @@ class LiveResult:
 
     def show(self) -> Any:
         """Put the result into the viewer: into the layer that shows this store already, or a new one."""
-        data, arguments, _ = labels_layer(self.store, self._pyramid.levels)
-        if self._slide is not None:
-            arguments.update(follow(self._slide, self.store.origin, self.store.scale))
+        data, arguments, _ = labels_layer(self.store, self._pyramid.levels, schema=self.schema)
+        if self.slide is not None:
+            arguments.update(follow(self.slide, self.store.origin, self.store.scale))
         layer = find_layer(self._viewer, self.store.path, "store")
         if layer is None:
             layer = self._viewer.add_labels(data, **arguments)
@@ -117,6 +127,15 @@ class LiveResult:
             layer.metadata[METADATA_KEY]["hidden"] = sorted(hidden)
             layer.colormap = label_colormap(self.schema, hidden)
 
+    def set_schema(self, schema: ClassSchema) -> None:
+        """Show the classes under other names and in other colours."""
+        self.schema = schema
+        layer = self.shown_layer
+        if layer is not None:
+            layer.metadata[METADATA_KEY]["schema"] = schema
+            layer.colormap = label_colormap(schema, self.hidden_labels)
+            layer.features = class_features(schema)
+
     def set_opacity(self, opacity: float) -> None:
         """Set how much of the slide the classes cover, 0 to 1."""
         layer = self.shown_layer
@@ -138,9 +157,9 @@ class LiveResult:
         """Add one hidden layer per class that shows what stage 1 looked at; those that are there already stay."""
         layers = []
         for data, arguments, _ in cam_layers(self.store):
-            if self._slide is not None:
+            if self.slide is not None:
                 step = self.store.scale * self.store.cam_factor
-                arguments.update(follow(self._slide, self.store.origin, step))
+                arguments.update(follow(self.slide, self.store.origin, step))
             name = arguments["metadata"][METADATA_KEY]["class"]
             layer = find_layer(self._viewer, self.store.path, "cam", name)
             layers.append(layer or self._viewer.add_image(data, **arguments))
@@ -166,37 +185,3 @@ def find_layer(viewer: Any, store: Path, kind: str, name: str | None = None) -> 
         if Path(known["path"]).absolute() == store.absolute():
             return layer
     return None
-
-
-def follow(slide: Any, origin: tuple[float, float], step: float) -> dict[str, Any]:
-    """Return the layer arguments that put a raster on a slide layer, wherever the user has moved or turned that.
-
-    Parameters
-    ----------
-    slide : napari.layers.Image
-        Layer whose data coordinates are level-0 pixels.
-    origin : (float, float)
-        Level-0 (x, y) of the raster's top-left corner.
-    step : float
-        Level-0 pixels per raster pixel.
-    """
-    # In the slide's data coordinates (units of level-0 pixels) the raster is only scaled and shifted …
-    offset = np.array(raster_frame(None, origin, step).translate)
-    # … so scaling the slide's own scale and sending the offset through its transform keeps rotation and shear.
-    zero = _through(slide, (0.0, 0.0))
-    shifted = _through(slide, tuple(offset))
-    return {
-        "scale": np.asarray(slide.scale)[-2:] * step,
-        "translate": np.asarray(slide.translate)[-2:] + shifted - zero,
-        "rotate": slide.rotate,
-        "shear": slide.shear,
-        "affine": slide.affine,
-        "units": slide.units[-2:],
-    }
-
-
-def _through(layer: Any, point: tuple[float, float]) -> Any:
-    """Send a data point through a layer's scale, rotation and shear (not its extra affine)."""
-    affine = np.asarray(layer.affine.affine_matrix)[-3:, -3:]
-    world = np.asarray(layer.data_to_world(point), float)[-2:]
-    return (np.linalg.inv(affine) @ [*world, 1.0])[:2]

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from napari_wsss.plugin.view import unit_factors, viewer_units
+from napari_wsss.plugin.view import layer_size, unit_factors, viewer_units, world_to_data
 from tiling.errors import RegionError
 from tiling.geometry import Box
 from tiling.plan import Polygon, Roi
@@ -115,23 +115,3 @@ def _ellipse(corners: NDArray[np.float64], points: int = 64) -> NDArray[np.float
     one, other = (corners[1] - corners[0]) / 2, (corners[2] - corners[1]) / 2
     angles = np.linspace(0, 2 * np.pi, points, endpoint=False)[:, None]
     return np.asarray(center + np.cos(angles) * one + np.sin(angles) * other)
-
-
-def world_to_data(viewer: Any, layer: Any) -> Callable[[ArrayLike], NDArray[np.float64]]:
-    """Return the function from world (y, x), in the viewer's units, to a layer's data (y, x).
-
-    ``layer.world_to_data`` takes the numbers for the layer's own units; with a layer in nanometres in the same
-    viewer it would be wrong by 1000.
-    """
-    factor = unit_factors(viewer_units(viewer, layer), layer.units)
-
-    def convert(point: ArrayLike) -> NDArray[np.float64]:
-        return np.asarray(layer.world_to_data(tuple(np.asarray(point, float) * factor)), float)[-2:]
-
-    return convert
-
-
-def layer_size(layer: Any) -> tuple[int, int]:
-    """Return height and width of a layer's finest level."""
-    data = layer.data[0] if layer.multiscale else layer.data
-    return int(data.shape[0]), int(data.shape[1])

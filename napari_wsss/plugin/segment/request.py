@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from napari_wsss.models import Bundle
 from napari_wsss.plugin.common import Preferences, limit_compute_threads
@@ -12,7 +14,10 @@ from tiling.engine import Event
 from tiling.geometry import Box
 from tiling.plan import Roi, TissueParameters
 
-__all__ = ["RunRequest", "default_folder", "result_path"]
+if TYPE_CHECKING:
+    from napari_wsss.pipeline import Settings
+
+__all__ = ["RunRequest", "default_folder", "free_path", "result_path", "slide_id"]
 
 
 @dataclass(frozen=True)
@@ -46,17 +51,11 @@ class RunRequest:
     preferences: Preferences
     resume: bool = True
 
-    def events(self) -> Generator[Event]:
-        """Run it; see :func:`napari_wsss.segment_events`."""
-        from napari_wsss.pipeline import segment_events
+    def settings(self) -> Settings:
+        """Return the options of the pipeline."""
+        from napari_wsss.pipeline import Settings
 
-        limit_compute_threads()
-        yield from segment_events(
-            self.slide,
-            self.bundle,
-            self.out,
-            mpp=self.mpp,
-            resume=self.resume,
+        return Settings(
             region=self.region,
             roi=self.roi,
             overlap=self.preferences.overlap,
@@ -68,11 +67,51 @@ class RunRequest:
             keep_cams=self.preferences.keep_cams,
         )
 
+    def events(self) -> Generator[Event]:
+        """Run it; see :func:`napari_wsss.segment_events`."""
+        from napari_wsss.pipeline import segment_events
+
+        limit_compute_threads()
+        yield from segment_events(
+            self.slide, self.bundle, self.out, mpp=self.mpp, resume=self.resume, settings=self.settings()
+        )
+
+    def description(self, slide_mpp: float | None) -> dict[str, Any]:
+        """Return what ``run.json`` will say, as far as it is known before the networks are loaded.
+
+        Parameters
+        ----------
+        slide_mpp : float or None
+            µm per level-0 pixel of the slide.
+        """
+        gate, threshold = self.bundle.gate, self.preferences.threshold
+        limits = gate.thresholds if threshold is None else (threshold,)
+        return {
+            "model": {
+                "bundle": self.bundle.name,
+                "hashes": dict(self.bundle.hashes),
+                "gate": {"on": self.preferences.gate, "thresholds": list(limits)},
+            },
+            "parameters": self.settings().run_options(self.bundle.mpp).deciding(),
+            "resolution": {"mpp": slide_mpp},
+        }
+
 
 def result_path(slide: Path, folder: Path, *, whole: bool) -> Path:
-    """Return the store of a slide; parts of a slide never overwrite the result of the whole."""
-    slide_id = slide.stem if slide.is_file() else slide.name
-    return folder / f"{slide_id}{'' if whole else '-region'}.zarr"
+    """Return the usual store of a slide; parts of a slide never take the name of the whole."""
+    return folder / f"{slide_id(slide)}{'' if whole else '-region'}.zarr"
+
+
+def free_path(path: Path) -> Path:
+    """Return the first of ``a.zarr``, ``a-2.zarr``, ``a-3.zarr`` … that is not there."""
+    stem = path.name.removesuffix(".zarr")
+    more = (path.with_name(f"{stem}-{number}.zarr") for number in itertools.count(2))
+    return next(candidate for candidate in itertools.chain([path], more) if not candidate.exists())
+
+
+def slide_id(slide: Path) -> str:
+    """Return the name under which the results of a slide are kept."""
+    return slide.stem if slide.is_file() else slide.name
 
 
 def default_folder(slide: Path) -> Path:

@@ -40,18 +40,18 @@ class ResultSection(QWidget):
     def sync(self) -> None:
         """Show what the session says."""
         self.setVisible(self.session.can_export)
-        self.notice.setText(self.session.notice)
+        self.notice.setText(self.session.exports.notice)
 
     def _export(self, kind: ExportFormat, _checked: bool = False) -> None:
-        live = self.session.live
-        if live is None:
+        result = self.session.result
+        if result is None:
             return
-        suggested = str(suggested_path(live.store, kind.ending))
+        suggested = str(suggested_path(result.store, kind.ending))
         path, _ = QFileDialog.getSaveFileName(self, kind.tip, suggested, f"*{kind.ending}")
         if path:
             self.session.export(path)
 
     def _open_folder(self) -> None:
-        live = self.session.live
-        if live is not None:
-            QDesktopServices.openUrl(QUrl.fromLocalFile(str(live.store.path.parent)))
+        result = self.session.result
+        if result is not None:
+            QDesktopServices.openUrl(QUrl.fromLocalFile(str(result.store.parent)))

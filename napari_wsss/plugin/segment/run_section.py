@@ -10,6 +10,7 @@ from qtpy.QtWidgets import (
     QFileDialog,
     QHBoxLayout,
     QLineEdit,
+    QMessageBox,
     QProgressBar,
     QRadioButton,
     QSpinBox,
@@ -19,8 +20,8 @@ from qtpy.QtWidgets import (
 from superqt import QCollapsible
 
 from napari_wsss.plugin.common import button, fill_combo, note, section, set_note, set_quietly, wrapped_label
+from napari_wsss.plugin.results import buttons, progress_text
 from napari_wsss.plugin.segment.estimate import LiveEstimate, estimate_text
-from napari_wsss.plugin.segment.run_state import buttons, progress_text
 from napari_wsss.plugin.segment.session import SegmentSession
 
 __all__ = ["OptionsSection", "RegionSection", "RunSection"]
@@ -170,9 +171,8 @@ class RunSection(QWidget):
         row = QHBoxLayout()
         self.run = button("Run", self._run, "Segment the region with the model")
         self.resume = button("Resume", self._resume, "Go on where the last run stopped")
-        self.replace = button("Replace", self._replace, "Delete the result there is, and run again")
         self.cancel = button("Cancel", self._cancel, "Stop; what is done is kept")
-        for each in (self.run, self.resume, self.replace, self.cancel):
+        for each in (self.run, self.resume, self.cancel):
             row.addWidget(each)
         layout.addLayout(row)
         self.bar = QProgressBar()
@@ -180,31 +180,42 @@ class RunSection(QWidget):
         layout.addWidget(self.bar)
         self.progress = wrapped_label()
         layout.addWidget(self.progress)
+        self.question = QuestionBox(session)
+        layout.addWidget(self.question)
         self.error = note("error")
         layout.addWidget(self.error)
 
     def sync(self) -> None:
         """Show what the session says."""
         session, state = self.session, self.session.state
-        self.cost.setText(estimate_text(self.estimate.estimate) or self.estimate.problem)
+        active = session.active
+        shown = buttons(state)
+        why_not = session.why_not()
+        self.cost.setText(why_not or estimate_text(self.estimate.estimate) or self.estimate.problem)
         self.cost.setVisible(bool(self.cost.text()) and not state.is_active)
-        shown = buttons(state, session.can_replace)
         self.run.setVisible(shown.run)
-        self.run.setEnabled(session.slide is not None and session.bundle is not None)
+        self.run.setEnabled(not why_not)
+        self.run.setToolTip(why_not or "Segment the region with the model")
         self.resume.setVisible(shown.resume)
-        self.replace.setVisible(shown.replace)
-        self.cancel.setVisible(shown.cancel)
-        self.cancel.setEnabled(not shown.cancelling)
-        self.cancel.setText("Cancelling…" if shown.cancelling else "Cancel")
-        self.bar.setVisible(state.phase != "idle")
+        self.resume.setEnabled(active is None)
+        self.cancel.setVisible(active is not None)
+        cancelling = active is not None and active.state.phase == "cancelling"
+        self.cancel.setEnabled(not cancelling)
+        self.cancel.setText("Cancelling…" if cancelling else "Cancel")
+        # The run that goes on is always in sight, whatever slide it is about.
+        going = state if active is None else active.state
+        self.bar.setVisible(going.phase != "idle")
         # A maximum of 0 is Qt's "busy" bar.
-        self.bar.setMaximum(0 if state.phase == "starting" else max(1, state.tiles))
-        self.bar.setValue(
-            max(1, state.tiles) if state.phase in ("done", "cached", "empty") else state.tiles_done
-        )
-        self.progress.setText(progress_text(state))
+        self.bar.setMaximum(0 if going.phase == "starting" else max(1, going.tiles))
+        finished = going.phase in ("done", "cached", "empty")
+        self.bar.setValue(max(1, going.tiles) if finished else going.tiles_done)
+        elsewhere = active is not None and active.slide != session.slide_key
+        text = progress_text(going)
+        self.progress.setText(f"{active.slide_name}: {text}" if active is not None and elsewhere else text)
         self.progress.setVisible(bool(self.progress.text()))
-        set_note(self.error, "\n".join(text for text in (session.problem, state.message) if text))
+        self.question.sync()
+        problems = (session.problem, session.exports.problem, state.message)
+        set_note(self.error, "\n".join(text for text in problems if text))
 
     def _run(self) -> None:
         self.session.run()
@@ -212,8 +223,49 @@ class RunSection(QWidget):
     def _resume(self) -> None:
         self.session.resume()
 
-    def _replace(self) -> None:
-        self.session.run(restart=True)
-
     def _cancel(self) -> None:
         self.session.cancel()
+
+
+class QuestionBox(QWidget):
+    """Keep both, replace, or leave it: asked before a run would take the place of another result."""
+
+    def __init__(self, session: SegmentSession) -> None:
+        super().__init__()
+        self.session = session
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        self.text = note("warning")
+        layout.addWidget(self.text)
+        row = QHBoxLayout()
+        self.keep = button("&Keep both", self._keep, "The new result is made beside the one that is there")
+        self.replace = button("Re&place…", self._replace, "The result that is there is deleted")
+        self.leave = button("Do &nothing", self._leave, "No run is started")
+        for each in (self.keep, self.replace, self.leave):
+            row.addWidget(each)
+        layout.addLayout(row)
+        self.setVisible(False)
+
+    def sync(self) -> None:
+        """Show the question that the session has, if any."""
+        question = self.session.question
+        set_note(self.text, "" if question is None else question.text)
+        self.setVisible(question is not None)
+
+    def _keep(self) -> None:
+        self.session.keep_both()
+
+    def _replace(self) -> None:
+        question = self.session.question
+        if question is None:
+            return
+        sure = QMessageBox.question(
+            self,
+            "Replace the result",
+            f"Delete “{question.existing}” and make it anew? It cannot be brought back.",
+        )
+        if sure == QMessageBox.StandardButton.Yes:
+            self.session.replace_result()
+
+    def _leave(self) -> None:
+        self.session.leave_it()

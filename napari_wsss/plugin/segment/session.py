@@ -1,48 +1,52 @@
-"""The presenter of the Segment dock: what can be chosen, what runs, what came out. No Qt, no drawing.
+"""The presenter of the Segment dock: the results of the chosen slide, and the run that goes on. No Qt, no drawing.
 
 Everything that the dock does is a call on :class:`SegmentSession`, so a script or napari's console can do it too::
 
-    session = SegmentSession(viewer)
+    session = session_for(viewer)
     session.open_slide("a.svs")
-    session.region = "view"
+    session.choose_region("view")
     session.run()
     session.wait()
+    session.legend()
+
+How another dock binds to the chosen slide says :class:`~napari_wsss.plugin.segment.slide_results.SlideResults`.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
+from weakref import WeakValueDictionary
 
-from napari_wsss.plugin.common import Job, Starter, explain, start_in_thread
-from napari_wsss.plugin.files import export_store
-from napari_wsss.plugin.segment.choices import Choices
+from napari_wsss.plugin.common import Starter, explain, start_in_thread
+from napari_wsss.plugin.results import (
+    RunState,
+    advance,
+    difference_text,
+    read_result,
+)
+from napari_wsss.plugin.segment.attempt import Attempt, EventSource, Question
 from napari_wsss.plugin.segment.live import LiveResult
-from napari_wsss.plugin.segment.request import RunRequest
-from napari_wsss.plugin.segment.run_state import LegendRow, RunState, advance, legend
-from napari_wsss.plugin.view import METADATA_KEY
-from tiling.classes import ClassSchema
+from napari_wsss.plugin.segment.request import RunRequest, free_path
+from napari_wsss.plugin.segment.resuming import request_to_resume
+from napari_wsss.plugin.segment.slide_results import SlideResults
+from napari_wsss.plugin.view import SlideKey, show_only
 from tiling.engine import BlockWritten, Event, Finished, Planned
-from tiling.errors import StoreError, StoreMismatchError, WsssError
+from tiling.errors import StoreError, WsssError
 from tiling.folders import is_store
-from tiling.store import Store, open_store
 
 __all__ = ["SegmentSession", "session_for"]
-
-EventSource = Callable[[RunRequest], Generator[Event]]
 
 REFRESH_SECONDS = 0.5
 """Shortest time between two redraws of the growing layer."""
 
 
-class SegmentSession(Choices):
-    """Choices, one run at a time, and its result in the viewer.
+class SegmentSession(SlideResults):
+    """Choices, the results of each slide, one run at a time.
 
-    All methods belong to the thread of the viewer; only the job works elsewhere.
+    All methods belong to the thread of the viewer; only jobs work elsewhere.
 
     Parameters
     ----------
@@ -54,248 +58,275 @@ class SegmentSession(Choices):
 
     Attributes
     ----------
-    state : RunState
-    notice : str
-        What an export has to say.
-    can_replace : bool
-        Whether the last run was refused because the result was made differently.
-    live : LiveResult or None
-        The result of the last run.
+    question : Question or None
+        What the user must decide before a run can begin.
     """
 
     def __init__(
         self, viewer: Any, *, events: EventSource = RunRequest.events, start: Starter = start_in_thread
     ) -> None:
-        super().__init__(viewer)
-        self.state = RunState()
-        self.notice = ""
-        self.live: LiveResult | None = None
-        self.can_replace = False
+        super().__init__(viewer, start)
+        self.question: Question | None = None
         self._events = events
         self._start = start
-        self._job: Job[Event] | None = None
-        self._request: RunRequest | None = None
-        self._export: Job[Path] | None = None
+        self._attempts: dict[SlideKey, Attempt] = {}  # the last one of each slide
+        self._active: Attempt | None = None
         self._refreshed = 0.0
-        self._shown = False  # whether the result of this run was put into the viewer
+
+    @property
+    def writing(self) -> Path | None:
+        """The store that is being written, which comes and goes as its run wants."""
+        return None if self._active is None else self._active.request.out.absolute()
+
+    def choose_slide(self, layer: Any | None) -> None:
+        """Choose a slide; a question that was about another one is dropped."""
+        if layer != self.slide:
+            self.question = None
+        super().choose_slide(layer)
+
+    def choose_result(self, store: Path) -> None:
+        """Look at another result of the chosen slide."""
+        super().choose_result(store)
+        key = self.slide_key
+        if key is not None and (attempt := self._attempts.get(key)) is not None and not attempt.is_active:
+            del self._attempts[key]  # its message was about the run, not about this result
 
     # --- the run ---------------------------------------------------------------------------------------------
 
+    @property
+    def active(self) -> Attempt | None:
+        """The run that goes on, on whatever slide; None when there is none."""
+        return self._active
+
+    @property
+    def state(self) -> RunState:
+        """Where the run of the chosen slide stands: the last one asked for, else that of its result."""
+        key = self.slide_key
+        attempt = self._attempts.get(key) if key is not None else None
+        if attempt is not None:
+            return attempt.state
+        return RunState() if self.result is None else self.result.state
+
     def request_or_none(self) -> RunRequest | None:
         """Return the run that the choices amount to, or None while there is none or another one goes on."""
-        if self._job is not None:
+        if self._active is not None:
             return None
         try:
             return self.request()
         except WsssError:
             return None
 
+    def why_not(self) -> str:
+        """Return why Run cannot be pressed, in one sentence; empty when it can."""
+        if self._active is not None:
+            other = self._active.slide != self.slide_key
+            return f"{self._active.slide_name} is being segmented; wait, or cancel it." if other else ""
+        return super().why_not()
+
     def run(self, *, restart: bool = False) -> bool:
         """Start the run that the choices amount to, or go on with it; tell whether it was started.
+
+        When a result that was made differently is in the way, nothing starts: see ``question``.
 
         Parameters
         ----------
         restart : bool
-            Replace a result that was made differently.
+            Replace what is there.
         """
-        if self._job is not None:
+        if self._active is not None:
             return False
         try:
             request = self.request(restart=restart)
         except WsssError as error:
             self.report(error)
             return False
-        return self._begin(request)
+        placed = request if restart else self._place(request)
+        return placed is not None and self._begin(placed)
+
+    def keep_both(self) -> bool:
+        """Answer the question: the run writes beside the result that is there."""
+        question, self.question = self.question, None
+        if question is None:
+            return False
+        return self._begin(replace(question.request, out=free_path(question.request.out), resume=True))
+
+    def replace_result(self) -> bool:
+        """Answer the question: the result that is there is deleted for the new one."""
+        question, self.question = self.question, None
+        return question is not None and self._begin(replace(question.request, resume=False))
+
+    def leave_it(self) -> None:
+        """Answer the question: nothing happens."""
+        self.question = None
+        self._changed()
 
     def resume(self) -> bool:
-        """Go on with the run that was cancelled or failed, whatever was chosen since."""
-        if self._job is not None or self._request is None:
+        """Go on with the unfinished result that the panel speaks of, as it was begun."""
+        key, result = self.slide_key, self.result
+        if self._active is not None or key is None:
             return False
-        return self._begin(replace(self._request, resume=True))
+        attempt = self._attempts.get(key)
+        if attempt is not None and attempt.state.can_resume:
+            return self._begin(replace(attempt.request, resume=True))
+        if result is None or self.slide is None:
+            return False
+        try:
+            return self._begin(request_to_resume(self, result))
+        except WsssError as error:
+            self.report(error)
+            return False
+
+    def _place(self, request: RunRequest) -> RunRequest | None:
+        """Decide where a run writes: into the result that it would make again, a free place, or it asks."""
+        asked = request.description(self.slide_mpp)
+        for result in self.results():
+            if not difference_text(result.run, asked) and is_store(result.store):
+                return replace(request, out=result.store)
+        if not request.out.exists():
+            return request
+        if not is_store(request.out):
+            return replace(request, out=free_path(request.out))
+        self._ask(request, asked)
+        return None
+
+    def _ask(self, request: RunRequest, asked: dict[str, Any]) -> None:
+        try:
+            there = self.book.get(request.out) or read_result(request.out)
+        except StoreError as error:
+            self.report(error)
+            return
+        if there.slide == self.slide_key:
+            name, differs = self.book.name(there), difference_text(there.run, asked)
+        else:
+            name, differs = f"{there.title} of {there.slide.name or 'another slide'}", "the slide"
+        self.question = Question(request, name, differs)
+        self._changed()
 
     def _begin(self, request: RunRequest) -> bool:
-        self._request = request
-        self.can_replace = False
-        self._shown = False
-        self.notice = self.problem = ""
-        self.state = RunState("starting")
-        self._job = Job(partial(self._events, request))
-        self._start(self._job)
+        key = self.slide_key
+        assert key is not None
+        assert self.slide is not None
+        if not request.resume:
+            self._drop(request.out)
+        self.question, self.problem = None, ""
+        self._active = self._attempts[key] = Attempt.begin(request, key, self.slide.name, self._events)
+        self._start(self._active.job)
         self._changed()
         return True
 
     def cancel(self) -> None:
-        """Stop after the batch in work; what is committed is kept."""
-        if self._job is not None:
-            self._job.cancel()
-            self.state = replace(self.state, phase="cancelling")
+        """Stop the run that goes on after the batch in work; what is committed is kept."""
+        if self._active is not None:
+            self._active.cancel()
             self._changed()
 
     def poll(self) -> bool:
-        """Take what the job has told since the last call; tell whether there was something.
+        """Take what the jobs have told since the last call; tell whether there was something.
 
-        Called by the panel's timer. Redraws the result at most twice a second.
+        Called by a timer. Redraws the growing result at most twice a second.
         """
-        self._poll_export()
-        job = self._job
-        if job is None:
-            return False
-        ended = job.has_ended  # asked first: events that come after it are taken in this call
-        events = job.poll()
-        for event in events:
-            self.state = advance(self.state, event)
-            self._show(event)
-        if not ended and self._store_was_deleted():
-            job.cancel()
-            self.state = replace(
-                self.state, message=f"{self.state.store} was deleted while it was being written."
-            )
-        if ended:
-            self._job = None
-            self._conclude(job)
-        self._refresh(always=ended)
-        if events or ended:
+        news = self.exports.poll()
+        news |= self._look_at_disk()
+        attempt = self._active
+        if attempt is not None:
+            news |= self._poll(attempt)
+        if news:
             self._changed()
+        return news
+
+    def _poll(self, attempt: Attempt) -> bool:
+        ended = attempt.job.has_ended  # asked first: events that come after it are taken in this call
+        events = attempt.job.poll()
+        for event in events:
+            attempt.state = advance(attempt.state, event)
+            self._take(attempt, event)
+        if not ended and attempt.store_was_deleted:
+            attempt.cancel(f"{attempt.state.store} was deleted while it was being written.")
+        if ended:
+            self._active = None
+            self._conclude(attempt)
+        elif events and attempt.state.store is not None and (known := self.book.get(attempt.state.store)):
+            self.book.put(known.with_state(attempt.state))
+        self._refresh(attempt, always=ended)
         return bool(events) or ended
 
-    def wait(self, timeout: float = 3600.0) -> RunState:
-        """Poll until the run and the export have ended (for scripts); return how the run ended."""
-        deadline = time.monotonic() + timeout
-        while (job := self._job or self._export) is not None and time.monotonic() < deadline:
-            job.wait(0.05)
-            self.poll()
-        return self.state
-
-    def close(self, _sender: object = None, *, timeout: float = 10.0) -> None:
-        """Cancel a run and wait for it: the viewer goes away (also a slot for Qt's ``destroyed``)."""
-        if self._job is not None:
-            self._job.cancel()
-            self._job.wait(timeout)
-            self._job = None
-        for key in [key for key, session in _SESSIONS.items() if session is self]:
-            del _SESSIONS[key]
-
-    def _show(self, event: Event) -> None:
+    def _take(self, attempt: Attempt, event: Event) -> None:
         try:
             match event:
                 case Planned():
-                    self._show_result(event.store, event.rows_done)
-                case BlockWritten() if self.live is not None:
-                    self.live.add(event)
-                case Finished():
-                    if not self._shown:  # it was complete already
-                        self._show_result(event.store)
-                    if self.live is not None:
-                        self.live.finish()
+                    result = read_result(event.store).with_state(attempt.state)
+                    self.book.put(result)
+                    self.book.choose(result.store)
+                    self._shown.open(result, event.rows_done)
+                    self._shown.choose(result)
+                    if self.slide_key is not None:
+                        show_only(self.viewer, self.slide_key)
+                case BlockWritten() if (live := self._live_of(attempt)) is not None:
+                    live.add(event)
+                case Finished() if (live := self._live_of(attempt)) is not None:
+                    live.finish()
         except StoreError as error:
-            self.state = replace(self.state, message=explain(error))
+            attempt.state = replace(attempt.state, message=explain(error))
 
-    def _show_result(self, store: Path, rows_done: int = 0) -> None:
-        self.live = LiveResult(self.viewer, open_store(store), self._slide_of_run(), rows_done)
-        self._shown = True
+    def _live_of(self, attempt: Attempt) -> LiveResult | None:
+        return None if attempt.state.store is None else self._shown.get(attempt.state.store.absolute())
 
-    def _slide_of_run(self) -> Any | None:
-        """Return the layer that is being segmented; another slide may have been chosen since."""
-        assert self._request is not None
-        for layer in self.slide_layers():
-            if Path(layer.metadata[METADATA_KEY]["path"]) == self._request.slide:
-                return layer
-        return None
+    def _conclude(self, attempt: Attempt) -> None:
+        result = attempt.conclude()
+        if result is not None:
+            self.book.put(result)
+            self.book.choose(result.store)
+            live = self._shown.get(result.store)
+            if live is None or (result.state.phase == "cached" and live.shown_layer is None):
+                self._shown.open(result)
+                self._shown.choose(result)
+        elif attempt.refused:
+            self._ask(attempt.request, attempt.request.description(self.slide_mpp))
+            if self.question is not None:
+                del self._attempts[attempt.slide]
+        elif not is_store(attempt.request.out):
+            self._drop(attempt.request.out)
 
-    def _refresh(self, *, always: bool) -> None:
+    def _refresh(self, attempt: Attempt, *, always: bool) -> None:
         now = time.monotonic()
-        if self.live is not None and (always or now - self._refreshed >= REFRESH_SECONDS):
-            self.live.refresh()
+        live = self._live_of(attempt)
+        if live is not None and (always or now - self._refreshed >= REFRESH_SECONDS):
+            live.refresh()
             self._refreshed = now
 
-    def _conclude(self, job: Job[Event]) -> None:
-        if job.outcome == "failed":
-            assert job.error is not None
-            self.can_replace = isinstance(job.error, StoreMismatchError)
-            self.state = replace(self.state, phase="failed", message=explain(job.error))
-        elif job.outcome == "cancelled" and self.state.is_active:
-            self.state = replace(self.state, phase="failed" if self.state.message else "cancelled")
-        if self.state.store is None and self._request is not None and is_store(self._request.out):
-            self.state = replace(self.state, store=self._request.out)
+    def wait(self, timeout: float = 3600.0) -> RunState:
+        """Poll until the run and the exports have ended (for scripts); return how the last run ended."""
+        deadline = time.monotonic() + timeout
+        attempt = self._active
+        while (self._active or self.exports.is_busy) and time.monotonic() < deadline:
+            if self._active is not None:
+                self._active.job.wait(0.05)
+            else:
+                self.exports.wait(0.05)
+            self.poll()
+        return self.state if attempt is None else attempt.state
 
-    def _store_was_deleted(self) -> bool:
-        return (
-            self.state.phase == "running" and self.state.store is not None and not is_store(self.state.store)
-        )
-
-    # --- the result ------------------------------------------------------------------------------------------
-
-    @property
-    def schema(self) -> ClassSchema | None:
-        """Classes of the result, or of the chosen model before there is one."""
-        if self.live is not None:
-            return self.live.schema
-        return self.bundle.schema if self.bundle else None
-
-    def legend(self) -> list[LegendRow]:
-        """Return the classes with their areas so far."""
-        return legend(self.schema, self.state) if self.schema else []
-
-    @property
-    def result_layer(self) -> Any | None:
-        """The layer of the last result, or None."""
-        return None if self.live is None else self.live.shown_layer
-
-    def show_result(self) -> None:
-        """Put the last result into the viewer again."""
-        if self.live is not None:
-            self.live.show()
-            self._changed()
-
-    def is_result_of(self, slide: Path) -> bool:
-        """Whether the result that is shown is that of a slide."""
-        return self.live is not None and self._request is not None and self._request.slide == slide
-
-    @property
-    def can_export(self) -> bool:
-        """Whether there is a finished result."""
-        return self.live is not None and self.state.phase in ("done", "cached", "empty")
-
-    def export(self, path: str | Path) -> bool:
-        """Write the result in the format that the file name says, in another thread; tell whether it was started."""
-        if self.live is None or self._export is not None:
-            return False
-        store = self.live.store
-        self._export = Job(partial(_written, store, Path(path)))
-        self.notice, self.problem = f"Writing {path} …", ""
-        self._start(self._export)
-        self._changed()
-        return True
-
-    def _poll_export(self) -> None:
-        job = self._export
-        if job is None or not job.has_ended:
-            return
-        self._export = None
-        self.notice = ""
-        if job.error:
-            self.problem = explain(job.error)
-        else:
-            self.notice = f"{job.poll()[0]} is written."
-        self._changed()
-
-    def show_class(self, label: int, visible: bool) -> None:
-        """Show or hide one class of the result."""
-        if self.live is not None:
-            self.live.show_class(label, visible)
-            self._changed()
+    def close(self, _sender: object = None, *, timeout: float = 10.0) -> None:
+        """Cancel a run and wait for it: the viewer goes away (also a slot for Qt's ``destroyed``)."""
+        if self._active is not None:
+            self._active.job.cancel()
+            self._active.job.wait(timeout)
+            self._active = None
+        for key in [key for key, session in _SESSIONS.items() if session is self]:
+            del _SESSIONS[key]
 
 
-def _written(store: Store, path: Path) -> Generator[Path]:
-    yield export_store(store, path)
-
-
-_SESSIONS: dict[int, SegmentSession] = {}
+_SESSIONS: WeakValueDictionary[int, SegmentSession] = WeakValueDictionary()
+"""By the id of the viewer, which is no other's as long as its session, which holds it, lives."""
 
 
 def session_for(viewer: Any) -> SegmentSession:
-    """Return the session of a viewer, which its docks share: they speak of the same slide, model and result."""
-    key = id(getattr(viewer, "__wrapped__", viewer))  # plugins are given proxies, a new one each time
-    if key not in _SESSIONS:
-        _SESSIONS[key] = SegmentSession(viewer)
-    return _SESSIONS[key]
+    """Return the session of a viewer, which its docks share: they speak of the same slide, model and result.
+
+    It lives as long as somebody holds it: a dock, the window's heartbeat, or a script's variable.
+    """
+    viewer = getattr(viewer, "__wrapped__", viewer)  # plugins are given proxies, a new one each time
+    session = _SESSIONS.get(id(viewer))
+    if session is None:
+        session = _SESSIONS[id(viewer)] = SegmentSession(viewer)
+    return session

@@ -1,13 +1,14 @@
 from .colors import class_features as class_features, label_colormap as label_colormap
 from .frame import (
+    layer_size as layer_size,
     raster_frame as raster_frame,
     slide_frame as slide_frame,
     unit_factors as unit_factors,
     viewer_units as viewer_units,
+    world_to_data as world_to_data,
 )
 from .layers import (
     LABEL_OPACITY as LABEL_OPACITY,
-    METADATA_KEY as METADATA_KEY,
     LayerData as LayerData,
     cam_layers as cam_layers,
     coarsest_level as coarsest_level,
@@ -17,4 +18,13 @@ from .layers import (
     store_layers as store_layers,
 )
 from .marker import go_to_box as go_to_box, mark_box as mark_box
+from .outlines import keep_outlines_visible as keep_outlines_visible
+from .placing import (
+    fit as fit,
+    follow as follow,
+    layers_of as layers_of,
+    rescale as rescale,
+    show_only as show_only,
+)
 from .pyramid import COARSEST_MAX as COARSEST_MAX, resident as resident
+from .slide_key import METADATA_KEY as METADATA_KEY, SlideKey as SlideKey, slide_of as slide_of

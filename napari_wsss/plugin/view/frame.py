@@ -8,14 +8,22 @@ The world's origin is the centre of level-0 pixel (0, 0) of the slide, for every
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["Frame", "raster_frame", "slide_frame", "unit_factors", "viewer_units"]
+__all__ = [
+    "Frame",
+    "layer_size",
+    "raster_frame",
+    "slide_frame",
+    "unit_factors",
+    "viewer_units",
+    "world_to_data",
+]
 
 _PIXEL = "pixel"
 _MICROMETRE = "micrometer"
@@ -101,6 +109,20 @@ def matrix(frame: Frame) -> NDArray[np.float64]:
     )
 
 
+def world_to_data(viewer: Any, layer: Any) -> Callable[[ArrayLike], NDArray[np.float64]]:
+    """Return the function from world (y, x), in the viewer's units, to a layer's data (y, x).
+
+    ``layer.world_to_data`` takes the numbers for the layer's own units; with a layer in nanometres in the same
+    viewer it would be wrong by 1000.
+    """
+    factor = unit_factors(viewer_units(viewer, layer), layer.units)
+
+    def convert(point: ArrayLike) -> NDArray[np.float64]:
+        return np.asarray(layer.world_to_data(tuple(np.asarray(point, float) * factor)), float)[-2:]
+
+    return convert
+
+
 def viewer_units(viewer: Any, layer: Any) -> Any:
     """Return the units of the viewer's world; the layer's own when the layers disagree in kind."""
     units = viewer.layers.extent.units
@@ -111,3 +133,9 @@ def unit_factors(source: Sequence[Any], target: Sequence[Any]) -> NDArray[np.flo
     """Return what to multiply (y, x) in ``source`` units by to get ``target`` units."""
     pairs = zip(source[-2:], target[-2:], strict=True)
     return np.array([float((1 * a).to(b).magnitude) for a, b in pairs])
+
+
+def layer_size(layer: Any) -> tuple[int, int]:
+    """Return height and width of a layer's finest level."""
+    data = layer.data[0] if layer.multiscale else layer.data
+    return int(data.shape[0]), int(data.shape[1])

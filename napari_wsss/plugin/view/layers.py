@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 from napari_wsss.plugin.view.colors import cam_colormap, class_features, label_colormap
 from napari_wsss.plugin.view.frame import raster_frame, slide_frame
 from napari_wsss.plugin.view.pyramid import COARSEST_MAX, resident, slide_pyramid
+from napari_wsss.plugin.view.slide_key import METADATA_KEY, SlideKey
+from tiling.classes import ClassSchema
 from tiling.slides import Slide
 from tiling.store import Store
 
@@ -29,9 +31,6 @@ __all__ = [
 ]
 
 LayerData = tuple[Any, dict[str, Any], str]
-
-METADATA_KEY = "wsss"
-"""Key in ``layer.metadata`` under which the plugin keeps what it knows about a layer."""
 
 LABEL_OPACITY = 0.45
 
@@ -66,6 +65,7 @@ def slide_layer(slide: Slide) -> LayerData:
         "metadata": {
             METADATA_KEY: {
                 "kind": "slide",
+                "slide": SlideKey.from_identity(slide.identity),
                 "path": str(slide.path),
                 "mpp": slide.mpp,
                 "mpp_source": None if slide.resolution is None else slide.resolution.source,
@@ -80,7 +80,9 @@ def slide_layer(slide: Slide) -> LayerData:
     return levels, arguments, "image"
 
 
-def store_layers(store: Store, name: str = "tissue", *, backdrop: bool = True) -> list[LayerData]:
+def store_layers(
+    store: Store, name: str = "tissue", *, backdrop: bool = True, schema: ClassSchema | None = None
+) -> list[LayerData]:
     """Return a result store as layers: its overview as a backdrop, and the tissue classes on it.
 
     Parameters
@@ -91,6 +93,8 @@ def store_layers(store: Store, name: str = "tissue", *, backdrop: bool = True) -
         Label image of the store.
     backdrop : bool
         Whether the overview is visible (it is not needed when the slide itself is open).
+    schema : ClassSchema, optional
+        Other names and colours than the store's own.
 
     Returns
     -------
@@ -99,8 +103,13 @@ def store_layers(store: Store, name: str = "tissue", *, backdrop: bool = True) -
     """
     return [
         overview_layer(store, visible=backdrop),
-        labels_layer(store, label_pyramid(store.labels(name)), name),
+        labels_layer(store, label_pyramid(store.labels(name)), name, schema),
     ]
+
+
+def store_slide(store: Store) -> SlideKey:
+    """Return the slide from which a store was made."""
+    return SlideKey.from_identity(store.run.get("slide") or {})
 
 
 def overview_layer(store: Store, *, visible: bool = True) -> LayerData:
@@ -112,22 +121,33 @@ def overview_layer(store: Store, *, visible: bool = True) -> LayerData:
         "name": f"{store.name} overview",
         "rgb": True,
         "visible": visible,
-        "metadata": {METADATA_KEY: {"kind": "overview", "path": str(store.path)}},
+        "metadata": {
+            METADATA_KEY: {"kind": "overview", "path": str(store.path), "slide": store_slide(store)}
+        },
         **raster_frame(store.slide_mpp, store.origin, step).layer_arguments(),
     }
     return overview, arguments, "image"
 
 
-def labels_layer(store: Store, levels: list[Any], name: str = "tissue") -> LayerData:
+def labels_layer(
+    store: Store, levels: list[Any], name: str = "tissue", schema: ClassSchema | None = None
+) -> LayerData:
     """Return label levels of a store (those on disk, or those of a running job) as a labels layer."""
+    schema = schema or store.schema
     arguments = {
         "name": f"{store.name} {name}",
         "multiscale": True,
         "opacity": LABEL_OPACITY,
-        "colormap": label_colormap(store.schema),
-        "features": class_features(store.schema),
+        "colormap": label_colormap(schema),
+        "features": class_features(schema),
         "metadata": {
-            METADATA_KEY: {"kind": "store", "path": str(store.path), "labels": name, "schema": store.schema}
+            METADATA_KEY: {
+                "kind": "store",
+                "path": str(store.path),
+                "labels": name,
+                "schema": schema,
+                "slide": store_slide(store),
+            }
         },
         **raster_frame(store.slide_mpp, store.origin, store.scale).layer_arguments(),
     }
@@ -148,7 +168,14 @@ def cam_layers(store: Store) -> list[LayerData]:
             "colormap": cam_colormap(tissue),
             "contrast_limits": (0, 255),
             "blending": "translucent",
-            "metadata": {METADATA_KEY: {"kind": "cam", "path": str(store.path), "class": tissue.name}},
+            "metadata": {
+                METADATA_KEY: {
+                    "kind": "cam",
+                    "path": str(store.path),
+                    "class": tissue.name,
+                    "slide": store_slide(store),
+                }
+            },
             **frame.layer_arguments(),
         }
         layers.append((label_pyramid(images[tissue.name]), arguments, "image"))

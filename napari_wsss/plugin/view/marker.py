@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 
 from napari_wsss.plugin.view.frame import unit_factors, viewer_units
+from napari_wsss.plugin.view.outlines import keep_outlines_visible
+from napari_wsss.plugin.view.slide_key import METADATA_KEY, slide_of
 
 __all__ = ["MARKER", "go_to_box", "mark_box"]
 
@@ -31,17 +33,30 @@ def mark_box(viewer: Any, layer: Any, y: float, x: float, side: float) -> Any:
     placed = {
         name: getattr(layer, name) for name in ("scale", "translate", "rotate", "shear", "affine", "units")
     }
-    marker = next((known for known in viewer.layers if known.name == MARKER), None)
+    marker = next((known for known in viewer.layers if _is_marker(known)), None)
     if marker is None:
+        active = viewer.layers.selection.active
         marker = viewer.add_shapes(
-            ndim=2, name=MARKER, edge_color="yellow", face_color="transparent", **placed
+            ndim=2,
+            name=MARKER,
+            edge_color="yellow",
+            face_color="transparent",
+            metadata={METADATA_KEY: {"kind": "marker", "slide": slide_of(layer)}},
+            **placed,
         )
+        # A new layer takes the selection, and with it the status bar: give it back.
+        viewer.layers.selection.active = active
     else:
         for name, value in placed.items():
             setattr(marker, name, value)
+        marker.metadata[METADATA_KEY]["slide"] = slide_of(layer)
     marker.data = [corners]
-    marker.edge_width = side / 60
+    keep_outlines_visible(viewer)
     return marker
+
+
+def _is_marker(layer: Any) -> bool:
+    return bool(layer.metadata.get(METADATA_KEY, {}).get("kind") == "marker")
 
 
 def go_to_box(viewer: Any, layer: Any, y: float, x: float, side: float) -> None:

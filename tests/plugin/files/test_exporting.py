@@ -34,7 +34,7 @@ def test_every_button_writes_its_format(finished: Store, tmp_path: Path, ending:
     path = tmp_path / f"copy{ending}"
     assert export_store(finished, path) == path
     assert path.exists()
-    assert suggested_path(finished, ending).name == f"banded{ending}"
+    assert suggested_path(finished.path, ending).name == f"banded{ending}"
 
 
 def test_a_copy_is_the_same_result(finished: Store, tmp_path: Path) -> None:

@@ -169,7 +169,7 @@ def test_cancel_resume_from_the_dock(
     until(qtbot, lambda: widget.session.state.phase == "cancelled")
     assert widget.session.state.tiles_done - before <= 4  # the batch in work, and no more
     until(qtbot, lambda: visible(widget.run.resume))
-    assert "cancelled" in widget.run.progress.text()
+    assert "not finished" in widget.run.progress.text()
     layer = viewer.layers[1]
     widget.run.resume.click()
     until(qtbot, lambda: widget.session.state.phase == "done")
@@ -212,8 +212,8 @@ def test_errors_stand_in_the_panel(
     until(qtbot, lambda: "µm per pixel" in widget.input.warning.text())
     assert not visible(widget.run.error)
     assert widget.input.mpp.text() == "unknown"
-    press(qtbot, widget.run.run)
-    until(qtbot, lambda: "µm/px" in widget.run.error.text())
+    until(qtbot, lambda: "µm per pixel" in widget.run.cost.text())
+    assert not widget.run.run.isEnabled()
     widget.input.mpp.setValue(0.5)
     assert tuple(viewer.layers[0].scale) == (0.5, 0.5)
     press(qtbot, widget.run.run)
@@ -243,8 +243,8 @@ def test_the_viewer_is_closed_in_the_middle(
     widget.input.open_path(str(banded_slide))
     press(qtbot, widget.run.run)
     until(qtbot, lambda: session.state.tiles_done > 8)
-    job = session._job
-    assert job is not None
+    assert session.active is not None
+    job = session.active.job
     viewer.close()
     until(qtbot, lambda: job.has_ended, timeout=30_000)
     assert job.outcome == "cancelled"
@@ -261,9 +261,22 @@ def test_two_slides_at_once(
     widget.input.slides.setCurrentIndex(0)
     assert widget.session.slide.name == "banded.tif"
     press(qtbot, widget.run.run)
-    # Another choice does not disturb what runs.
+    # Another choice does not disturb what runs, and says nothing of it but that it goes on.
+    until(qtbot, lambda: len(viewer.layers) == 3)
     widget.input.slides.setCurrentIndex(1)
-    until(qtbot, lambda: widget.session.state.phase == "done")
+    assert [layer.name for layer in viewer.layers if layer.visible] == ["other.tif"]
+    until(qtbot, lambda: widget.run.progress.text().startswith("banded.tif: "))
+    assert not visible(widget.legend)
+    assert not widget.run.run.isEnabled()
+    until(qtbot, lambda: widget.session.active is None)
+    until(qtbot, lambda: widget.run.run.isEnabled())
+    assert not visible(widget.run.progress)
+    assert not visible(widget.results)
+    assert [layer.name for layer in viewer.layers if layer.visible] == ["other.tif"]
+    widget.input.slides.setCurrentIndex(0)
+    until(qtbot, lambda: visible(widget.legend))
+    assert widget.session.state.phase == "done"
+    assert [layer.name for layer in viewer.layers if layer.visible] == ["banded.tif", "banded tissue"]
     result = viewer.layers["banded tissue"]
     np.testing.assert_allclose(result.scale, (1.0, 1.0))
     assert result.data[0].shape == (600, 800)

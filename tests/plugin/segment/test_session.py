@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import gc
 import shutil
 import time
+import weakref
 from collections.abc import Callable, Generator
 from dataclasses import replace
 from functools import partial
@@ -134,7 +136,37 @@ def test_a_finished_result_is_checked_and_shown(
     assert (np.asarray(viewer.layers[1].data[0]) > 0).all()
 
 
-def test_other_options_ask_before_they_replace(
+def test_other_options_ask_and_both_results_are_kept(
+    make_session: Callable[..., SegmentSession], banded_slide: Path
+) -> None:
+    session = make_session()
+    session.open_slide(banded_slide)
+    session.run()
+    session.wait(300)
+    first = session.result
+    assert first is not None
+    session.set_preferences(overlap=0.5)
+    assert not session.run()
+    assert session.question is not None
+    assert "the overlap (25 %)" in session.question.text
+    assert "toy · whole slide" in session.question.text
+    assert not any(word in session.question.text for word in ("sha256", "--", "restart"))
+    assert session.keep_both()
+    assert session.wait(300).phase == "done"
+    assert [r.store.name for r in session.results()] == ["banded-2.zarr", "banded.zarr"]
+    assert session.result_name == "toy · whole slide, overlap 50 %"
+    assert open_store(first.store).is_complete
+    # Asked again with either choice of options, the result that was made so is found: nothing is asked.
+    assert session.run()
+    assert session.wait(300).phase == "cached"
+    session.set_preferences(overlap=0.25)
+    assert session.run()
+    assert session.wait(300).phase == "cached"
+    assert session.result_name == "toy · whole slide"
+    assert session.result == session.book.get(first.store)
+
+
+def test_other_options_replace_when_told_to(
     make_session: Callable[..., SegmentSession], banded_slide: Path
 ) -> None:
     session = make_session()
@@ -142,14 +174,36 @@ def test_other_options_ask_before_they_replace(
     session.run()
     session.wait(300)
     session.set_preferences(overlap=0.5)
-    session.run()
-    state = session.wait(300)
-    assert state.phase == "failed"
-    assert "Replace" in state.message
-    assert session.can_replace
-    session.run(restart=True)
+    assert not session.run()
+    session.leave_it()
+    assert session.question is None
+    assert not session.run()
+    assert session.replace_result()
     assert session.wait(300).phase == "done"
-    assert not session.can_replace
+    assert [r.store.name for r in session.results()] == ["banded.zarr"]
+    assert session.results()[0].run["parameters"]["overlap"] == 0.5
+
+
+def test_what_only_the_engine_can_tell_apart_is_asked_as_well(
+    make_session: Callable[..., SegmentSession], banded_slide: Path, toy: Any
+) -> None:
+    class Other(toy.Predictor):
+        def __init__(self) -> None:
+            super().__init__()
+            self.identity = {**self.identity, "precision": "bf16"}
+
+    session = make_session()
+    session.open_slide(banded_slide)
+    session.run()
+    session.wait(300)
+    session._events = partial(toy.events, predictor=Other())
+    assert session.run()
+    session.wait(300)
+    assert session.question is not None
+    assert session.state.phase == "done", "what is shown is the result that is there"
+    assert session.keep_both()
+    assert session.wait(300).phase == "done"
+    assert len(session.results()) == 2
 
 
 def test_the_layer_is_deleted_in_the_middle(
@@ -246,10 +300,9 @@ def test_a_slide_without_mpp(make_session: Callable[..., SegmentSession], toy: A
         layer = session.open_slide(toy.write_banded(tmp_path / "plain.tif", mpp=None))
     assert session.slide_mpp is None
     assert any("µm per pixel" in text for text in session.warnings())
-    session.run()
-    state = session.wait(300)
-    assert state.phase == "failed"
-    assert "µm/px" in state.message
+    assert not session.run()
+    assert "µm per pixel" in session.problem
+    assert "µm per pixel" in session.why_not()
     session.set_mpp(0.5)
     assert session.warnings() == []
     assert tuple(layer.scale) == (0.5, 0.5)
@@ -273,7 +326,7 @@ def test_no_slide_and_no_bundle(make_session: Callable[..., SegmentSession], ban
 
 
 def test_the_sample_slide_gets_the_model_that_was_made_for_it(
-    make_session: Callable[..., SegmentSession], viewer: Any, banded_slide: Path
+    make_session: Callable[..., SegmentSession], banded_slide: Path, tmp_path: Path, toy: Any
 ) -> None:
     session = make_session()
     session.choose_bundle("")
@@ -288,7 +341,7 @@ def test_the_sample_slide_gets_the_model_that_was_made_for_it(
     assert session.bundle.name == "synthetic-demo"
     assert session.warnings() == []
     assert session.preferences.bundle == ""
-    other = session.open_slide(banded_slide)
+    other = session.open_slide(toy.write_banded(tmp_path / "slides" / "other.tif"))
     assert session.bundle.name == usual.name
     # What was chosen by hand stays, with a word of warning.
     session.bundle = replace(usual, name="mine")
@@ -366,7 +419,7 @@ def test_the_model_does_not_fit_the_slide(
     assert "enlarged" in session.warnings()[0]
 
 
-def test_an_export_is_written_and_told(
+def test_exports_are_written_one_after_another_and_told(
     make_session: Callable[..., SegmentSession], banded_slide: Path, tmp_path: Path
 ) -> None:
     session = make_session()
@@ -376,23 +429,26 @@ def test_an_export_is_written_and_told(
     session.wait(300)
     assert session.can_export
     assert session.export(tmp_path / "a.csv")
+    assert session.export(tmp_path / "b.geojson"), "asked for while the first is written"
+    assert "1 more" in session.exports.notice
     session.wait(300)
     assert (tmp_path / "a.csv").exists()
-    assert session.notice == f"{tmp_path / 'a.csv'} is written."
+    assert (tmp_path / "b.geojson").exists()
+    assert session.exports.notice == f"{tmp_path / 'b.geojson'} is written."
     session.export(tmp_path / "missing-ending")
     session.wait(300)
-    assert "ending" in session.problem
-    assert session.notice == ""
+    assert "ending" in session.exports.problem
+    assert session.exports.notice == ""
 
 
-def test_docks_of_one_viewer_share_a_session(viewer: Any) -> None:
+def test_docks_of_one_viewer_share_a_session_as_long_as_one_holds_it(viewer: Any) -> None:
     from napari.components import ViewerModel
     from napari.utils._proxies import PublicOnlyProxy
 
     session = session_for(viewer)
     assert session_for(PublicOnlyProxy(viewer)) is session
     assert session_for(ViewerModel()) is not session
-    session.close()
-    again = session_for(viewer)
-    assert again is not session
-    again.close()
+    known = weakref.ref(viewer)
+    del viewer, session
+    gc.collect()
+    assert known() is None or session_for(known()) is not None

@@ -1,24 +1,20 @@
-"""What a panel has to say about a run, as a pure function of its events."""
+"""Where a run stands and what a panel has to say about it, as a pure function of its events."""
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from tiling.classes import ClassSchema
 from tiling.engine import BlockWritten, Event, Finished, Planned, Progress, TilesDone
 
 __all__ = [
     "Buttons",
-    "LegendRow",
     "Phase",
     "RunState",
     "advance",
     "buttons",
     "duration",
-    "legend",
     "progress_text",
 ]
 
@@ -37,7 +33,7 @@ class RunState:
         The result, known once the run was planned.
     tiles_done, tiles : int
     seconds : float
-        Since the start of this run.
+        Since the start of this run; in all, once it has ended.
     tiles_per_second : float
     seconds_left : float or None
     mpp : float
@@ -69,7 +65,7 @@ class RunState:
 
     @property
     def can_resume(self) -> bool:
-        """Whether an unfinished result of this run is there to go on with."""
+        """Whether an unfinished result is there to go on with."""
         return self.phase in ("cancelled", "failed") and self.store is not None
 
 
@@ -112,59 +108,6 @@ def advance(state: RunState, event: Event) -> RunState:
             )
 
 
-@dataclass(frozen=True)
-class LegendRow:
-    """One class in the legend.
-
-    Attributes
-    ----------
-    label : int
-        Store label.
-    name, color : str
-    share : float
-        Part of the labelled area, 0 … 1.
-    mm2 : float
-        Area.
-    """
-
-    label: int
-    name: str
-    color: str
-    share: float
-    mm2: float
-
-    @property
-    def percent_text(self) -> str:
-        """Share in per cent, with as many digits as it takes to tell it from nothing."""
-        percent = 100 * self.share
-        if percent == 0:
-            return "0 %"
-        return "< 0.1 %" if percent < 0.1 else f"{percent:.1f} %"
-
-    @property
-    def area_text(self) -> str:
-        """Area in mm² with three significant digits: 12.3, 0.0456, 123."""
-        if self.mm2 == 0:
-            return "0 mm²"
-        digits = max(0, 2 - math.floor(math.log10(self.mm2)))
-        return f"{self.mm2:.{min(digits, 6)}f} mm²"
-
-
-def legend(schema: ClassSchema, state: RunState) -> list[LegendRow]:
-    """Return the classes with their areas: the receipt's once it is written, those so far before."""
-    if state.areas is not None:
-        areas = [state.areas.get(tissue.name, 0.0) for tissue in schema.classes]
-    elif state.counts:
-        areas = [count * (state.mpp / 1000) ** 2 for count in state.counts[1:]]
-    else:
-        areas = [0.0] * len(schema)
-    total = sum(areas)
-    return [
-        LegendRow(label, tissue.name, tissue.color, area / total if total else 0.0, area)
-        for label, (tissue, area) in enumerate(zip(schema.classes, areas, strict=True), start=1)
-    ]
-
-
 def progress_text(state: RunState) -> str:
     """Return the line under the progress bar."""
     match state.phase:
@@ -176,7 +119,7 @@ def progress_text(state: RunState) -> str:
             return "Finished: no tissue was found."
         case "cached":
             return "This result was complete already; it was checked and is shown."
-    tiles = f"{state.tiles_done:,} / {state.tiles:,} tiles"
+    tiles = f"{state.tiles_done:,} / {state.tiles:,} tiles" if state.tiles else f"{state.tiles_done:,} tiles"
     rate = f"{state.tiles_per_second:.1f} tiles/s"
     match state.phase:
         case "done":
@@ -184,7 +127,7 @@ def progress_text(state: RunState) -> str:
         case "cancelling":
             return f"{tiles} · Cancelling…"
         case "cancelled":
-            return f"{tiles} · cancelled; what is done is kept. Resume goes on from here."
+            return f"{tiles} · not finished; what is done is kept. Resume goes on from here."
         case "failed":
             return f"{tiles} · stopped by an error." if state.tiles else "Stopped by an error."
     if state.seconds_left is None:
@@ -206,25 +149,16 @@ class Buttons:
 
     run: bool
     resume: bool
-    replace: bool
     cancel: bool
     cancelling: bool
 
 
-def buttons(state: RunState, can_replace: bool) -> Buttons:
-    """Return the commands that make sense.
-
-    Parameters
-    ----------
-    state : RunState
-    can_replace : bool
-        Whether the last run was refused because the result was made differently.
-    """
+def buttons(state: RunState) -> Buttons:
+    """Return the commands that make sense."""
     active = state.is_active
     return Buttons(
         run=not active,
-        resume=not active and state.can_resume and not can_replace,
-        replace=not active and can_replace,
+        resume=not active and state.can_resume,
         cancel=active,
         cancelling=state.phase == "cancelling",
     )

@@ -3,13 +3,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import pytest
 from hypothesis import given, strategies as st
 
-from napari_wsss.plugin.segment.run_state import LegendRow, RunState, advance, duration, legend, progress_text
+from napari_wsss.plugin.results.state import RunState, advance, duration, progress_text
 from tiling.engine.events import BlockWritten, Finished, Planned, Progress, TilesDone
 from tiling.geometry import Box
-from tiling.synthetic import SYNTHETIC_SCHEMA
 
 PLANNED = Planned(Path("a.zarr"), 100, 50, 1.0, 40, 4, 8, 1, 1000)
 
@@ -39,38 +37,14 @@ def test_cancelling_goes_on_while_events_still_come() -> None:
     assert not RunState("done", store=Path("a.zarr")).can_resume
 
 
-def test_areas_so_far_and_in_the_end() -> None:
-    state = RunState("running", mpp=0.5, counts=(10, 3_000_000, 1_000_000, 0, 0))
-    rows = legend(SYNTHETIC_SCHEMA, state)
-    assert [row.label for row in rows] == [1, 2, 3, 4]
-    assert rows[0].mm2 == pytest.approx(0.75)
-    assert rows[0].percent_text == "75.0 %"
-    assert rows[1].area_text == "0.250 mm²"
-    done = RunState("done", areas={"Tumour": 2.0, "Stroma": 6.0})
-    assert [row.percent_text for row in legend(SYNTHETIC_SCHEMA, done)] == ["25.0 %", "75.0 %", "0 %", "0 %"]
-
-
 def test_nothing_yet() -> None:
-    assert all(row.share == 0 == row.mm2 for row in legend(SYNTHETIC_SCHEMA, RunState()))
     assert progress_text(RunState()) == ""
 
 
-@pytest.mark.parametrize(
-    ("mm2", "text"),
-    [
-        (0, "0 mm²"),
-        (0.000123, "0.000123 mm²"),
-        (0.04567, "0.0457 mm²"),
-        (12.345, "12.3 mm²"),
-        (1234.5, "1234 mm²"),
-    ],
-)
-def test_areas_have_three_digits(mm2: float, text: str) -> None:
-    assert LegendRow(1, "a", "#000000", 0.0, mm2).area_text == text
-
-
-def test_small_shares_are_not_nothing() -> None:
-    assert LegendRow(1, "a", "#000000", 0.0002, 1.0).percent_text == "< 0.1 %"
+def test_an_unfinished_result_of_an_earlier_session_has_no_total() -> None:
+    text = progress_text(RunState("cancelled", store=Path("a.zarr"), tiles_done=305))
+    assert text.startswith("305 tiles · not finished")
+    assert "Resume" in text
 
 
 @given(st.floats(0, 1e6))

@@ -1,0 +1,10 @@
+"""Results of slides: what each store is, which there are of a slide, what is called how, and their numbers. No Qt.
+
+Other rooms use the names listed in ``__init__.pyi``; each is loaded on first use.
+"""
+
+from __future__ import annotations
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,0 +1,121 @@
+"""One run that was asked for: its request, the slide it is about, the job that does it, and where it stands."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from dataclasses import dataclass, field, replace
+from functools import partial
+
+from napari_wsss.plugin.common import Job, explain
+from napari_wsss.plugin.results import Result, RunState, read_result
+from napari_wsss.plugin.segment.request import RunRequest
+from napari_wsss.plugin.view import SlideKey
+from tiling.engine import Event
+from tiling.errors import StoreError, StoreMismatchError
+from tiling.folders import is_store
+
+__all__ = ["Attempt", "EventSource", "Question"]
+
+EventSource = Callable[[RunRequest], Generator[Event]]
+
+
+@dataclass(frozen=True)
+class Question:
+    """A run that would take the place of another result.
+
+    Attributes
+    ----------
+    request : RunRequest
+        Its ``out`` is the store that is there.
+    existing : str
+        What the result that is there is called.
+    differs : str
+        In what the two differ, in words.
+    """
+
+    request: RunRequest
+    existing: str
+    differs: str
+
+    @property
+    def text(self) -> str:
+        """The question for people."""
+        differs = f" It differs in {self.differs}." if self.differs else ""
+        return f"There is a result already: {self.existing}.{differs} Keep both, or replace it?"
+
+
+@dataclass
+class Attempt:
+    """One run, from the press of the button to its end.
+
+    Attributes
+    ----------
+    request : RunRequest
+    slide : SlideKey
+    slide_name : str
+    job : Job
+    state : RunState
+    refused : bool
+        Whether the store there turned out to be made differently.
+    """
+
+    request: RunRequest
+    slide: SlideKey
+    slide_name: str
+    job: Job[Event]
+    state: RunState = field(default_factory=partial(RunState, "starting"))
+    refused: bool = False
+
+    @classmethod
+    def begin(cls, request: RunRequest, slide: SlideKey, slide_name: str, events: EventSource) -> Attempt:
+        """Return a run whose job waits to be started."""
+        return cls(request, slide, slide_name, Job(partial(events, request)))
+
+    @property
+    def is_active(self) -> bool:
+        """Whether it goes on."""
+        return self.state.is_active
+
+    @property
+    def store_was_deleted(self) -> bool:
+        """Whether somebody took the store away while it is written."""
+        store = self.state.store
+        return self.state.phase == "running" and store is not None and not is_store(store)
+
+    def cancel(self, message: str = "") -> None:
+        """Stop after the batch in work; a message makes it a failure."""
+        self.job.cancel()
+        if self.is_active:
+            self.state = replace(self.state, phase="cancelling", message=message or self.state.message)
+
+    def conclude(self) -> Result | None:
+        """Take the end of the job into the state; return the result as its store has it, or None without one."""
+        job, told = self.job, self.state
+        message = told.message
+        if job.outcome == "failed":
+            assert job.error is not None
+            self.refused = isinstance(job.error, StoreMismatchError)
+            message = explain(job.error)
+        failed = job.outcome == "failed" or bool(message)
+        result = None if self.refused else self._read()
+        if result is None:
+            self.state = replace(told, phase="failed" if failed else "cancelled", message=message, store=None)
+            return None
+        phase = result.state.phase
+        if phase == "cancelled" and failed:
+            phase = "failed"
+        elif phase == "done" and told.phase == "cached":
+            phase = "cached"
+        # How many tiles there are in all is known to the run alone while there is no receipt.
+        tiles = result.state.tiles or told.tiles
+        self.state = replace(result.state, phase=phase, tiles=tiles, message=message)
+        return result.with_state(self.state)
+
+    def _read(self) -> Result | None:
+        if not is_store(self.request.out):
+            return None
+        try:
+            return read_result(self.request.out)
+        except StoreError as error:
+            self.state = replace(self.state, message=self.state.message or explain(error))
+            return None

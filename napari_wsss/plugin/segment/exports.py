@@ -1,0 +1,98 @@
+"""Exports, one after another in another thread: none that was asked for is lost."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+from pathlib import Path
+
+from napari_wsss.plugin.common import Job, Starter, explain
+
+__all__ = ["ExportQueue"]
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    path: Path
+    write: Callable[[], object]
+
+    def events(self) -> Generator[Path]:
+        self.write()
+        yield self.path
+
+
+class ExportQueue:
+    """Writes files in the order in which they were asked for.
+
+    Parameters
+    ----------
+    start : callable
+        Starts a job in another thread.
+
+    Attributes
+    ----------
+    notice : str
+        What is written, or what was.
+    problem : str
+        Why the last export failed, in full.
+    """
+
+    def __init__(self, start: Starter) -> None:
+        self.notice = self.problem = ""
+        self._start = start
+        self._waiting: deque[_Wanted] = deque()
+        self._job: Job[Path] | None = None
+        self._path = Path()
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether something is being written or waits."""
+        return self._job is not None
+
+    def add(self, path: Path, write: Callable[[], object]) -> None:
+        """Write a file when those before it are written.
+
+        Parameters
+        ----------
+        path : Path
+            For messages.
+        write : callable
+            Called in another thread.
+        """
+        self._waiting.append(_Wanted(path, write))
+        if self._job is None:
+            self.problem = ""
+            self._next()
+        else:
+            self._tell()
+
+    def poll(self) -> bool:
+        """Take the end of an export and begin the next; tell whether there is news."""
+        job = self._job
+        if job is None or not job.has_ended:
+            return False
+        self._job = None
+        if job.error is not None:
+            self.notice, self.problem = "", explain(job.error)
+        else:
+            self.notice = f"{self._path} is written."
+        if self._waiting:
+            self._next()
+        return True
+
+    def wait(self, timeout: float) -> None:
+        """Wait for the export that is being written."""
+        if self._job is not None:
+            self._job.wait(timeout)
+
+    def _next(self) -> None:
+        wanted = self._waiting.popleft()
+        self._path = wanted.path
+        self._job = Job(wanted.events)
+        self._tell()
+        self._start(self._job)
+
+    def _tell(self) -> None:
+        more = f" ({len(self._waiting)} more to come)" if self._waiting else ""
+        self.notice = f"Writing {self._path} …{more}"

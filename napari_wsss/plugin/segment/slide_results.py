@@ -1,0 +1,268 @@
+"""The results of the chosen slide: brought back when it is opened, named, shown, counted, exported. No Qt."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from napari_wsss.plugin.common import Starter
+from napari_wsss.plugin.files import export_store
+from napari_wsss.plugin.results import (
+    LegendRow,
+    Result,
+    ResultBook,
+    legend,
+    read_result,
+    save_look,
+    stores_of_slide,
+    with_class,
+)
+from napari_wsss.plugin.segment.choices import Choices
+from napari_wsss.plugin.segment.exports import ExportQueue
+from napari_wsss.plugin.segment.live import LiveResult
+from napari_wsss.plugin.segment.request import default_folder, slide_id
+from napari_wsss.plugin.segment.shown import ShownResults
+from napari_wsss.plugin.view import METADATA_KEY, SlideKey, fit, show_only, slide_of
+from tiling.classes import ClassSchema
+from tiling.errors import StoreError, WsssError
+from tiling.folders import is_store
+from tiling.store import open_store
+
+__all__ = ["SlideResults"]
+
+LOOK_SECONDS = 1.0
+"""How often the disk is asked whether the stores are still there."""
+
+
+class SlideResults(Choices):
+    """Choices, and the results of the slide that is chosen.
+
+    How another dock binds to the chosen slide: ``slide`` is its layer and ``slide_key`` its identity; ``result`` is
+    the result that the panel speaks of (with its store, classes and areas), ``live`` its layer. All four change
+    together, and ``revision`` grows whenever one of them does.
+
+    Parameters
+    ----------
+    viewer : napari.Viewer or napari.components.ViewerModel
+    start : callable
+        Starts a job in another thread.
+
+    Attributes
+    ----------
+    book : ResultBook
+        All results known in this viewer.
+    exports : ExportQueue
+    """
+
+    def __init__(self, viewer: Any, start: Starter) -> None:
+        super().__init__(viewer)
+        self.book = ResultBook()
+        self.exports = ExportQueue(start)
+        self._shown = ShownResults(viewer)
+        self._looked = 0.0
+
+    @property
+    def writing(self) -> Path | None:
+        """The store that is being written, which comes and goes as its run wants."""
+        return None
+
+    @property
+    def slide_key(self) -> SlideKey | None:
+        """The chosen slide; without one that of a result that was opened alone."""
+        if self.slide is not None:
+            return slide_of(self.slide)
+        alone = [layer for layer in self.viewer.layers if _is_result(layer)]
+        return slide_of(alone[-1]) if alone else None
+
+    @property
+    def result(self) -> Result | None:
+        """The result of the chosen slide that the panel speaks of: legend, exports and messages are its."""
+        return self.book.chosen(self.slide_key)
+
+    def results(self) -> list[Result]:
+        """Return all results of the chosen slide."""
+        return self.book.of(self.slide_key)
+
+    @property
+    def live(self) -> LiveResult | None:
+        """What shows the result in the viewer; None when there is no result."""
+        result = self.result
+        return None if result is None else self._shown.get(result.store)
+
+    @property
+    def result_layer(self) -> Any | None:
+        """The layer of the result, or None."""
+        return None if self.live is None else self.live.shown_layer
+
+    @property
+    def result_name(self) -> str:
+        """What the result is called; empty without one."""
+        return "" if self.result is None else self.book.name(self.result)
+
+    def choose_slide(self, layer: Any | None) -> None:
+        """Choose a slide: it is shown with its results, those of earlier sessions too; other slides are hidden."""
+        if layer == self.slide:
+            return
+        super().choose_slide(layer)
+        key = self.slide_key
+        if layer is None or key is None:
+            return
+        show_only(self.viewer, key)
+        if len(self.slide_layers()) > 1:
+            fit(self.viewer, layer)
+        self._recall(key)
+
+    def choose_result(self, store: Path) -> None:
+        """Look at another result of the chosen slide."""
+        self._show(self.book.choose(store))
+        self._changed()
+
+    def follow_layers(self) -> None:
+        """Take notice of slides and results that were opened, renamed or removed elsewhere in napari."""
+        super().follow_layers()
+        for store in self._shown.unknown_stores():
+            self._adopt(store)
+
+    def _recall(self, key: SlideKey) -> None:
+        """Bring the results of a slide back: those on disk, and the one looked at last into the viewer."""
+        path = Path(self.slide.metadata[METADATA_KEY]["path"])  # type: ignore[union-attr]
+        for folder in dict.fromkeys((default_folder(path), self._folder(path))):
+            for result in stores_of_slide(folder.absolute(), slide_id(path), key):
+                if result.store not in self.book:
+                    self.book.put(result)
+                    self.book.choose(result.store)
+        for result in self.results():
+            self._shown.put_in_place(result.store)
+        chosen = self.result
+        if chosen is not None and (self.live is None or self.live.slide is None):
+            self._show(chosen)
+
+    def _show(self, result: Result) -> None:
+        try:
+            self._shown.choose(result)
+        except StoreError as error:
+            self.report(error)
+
+    def _adopt(self, store: Path) -> None:
+        """Take a store into the book that napari opened; on another slide than its own it is hidden and marked."""
+        try:
+            result = self.book.get(store) or read_result(store)
+            self.book.put(result)
+            self._shown.open(result)
+        except StoreError as error:
+            self._shown.forget(store)
+            self.report(error)
+            return
+        if self._shown.slide_layer(result.slide) is not None:
+            self.book.choose(store)
+            self._shown.choose(result)
+            if result.slide != self.slide_key:
+                show_only(self.viewer, self.slide_key or result.slide)
+                self.problem = f"{store.name} is of another slide; choose {result.slide.name} to look at it."
+        elif self.slide is not None:
+            self._shown.mark_out_of_place(store)
+            self.problem = (
+                f"{store.name} was made from another slide ({result.slide.name or 'an unknown one'}), so it is hidden; "
+                "open that slide to look at it."
+            )
+        self._changed()
+
+    def _look_at_disk(self) -> bool:
+        """Forget results of the chosen slide whose stores were deleted; tell whether there were any."""
+        now = time.monotonic()
+        if now - self._looked < LOOK_SECONDS:
+            return False
+        self._looked = now
+        gone = [r for r in self.results() if r.store != self.writing and not is_store(r.store)]
+        for result in gone:
+            name = self.book.name(result)
+            self._drop(result.store)
+            self.problem = f"The result “{name}” was deleted from the disk; its layer is taken away."
+        return bool(gone)
+
+    def _drop(self, store: Path) -> None:
+        gone = self.book.forget(store)
+        self._shown.forget(store.absolute())
+        if gone is not None and self.result is not None:
+            self._show(self.result)
+
+    @property
+    def schema(self) -> ClassSchema | None:
+        """Classes of the result, or of the chosen model before there is one."""
+        if self.result is not None:
+            return self.result.schema
+        return self.bundle.schema if self.bundle else None
+
+    def legend(self) -> list[LegendRow]:
+        """Return the classes of the result with their areas so far; empty without a result."""
+        result = self.result
+        if result is None:
+            return []
+        return legend(result.schema, result.areas, self.live.hidden_labels if self.live else ())
+
+    def show_result(self) -> None:
+        """Put the result into the viewer again."""
+        if self.live is not None:
+            self.live.show()
+            self._changed()
+
+    def is_result_of(self, slide: Path) -> bool:
+        """Whether there is a result of a slide and the panel speaks of it."""
+        return (
+            self.result is not None
+            and self.slide is not None
+            and Path(self.slide.metadata[METADATA_KEY]["path"]) == slide
+        )
+
+    @property
+    def can_export(self) -> bool:
+        """Whether the result is finished."""
+        return self.result is not None and self.result.is_finished
+
+    def export(self, path: str | Path) -> bool:
+        """Write the result in the format that the file name says, in another thread, after those asked for before."""
+        result = self.result
+        if result is None:
+            return False
+        self._export(Path(path), partial(_export, result, Path(path)))
+        return True
+
+    def _export(self, path: Path, write: Callable[[], object]) -> None:
+        self.problem = ""
+        self.exports.add(path, write)
+        self._changed()
+
+    def show_class(self, label: int, visible: bool) -> None:
+        """Show or hide one class of the result."""
+        if self.live is not None:
+            self.live.show_class(label, visible)
+            self._changed()
+
+    def name_class(self, label: int, *, name: str | None = None, color: str | None = None) -> bool:
+        """Give a class of the result another name or colour, kept beside the store; tell whether it was taken."""
+        result = self.result
+        if result is None:
+            return False
+        try:
+            schema = with_class(result.schema, label - 1, name=name, color=color)
+            self.book.put(replace(result, schema=schema))
+            if self.live is not None:
+                self.live.set_schema(schema)
+            save_look(result.store, schema)
+        except WsssError as error:
+            self.report(error)
+            return False
+        self._changed()
+        return True
+
+
+def _export(result: Result, path: Path) -> None:
+    export_store(open_store(result.store), path, result.schema)
+
+
+def _is_result(layer: Any) -> bool:
+    return bool(layer.metadata.get(METADATA_KEY, {}).get("kind") == "store")

@@ -1,0 +1,122 @@
+"""Layers that belong to one slide, moved, shown and fitted into the view together."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from napari_wsss.plugin.view.frame import (
+    layer_size,
+    raster_frame,
+    slide_frame,
+    unit_factors,
+    viewer_units,
+    world_to_data,
+)
+from napari_wsss.plugin.view.slide_key import METADATA_KEY, SlideKey, slide_of
+
+__all__ = ["fit", "follow", "layers_of", "rescale", "show_only"]
+
+_MARGIN = 0.95
+_HIDDEN_WITH_SLIDE = "hidden_with_slide"
+
+
+def layers_of(viewer: Any, slide: SlideKey) -> list[Any]:
+    """Return all layers that show a slide or lie on it."""
+    return [layer for layer in viewer.layers if slide_of(layer) == slide]
+
+
+def show_only(viewer: Any, slide: SlideKey) -> None:
+    """Show one slide with what lies on it, and hide the other slides with theirs.
+
+    What the user had hidden stays hidden; what was hidden here comes back with its slide.
+    """
+    for layer in viewer.layers:
+        known = layer.metadata.get(METADATA_KEY, {})
+        if slide_of(layer) is None:
+            continue
+        if slide_of(layer) == slide:
+            if known.pop(_HIDDEN_WITH_SLIDE, False):
+                layer.visible = True
+        elif layer.visible:
+            layer.visible, known[_HIDDEN_WITH_SLIDE] = False, True
+
+
+def fit(viewer: Any, layer: Any) -> None:
+    """Let a layer fill the canvas."""
+    height, width = layer_size(layer)
+    corners = [(-0.5, -0.5), (-0.5, width - 0.5), (height - 0.5, -0.5), (height - 0.5, width - 0.5)]
+    factor = unit_factors(layer.units, viewer_units(viewer, layer))
+    world = np.array([np.asarray(layer.data_to_world(c), float)[-2:] * factor for c in corners])
+    low, high = world.min(0), world.max(0)
+    viewer.scene.camera.center = tuple((low + high) / 2)
+    viewer.scene.camera.zoom = _MARGIN * float(
+        (np.array(viewer.canvas.size) / np.maximum(high - low, 1e-9)).min()
+    )
+
+
+def rescale(viewer: Any, slide: Any, mpp: float | None) -> None:
+    """Show a slide layer at other µm per pixel; what lies on it moves along, and the view stays where it was.
+
+    Parameters
+    ----------
+    viewer : napari.Viewer
+    slide : napari.layers.Image
+        Layer whose data coordinates are level-0 pixels.
+    mpp : float or None
+        µm per level-0 pixel; None shows it in pixels.
+    """
+    frame = slide_frame(mpp)
+    ratio = frame.scale[0] / float(slide.scale[-1])
+    camera = viewer.scene.camera
+    looked_at = world_to_data(viewer, slide)(camera.center[-2:])
+    zoom = float(camera.zoom)
+    before, anchor = viewer_units(viewer, slide), np.asarray(slide.translate)[-2:]
+    key = slide_of(slide)
+    for layer in [slide] if key is None else layers_of(viewer, key):
+        layer.units = (frame.unit,) * layer.ndim
+        offset = np.asarray(layer.translate)[-2:] - anchor
+        layer.scale = np.asarray(layer.scale)[-2:] * ratio
+        layer.translate = anchor + offset * ratio
+    after = viewer_units(viewer, slide)
+    factor = unit_factors(slide.units, after)
+    camera.center = tuple(np.asarray(slide.data_to_world(tuple(looked_at)), float)[-2:] * factor)
+    if [str(unit) for unit in before] == [str(unit) for unit in after]:
+        camera.zoom = zoom / ratio
+    else:
+        fit(viewer, slide)
+
+
+def follow(slide: Any, origin: tuple[float, float], step: float) -> dict[str, Any]:
+    """Return the layer arguments that put a raster on a slide layer, wherever the user has moved or turned that.
+
+    Parameters
+    ----------
+    slide : napari.layers.Image
+        Layer whose data coordinates are level-0 pixels.
+    origin : (float, float)
+        Level-0 (x, y) of the raster's top-left corner.
+    step : float
+        Level-0 pixels per raster pixel.
+    """
+    # In the slide's data coordinates (units of level-0 pixels) the raster is only scaled and shifted …
+    offset = np.array(raster_frame(None, origin, step).translate)
+    # … so scaling the slide's own scale and sending the offset through its transform keeps rotation and shear.
+    zero = _through(slide, (0.0, 0.0))
+    shifted = _through(slide, tuple(offset))
+    return {
+        "scale": np.asarray(slide.scale)[-2:] * step,
+        "translate": np.asarray(slide.translate)[-2:] + shifted - zero,
+        "rotate": slide.rotate,
+        "shear": slide.shear,
+        "affine": slide.affine,
+        "units": slide.units[-2:],
+    }
+
+
+def _through(layer: Any, point: tuple[float, float]) -> Any:
+    """Send a data point through a layer's scale, rotation and shear (not its extra affine)."""
+    affine = np.asarray(layer.affine.affine_matrix)[-3:, -3:]
+    world = np.asarray(layer.data_to_world(point), float)[-2:]
+    return (np.linalg.inv(affine) @ [*world, 1.0])[:2]
