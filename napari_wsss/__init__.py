@@ -13,6 +13,7 @@ from napari_wsss._version import __version__
 if TYPE_CHECKING:
     from napari_wsss.models import list_bundles, load_bundle
     from napari_wsss.pipeline import Result, Settings, segment, segment_events
+    from napari_wsss.project import new_project, open_project
     from tiling.slides import open_slide
     from tiling.store import open_store
 
@@ -22,6 +23,8 @@ __all__ = [
     "__version__",
     "list_bundles",
     "load_bundle",
+    "new_project",
+    "open_project",
     "open_slide",
     "open_store",
     "segment",
@@ -33,6 +36,8 @@ _HOME_OF = {
     "Settings": "napari_wsss.pipeline",
     "list_bundles": "napari_wsss.models",
     "load_bundle": "napari_wsss.models",
+    "new_project": "napari_wsss.project",
+    "open_project": "napari_wsss.project",
     "open_slide": "tiling.slides",
     "open_store": "tiling.store",
     "segment": "napari_wsss.pipeline",

@@ -22,6 +22,11 @@ by::
     ├── PredictionError             prediction          what a network returned
     ├── DataError                   data                a training or evaluation set
     ├── TrainingError               training
+    ├── ProjectError                project             a folder of what a person taught
+    │   ├── ProjectReadOnlyError    project-read-only   opened elsewhere, or for reading
+    │   ├── LabelError              label               a tile label or its log
+    │   ├── FeaturesError           features            not prepared, or for something else
+    │   └── FewLabelsError          few-labels          nothing to fit or to train on yet
     ├── DeviceError                 device
     └── RunTooLargeError            memory
 """
@@ -36,8 +41,13 @@ __all__ = [
     "DataError",
     "DeviceError",
     "ExportError",
+    "FeaturesError",
+    "FewLabelsError",
     "JobError",
+    "LabelError",
     "PredictionError",
+    "ProjectError",
+    "ProjectReadOnlyError",
     "RegionError",
     "ResolutionError",
     "RunTooLargeError",
@@ -178,3 +188,33 @@ class RunTooLargeError(WsssError):
     """The run needs more memory than there is."""
 
     code = "memory"
+
+
+class ProjectError(WsssError):
+    """A project's folder cannot be made, read or changed."""
+
+    code = "project"
+
+
+class ProjectReadOnlyError(ProjectError):
+    """The project is open somewhere else, or was opened for reading."""
+
+    code = "project-read-only"
+
+
+class LabelError(ProjectError):
+    """A tile label cannot be given, kept or read."""
+
+    code = "label"
+
+
+class FeaturesError(ProjectError):
+    """The features of a slide are missing, or were made for something else."""
+
+    code = "features"
+
+
+class FewLabelsError(ProjectError):
+    """There are too few labels for what was asked."""
+
+    code = "few-labels"

@@ -19,6 +19,7 @@ from .cam import (
 from .deeplab import DeepLabV3Plus as DeepLabV3Plus
 from .efficientnet_lite import (
     EfficientNetLite0 as EfficientNetLite0,
+    imagenet_weights_file as imagenet_weights_file,
     load_imagenet_weights as load_imagenet_weights,
 )
 from .encoder import Encoder as Encoder
@@ -32,6 +33,7 @@ from .encoders import (
 from .gate import apply_gate as apply_gate, open_classes as open_classes
 from .legacy import import_checkpoints as import_checkpoints, load_stage1_weights as load_stage1_weights
 from .lite_classifier import LiteClassifier as LiteClassifier
+from .place_classifier import PlaceClassifier as PlaceClassifier, PlaceFeatures as PlaceFeatures
 from .pseudo_masks import pseudo_mask as pseudo_mask, white_background as white_background
 from .registry import build_stage1 as build_stage1, build_stage2 as build_stage2
 from .resnet38 import ResNet38 as ResNet38

@@ -16,6 +16,7 @@ STAGE1_ARCHITECTURES: dict[str, str] = {
     "resnet38": "napari_wsss.models.resnet38:ResNet38",
     "efficientnet-lite0": "napari_wsss.models.lite_classifier:LiteClassifier",
     "encoder": "napari_wsss.models.encoder_classifier:EncoderClassifier",
+    "efficientnet-lite0-places": "napari_wsss.models.place_classifier:PlaceClassifier",
 }
 """Stage-1 networks: architecture name -> ``module:class``; a new one is one line here."""
 

@@ -11,3 +11,4 @@ from .events import (
 )
 from .memory import estimate_memory as estimate_memory
 from .predictor import Prediction as Prediction
+from .read_ahead import ReadAhead as ReadAhead

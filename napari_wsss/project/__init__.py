@@ -1,0 +1,10 @@
+"""What a person taught: slides, tile labels, features, a head, and the models that follow.
+
+Other rooms use the names listed in ``__init__.pyi``; each is loaded on first use.
+"""
+
+from __future__ import annotations
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

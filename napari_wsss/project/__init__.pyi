@@ -1,0 +1,24 @@
+from .asking import Order as Order
+from .decisions import Source as Source
+from .description import ProjectFile as ProjectFile, SlideEntry as SlideEntry
+from .encoder import DEFAULT_ENCODER as DEFAULT_ENCODER
+from .events import (
+    Prepared as Prepared,
+    PrepareEvent as PrepareEvent,
+    PreparePlanned as PreparePlanned,
+    PrepareProgress as PrepareProgress,
+    StepFinished as StepFinished,
+    StepStarted as StepStarted,
+    Trained as Trained,
+    TrainEvent as TrainEvent,
+    TrainProgress as TrainProgress,
+)
+from .fitted import (
+    Head as Head,
+    PlaceGrid as PlaceGrid,
+    SlideMap as SlideMap,
+    UncertaintyMap as UncertaintyMap,
+)
+from .project import Project as Project, new_project as new_project, open_project as open_project
+from .score import ClassScore as ClassScore, Score as Score
+from .tiles import Tile as Tile, TileLabel as TileLabel
