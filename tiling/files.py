@@ -1,15 +1,76 @@
-"""Small files that are either complete or absent: atomic, durable writes."""
+"""Small files that are either complete or absent, and reading that neither follows a trap nor waits for ever.
+
+Names of temporary files are random and made exclusively: a link that somebody planted in a shared folder is never
+written through.
+"""
 
 from __future__ import annotations
 
 import json
 import os
+import secrets
+import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
-__all__ = ["read_json", "replacing", "sync_folder", "write_json_atomic"]
+__all__ = [
+    "LEFTOVERS",
+    "create_new",
+    "json_bytes",
+    "open_own",
+    "read_json",
+    "read_regular",
+    "replacing",
+    "sync_folder",
+    "temporary_name",
+    "write_json_atomic",
+]
+
+LEFTOVERS = ".wsss-*.tmp"
+"""Pattern of temporary names: what a killed process left behind."""
+
+_JSON_BYTES = 64 * 2**20
+"""Longest JSON file that is read: a receipt of a thousand warnings has a hundredth of it."""
+
+_ALWAYS = getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
+_NO_LINK = getattr(os, "O_NOFOLLOW", 0)
+
+
+def temporary_name() -> str:
+    """Return a name for a temporary file: short, as the final name may have all the length that a disk allows."""
+    return LEFTOVERS.replace("*", secrets.token_hex(8))
+
+
+def create_new(path: str | Path) -> int:
+    """Create a file and return its descriptor, open for writing.
+
+    Raises
+    ------
+    FileExistsError
+        When there is anything of this name, a link included.
+    OSError
+        As the file system gives it.
+    """
+    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NO_LINK | _ALWAYS, 0o666)
+
+
+def open_own(path: Path, mode: int = os.O_APPEND) -> int:
+    """Open a file of ours for writing, made if it is missing, and return its descriptor; links are not followed.
+
+    Parameters
+    ----------
+    path : Path
+    mode : int
+        Further flags of ``os.open``.
+
+    Raises
+    ------
+    OSError
+        As the file system gives it; ELOOP for a link.
+    """
+    return os.open(path, os.O_RDWR | os.O_CREAT | mode | _NO_LINK | _ALWAYS, 0o666)
 
 
 @contextmanager
@@ -21,27 +82,77 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     OSError
         As the file system gives it; the old content is untouched.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
+    temporary = path.with_name(temporary_name())
+    with open(temporary, "wb", opener=_exclusively) as file:
+        try:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+            if os.name == "nt":  # where an open file cannot be renamed
+                file.close()
+            temporary.replace(path)
+        except BaseException:
+            with suppress(OSError):  # what is left in its buffer may not fit the disk either
+                file.close()
+            temporary.unlink(missing_ok=True)
+            raise
     sync_folder(path.parent)
 
 
+def _exclusively(path: str, _flags: int) -> int:
+    """Open as :func:`create_new` does; the flags of the mode say less."""
+    return create_new(path)
+
+
 def write_json_atomic(path: Path, data: Any) -> None:
-    """Write JSON (two-space indent, keys in the given order) atomically."""
+    """Write JSON (as :func:`json_bytes` has it) atomically."""
     with replacing(path) as file:
-        file.write((json.dumps(data, indent=2, ensure_ascii=False) + "\n").encode())
+        file.write(json_bytes(data))
+
+
+def json_bytes(data: Any) -> bytes:
+    """Return JSON in UTF-8: two-space indent, keys in the given order."""
+    text = json.dumps(data, indent=2, ensure_ascii=False) + "\n"
+    # A file name that is no UTF-8 holds halves of surrogates, which JSON can say and UTF-8 cannot.
+    return text.encode("utf-8", "backslashreplace")
+
+
+def read_regular(path: Path, longest: int | None = None) -> bytes:
+    """Return the bytes of an ordinary file; a pipe or device, which could go on for ever, is refused.
+
+    Raises
+    ------
+    OSError
+        When it is missing, unreadable, no ordinary file, or has more than ``longest`` bytes.
+    """
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | _ALWAYS  # opening a pipe would wait for a writer
+    descriptor = os.open(path, flags)
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise OSError(f"{path} is not an ordinary file")
+        if longest is not None and status.st_size > longest:
+            raise OSError(f"{path} has more than {longest:,} bytes")
+        with os.fdopen(descriptor, "rb", closefd=False) as file:
+            return file.read()
+    finally:
+        os.close(descriptor)
 
 
 def read_json(path: Path) -> Any:
-    """Read a JSON file."""
-    return json.loads(path.read_text(encoding="utf-8"))
+    """Read a JSON file.
+
+    Raises
+    ------
+    ValueError
+        When the file is not JSON in UTF-8, or nested deeper than anything of ours.
+    OSError
+        As :func:`read_regular`.
+    """
+    try:
+        return json.loads(read_regular(path, _JSON_BYTES))
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
 
 
 def sync_folder(folder: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from napari_wsss.cli.border import bordered, show_tracebacks
+from napari_wsss.cli.border import bordered, show_tracebacks, write_anywhere
 from napari_wsss.cli.models_app import models_app
 from napari_wsss.cli.options import (
     Backend,
@@ -289,4 +289,5 @@ def patches(
 
 def main() -> None:
     """Run the command line."""
+    write_anywhere()
     app()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import io
+import json
 import os
 import sys
 import traceback
@@ -12,27 +14,26 @@ from typing import ParamSpec
 
 import typer
 
-from tiling.errors import WsssError
+from tiling.errors import UsageProblem, WsssError
+from tiling.untrusted import printable
 
 __all__ = [
     "FAILED",
     "INTERRUPTED",
     "USAGE",
-    "UsageProblem",
+    "answer",
+    "answer_json",
     "before_work",
     "bordered",
     "show_tracebacks",
     "tell",
+    "write_anywhere",
 ]
 
 FAILED, USAGE, INTERRUPTED = 1, 2, 130
 
 P = ParamSpec("P")
 _debug = False
-
-
-class UsageProblem(WsssError):
-    """The command itself is wrong: nothing was started."""
 
 
 def show_tracebacks() -> None:
@@ -42,8 +43,28 @@ def show_tracebacks() -> None:
 
 
 def tell(message: str) -> None:
-    """Write a message for people to standard error."""
-    typer.echo(message, err=True)
+    """Write a message for people to standard error; nothing in it controls the terminal."""
+    typer.echo("\n".join(printable(line) for line in message.split("\n")), err=True)
+
+
+def answer(result: object) -> None:
+    """Write one line of a result to standard output: a name with a line break in it stays one line."""
+    typer.echo(printable(str(result)))
+
+
+def answer_json(result: object) -> None:
+    """Write a result as JSON to standard output."""
+    text = json.dumps(result, indent=2, ensure_ascii=False)
+    typer.echo(
+        text.encode("utf-8", "backslashreplace").decode()
+    )  # halves of surrogates: names that are no UTF-8
+
+
+def write_anywhere() -> None:
+    """Let the standard streams take any character, whatever the locale: what it lacks is written as an escape."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 @contextmanager
@@ -60,12 +81,13 @@ def bordered(command: Callable[P, int | None]) -> Callable[P, None]:
 
     @functools.wraps(command)
     def run(*args: P.args, **kwargs: P.kwargs) -> None:
+        as_json = bool(kwargs.get("json"))
         try:
             code = command(*args, **kwargs) or 0
         except UsageProblem as error:
-            code = _report(error, USAGE)
+            code = _report(error, USAGE, as_json)
         except WsssError as error:
-            code = _report(error, FAILED)
+            code = _report(error, FAILED, as_json)
         except KeyboardInterrupt:
             tell("Interrupted.")
             code = INTERRUPTED
@@ -73,13 +95,24 @@ def bordered(command: Callable[P, int | None]) -> Callable[P, None]:
             # Whoever read our output has gone (`wsss-tile models | head`); Python must not fail on it again at exit.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             code = FAILED
+        except OSError as error:
+            where = f"{error.filename}: " if error.filename else ""
+            problem = WsssError(
+                f"{where}{error.strerror or error}; check the path, its name and its permissions."
+            )
+            problem.__cause__ = error
+            code = _report(problem, FAILED, as_json)
         raise typer.Exit(code)
 
     return run
 
 
-def _report(error: WsssError, code: int) -> int:
+def _report(error: WsssError, code: int, as_json: bool) -> int:
     if _debug:
         traceback.print_exception(error)
-    tell(f"Error: {' '.join(str(error).split())}")
+    sentence = " ".join(str(error).split())
+    tell(f"Error: {sentence}")
+    if as_json:
+        cause = error.__cause__ if isinstance(error.__cause__, WsssError) else error
+        answer_json({"error": sentence, "code": cause.code})
     return code

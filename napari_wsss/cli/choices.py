@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from napari_wsss.cli.border import UsageProblem
+from tiling.errors import UsageProblem
 from tiling.geometry import Box
 
 __all__ = ["EXPORTS", "parse_exports", "parse_region"]

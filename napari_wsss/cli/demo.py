@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterator
 from contextlib import closing
@@ -10,10 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import typer
 from numpy.typing import NDArray
 
-from napari_wsss.cli.border import before_work, tell
+from napari_wsss.cli.border import answer, answer_json, before_work, tell
 from napari_wsss.cli.export import files_beside, write_exports
 from napari_wsss.cli.progress import make_display
 from napari_wsss.pipeline import make_predictor, segment_events
@@ -64,10 +62,10 @@ def run_demo(out: Path, as_json: bool) -> int:
         "notice": "Research use only, not for diagnosis.",
     }
     if as_json:
-        typer.echo(json.dumps(facts, indent=2, ensure_ascii=False))
+        answer_json(facts)
     else:
         for line in _lines(facts):
-            typer.echo(line)
+            answer(line)
     return 0
 
 

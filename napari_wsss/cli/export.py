@@ -7,10 +7,8 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import typer
-
-from napari_wsss.cli.border import UsageProblem
-from tiling.errors import ExportError
+from napari_wsss.cli.border import answer
+from tiling.errors import ExportError, UsageProblem
 
 if TYPE_CHECKING:
     from tiling.export import Frame
@@ -39,7 +37,7 @@ def export_store(path: Path, targets: ExportTargets, min_area: float, simplify: 
     if not store.is_complete:
         raise ExportError(f"{path} is not complete; run the slide again to finish it, then export.")
     for file in write_exports(store, targets, min_area, simplify, frame):
-        typer.echo(file)
+        answer(file)
     return 0
 
 

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import typer
-
-from napari_wsss.cli.border import tell
+from napari_wsss.cli.border import answer, answer_json, tell
 
 if TYPE_CHECKING:
     from napari_wsss.models import Bundle
@@ -37,10 +34,10 @@ def show_slide(
             facts["run"] = _run_facts(slide, bundle, overlap, batch_size, read_threads)
         warnings = slide.warnings
     if as_json:
-        typer.echo(json.dumps(facts, indent=2, ensure_ascii=False))
+        answer_json(facts)
     else:
         for line in _lines(facts):
-            typer.echo(line)
+            answer(line)
     for warning in warnings:
         tell(f"Note: {warning}")
     return 0

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import typer
-
-from napari_wsss.cli.border import tell
+from napari_wsss.cli.border import answer, answer_json, tell
 
 if TYPE_CHECKING:
     from napari_wsss.models import Bundle
@@ -28,7 +25,7 @@ def list_models(as_json: bool) -> int:
         tell("There is no embedded model; give bundle folders to --model.")
     for bundle in bundles:
         classes = ", ".join(bundle.schema.names)
-        typer.echo(f"{bundle.name}: {len(bundle.schema)} classes ({classes}) at {bundle.mpp:g} µm per pixel")
+        answer(f"{bundle.name}: {len(bundle.schema)} classes ({classes}) at {bundle.mpp:g} µm per pixel")
     return 0
 
 
@@ -55,8 +52,8 @@ def show_model(name: str, as_json: bool) -> int:
     }
     for key, value in lines.items():
         if str(value):
-            typer.echo(f"{key:14} {value}")
-    typer.echo("Research use only, not for diagnosis.")
+            answer(f"{key:14} {value}")
+    answer("Research use only, not for diagnosis.")
     return 0
 
 
@@ -85,7 +82,7 @@ def import_model(
         dtype="float16" if half else "float32",
         overwrite=overwrite,
     )
-    typer.echo(folder)
+    answer(folder)
     tell(f"Use it with: wsss-tile run SLIDE --model {folder} --out DIR")
     return 0
 
@@ -95,4 +92,4 @@ def _card(bundle: Bundle) -> dict[str, Any]:
 
 
 def _print_json(data: Any) -> None:
-    typer.echo(json.dumps(data, indent=2, ensure_ascii=False))
+    answer_json(data)

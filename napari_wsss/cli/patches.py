@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import typer
-
-from napari_wsss.cli.border import before_work, tell
+from napari_wsss.cli.border import answer, answer_json, before_work, tell
 
 if TYPE_CHECKING:
     from tiling.dataset import PatchOptions
@@ -64,9 +61,9 @@ def cut_patches(request: PatchRequest, as_json: bool) -> int:
         name = request.slide.stem
         counts = write_patches(slide, annotations, schema, request.out, name, request.options)
     if as_json:
-        typer.echo(json.dumps(counts, ensure_ascii=False))
+        answer_json(counts)
     else:
         for what, count in counts.items():
-            typer.echo(f"{what}: {count}")
+            answer(f"{what}: {count}")
     tell(f"Written to {request.out / request.options.split}")
     return 0

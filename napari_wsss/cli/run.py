@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import signal
 import sys
 import threading
@@ -14,16 +13,13 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import typer
-
-from napari_wsss.cli.border import INTERRUPTED, UsageProblem, before_work, tell
+from napari_wsss.cli.border import INTERRUPTED, answer, answer_json, before_work, tell
 from napari_wsss.cli.choices import parse_exports, parse_region
 from napari_wsss.cli.export import files_beside, write_exports
 from napari_wsss.cli.progress import make_display
 from napari_wsss.models import default_bundle, list_bundles, load_bundle
 from napari_wsss.pipeline import Settings, make_predictor, segment_events
 from tiling.batch import (
-    ClusterError,
     DaskScheduler,
     Scheduler,
     Shard,
@@ -46,6 +42,8 @@ if TYPE_CHECKING:
     from napari_wsss.predictor import BundlePredictor
     from tiling.export import Frame
     from tiling.slides import Slide
+
+from tiling.errors import ClusterError, UsageProblem
 
 __all__ = ["RunRequest", "SegmentSlide", "run_slides"]
 
@@ -152,15 +150,14 @@ class SegmentSlide:
         store = open_store(path)
         for _ in write_exports(store, files_beside(path, self.exports)):
             pass
-        seconds = finished.seconds
-        if finished.status == "cached" and store.receipt is not None:
-            seconds = float(store.receipt["timings"]["seconds_rows"])
+        receipt = store.receipt
+        assert receipt is not None, "the run has just written or checked it"
         return SlideOutcome(
             slide_id=job.slide_id,
             path=job.path,
             status=Status(finished.status),
             tiles=finished.tiles,
-            seconds=seconds,
+            seconds=float(receipt["timings"]["seconds"]),
             areas={c.abbreviation: finished.areas[c.name] for c in store.schema.classes},
         )
 
@@ -278,11 +275,11 @@ def _report(out: Path, outcomes: Sequence[SlideOutcome], as_json: bool) -> None:
             }
             for outcome in outcomes
         ]
-        typer.echo(json.dumps(rows, indent=2, ensure_ascii=False))
+        answer_json(rows)
     else:
         for outcome in outcomes:
             if not outcome.error:
-                typer.echo(stores[outcome.slide_id])
+                answer(stores[outcome.slide_id])
     counts = Counter(outcome.status.value for outcome in outcomes)
     total = ", ".join(f"{count} {status}" for status, count in counts.items()) or "no slide"
     tell(f"{total}; see {out / 'summary.csv'}" if outcomes else "This shard has no slides.")

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import typer
-
-from napari_wsss.cli.border import FAILED
+from napari_wsss.cli.border import FAILED, answer, answer_json
 
 __all__ = ["verify_stores"]
 
@@ -22,10 +19,10 @@ def verify_stores(stores: Sequence[Path], as_json: bool) -> int:
         result = verify(store)
         checked.append(result)
         if not as_json:
-            typer.echo(f"ok   {store}" if result.ok else f"BAD  {result.problem}")
+            answer(f"ok   {store}" if result.ok else f"BAD  {result.problem}")
     if as_json:
-        rows = [{"store": str(c.store), "ok": c.ok, "problem": c.problem} for c in checked]
-        typer.echo(json.dumps(rows, indent=2, ensure_ascii=False))
+        rows = [{"store": str(c.store), "ok": c.ok, "problem": c.problem, "code": c.code} for c in checked]
+        answer_json(rows)
     return 0 if all(c.ok for c in checked) else FAILED
 
 
@@ -34,5 +31,8 @@ def _each(paths: Sequence[Path]) -> Iterator[Path]:
     from tiling.folders import RUN
 
     for path in paths:
-        inside = [] if (path / RUN).exists() else sorted(path.glob("*.zarr"))
+        try:
+            inside = [] if (path / RUN).exists() else sorted(path.glob("*.zarr"))
+        except OSError:  # the check of the path itself says why
+            inside = []
         yield from inside or [path]

@@ -80,7 +80,6 @@ def test_options_reach_the_engine(wsss: Call, tmp_path: Path, slide: Path, bundl
     assert run["parameters"]["tissue"] is None
     assert run["parameters"]["region"] == {"x": 100, "y": 100, "width": 300, "height": 200}
     assert (run["parameters"]["cams"], run["parameters"]["probabilities"]) == (True, True)
-    assert run["parameters"]["read_errors"] == "fill"
     assert run["model"]["gate"]["on"] is False
     assert run["model"]["precision"] == "fp32"
 

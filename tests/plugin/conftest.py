@@ -108,8 +108,8 @@ def store_of(tmp_path: Path) -> Callable[..., Path]:
         path = tmp_path / f"{name}.zarr"
         if overview is None:
             overview = np.full((max(1, height // 4), max(1, width // 4), 3), 230, np.uint8)
-        create_store(path, layout, run, (overview.shape[0], overview.shape[1]))
-        writer = StoreWriter(path, layout)
+        tallies = create_store(path, layout, run, (overview.shape[0], overview.shape[1]))
+        writer = StoreWriter(path, layout, tallies)
         writer.write_overview(overview)
         writer.images["labels"].append(labels)
         return path

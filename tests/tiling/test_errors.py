@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import ast
 import pickle
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from tiling import errors
 from tiling.errors import WsssError
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def _below(kind: type[WsssError]) -> Iterator[type[WsssError]]:
@@ -36,6 +40,16 @@ def test_the_tree_is_drawn_as_it_is() -> None:
         parents[depth:] = [name]
         found.add((parents[depth - 1] if depth else "Exception", name, code))
     assert found == {(kind.__mro__[1].__name__, kind.__name__, kind.code) for kind in KINDS}
+
+
+def test_all_errors_of_ours_are_in_the_tree() -> None:
+    names = {kind.__name__ for kind in KINDS}
+    for package in ("tiling", "napari_wsss", "training"):
+        for path in (ROOT / package).rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                if isinstance(node, ast.ClassDef) and path != ROOT / "tiling" / "errors.py":
+                    bases = {ast.unparse(base).rpartition(".")[2] for base in node.bases}
+                    assert not bases & names, f"{path}: {node.name} belongs into tiling/errors.py"
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)

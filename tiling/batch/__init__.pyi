@@ -1,5 +1,4 @@
 from .cluster import (
-    ClusterError as ClusterError,
     DaskScheduler as DaskScheduler,
     worker_number as worker_number,
 )

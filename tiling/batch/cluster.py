@@ -15,19 +15,15 @@ from typing import Any
 from tiling.batch.isolated import RunOne
 from tiling.batch.jobs import SlideJob
 from tiling.batch.summary import SlideOutcome, Status
-from tiling.errors import WsssError
+from tiling.errors import ClusterError
 
-__all__ = ["ClusterError", "DaskScheduler", "worker_number"]
+__all__ = ["DaskScheduler", "worker_number"]
 
 GPU = "GPU"
 """Name of the Dask resource by which workers say how many GPUs they have (``--resources GPU=1``)."""
 
 _LOOK_AGAIN_S = 2.0  # how often new workers of a growing cluster are noticed
 _WAIT_FOR_SCHEDULER_S = 30
-
-
-class ClusterError(WsssError):
-    """Dask is not installed, or its scheduler cannot be reached."""
 
 
 @dataclass(frozen=True)
@@ -97,13 +93,18 @@ class DaskScheduler:
                 }
                 config: Any = importlib.import_module("dask.config")
                 stack.enter_context(config.set(settings))
-                cluster = dask.LocalCluster(
-                    n_workers=self.workers,
-                    threads_per_worker=1,
-                    memory_limit=0,  # the engine keeps to its formula; Dask must not kill at a guess
-                    dashboard_address=None,
-                    silence_logs=logging.CRITICAL,
-                )
+                try:
+                    cluster = dask.LocalCluster(
+                        n_workers=self.workers,
+                        threads_per_worker=1,
+                        memory_limit=0,  # the engine keeps to its formula; Dask must not kill at a guess
+                        dashboard_address=None,
+                        silence_logs=logging.CRITICAL,
+                    )
+                except (OSError, RuntimeError) as error:  # no shared memory, no more processes, no port
+                    raise ClusterError(
+                        f"No worker processes can be started here ({error}); run without --workers."
+                    ) from error
                 yield stack.enter_context(dask.Client(stack.enter_context(cluster)))
                 return
             try:

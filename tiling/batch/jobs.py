@@ -11,10 +11,10 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tiling.errors import WsssError
+from tiling.errors import JobError
 from tiling.folders import is_ome_zarr, is_store
 
-__all__ = ["SLIDE_SUFFIXES", "JobError", "Shard", "SlideJob", "find_jobs"]
+__all__ = ["SLIDE_SUFFIXES", "Shard", "SlideJob", "find_jobs"]
 
 #: File suffixes that a folder scan takes for slides. Plain images (PNG, JPEG) are slides only when they are
 #: named, because folders of slides are full of label and thumbnail pictures.
@@ -37,10 +37,6 @@ SLIDE_SUFFIXES = frozenset(
 )
 _IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".jp2"})
 _FORBIDDEN_IN_IDS = frozenset('/\\:*?"<>|\0')
-
-
-class JobError(WsssError):
-    """The list of slides cannot be used as it is; nothing was started."""
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +10,7 @@ from numpy.typing import NDArray
 
 from tiling.engine.blend import RowBlender, Strip
 from tiling.engine.commit import FinishedRow
-from tiling.engine.predictor import Prediction
+from tiling.engine.predictor import Prediction, require_whole
 from tiling.grid import TileGrid
 from tiling.plan import RunPlan, TileBatch
 from tiling.store import FLAG_EMPTY, FLAG_PREDICTED, FLAG_READ_ERROR, StoreLayout
@@ -24,7 +23,6 @@ class _Open:
     """The row being assembled."""
 
     row: int
-    started: float
     lines: dict[str, NDArray[np.uint8]]
     table: dict[str, NDArray[Any]]
     tiles: int = 0
@@ -69,23 +67,36 @@ class RowAssembler:
             "presence": np.full((columns, classes), np.nan, np.float32),
             "shares": np.full((columns, classes), np.nan, np.float32),
         }
-        self._now = _Open(row, time.perf_counter(), lines, table)
+        self._now = _Open(row, lines, table)
         self._blender.begin_row(row)
         if self._cams is not None:
             self._cams.begin_row(row)
 
     def add(self, batch: TileBatch, prediction: Prediction, unreadable: tuple[int, ...] = ()) -> None:
-        """Add a predicted batch; unreadable tiles are flagged and contribute nothing."""
+        """Add a predicted batch; unreadable tiles are flagged and contribute nothing.
+
+        Raises
+        ------
+        PredictionError
+            When the prediction is not what was asked for.
+        """
         now = self._require()
         columns = batch.columns
+        cams = self._plan.cam_grid
+        require_whole(
+            prediction,
+            len(columns),
+            len(self._layout.schema),
+            self._plan.grid.tile,
+            None if cams is None else cams.tile,
+        )
         good = [i for i, column in enumerate(columns) if column not in unreadable]
         kept = tuple(columns[i] for i in good)
         probabilities = prediction.probabilities
         everything = len(good) == len(columns)
         self._blender.add(kept, probabilities if everything else probabilities[good])
         if self._cams is not None:
-            if prediction.cams is None:
-                raise ValueError("the predictor gave no CAMs although they were asked for")
+            assert prediction.cams is not None, "checked above"
             self._cams.add(kept, prediction.cams if everything else prediction.cams[good])
         at = list(kept)
         now.table["flags"][at] = FLAG_PREDICTED
@@ -116,7 +127,6 @@ class RowAssembler:
             carry=carry,
             tiles=now.tiles,
             read_errors=now.read_errors,
-            seconds=time.perf_counter() - now.started,
         )
 
     def _require(self) -> _Open:

@@ -17,7 +17,7 @@ from tiling.errors import StoreError
 from tiling.folders import RUN
 from tiling.geometry import Box
 from tiling.plan import RunPlan
-from tiling.store import Committed, Journal, StoreWriter
+from tiling.store import Committed, Journal, StoreWriter, disk_error
 
 __all__ = ["FinishedRow", "RowCommitter"]
 
@@ -38,7 +38,6 @@ class FinishedRow:
     carry : dict
         State that the next row starts from.
     tiles, read_errors : int
-    seconds : float
     """
 
     row: int
@@ -48,7 +47,6 @@ class FinishedRow:
     carry: dict[str, NDArray[Any]]
     tiles: int
     read_errors: int
-    seconds: float
 
 
 @dataclass
@@ -61,6 +59,8 @@ class RowCommitter:
         Where rows come from and go to.
     committed : Committed
         Totals over all committed rows.
+    started : float
+        When this run began, by ``time.perf_counter``.
     busy_seconds : float
         Time spent writing.
     """
@@ -69,11 +69,16 @@ class RowCommitter:
     writer: StoreWriter
     journal: Journal
     committed: Committed
+    started: float
     busy_seconds: float = 0.0
     _pool: ThreadPoolExecutor = field(
         default_factory=lambda: ThreadPoolExecutor(1, thread_name_prefix="wsss-write")
     )
     _pending: Future[BlockWritten | None] | None = None
+    _seconds_before: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._seconds_before = self.committed.seconds
 
     def __enter__(self) -> RowCommitter:
         return self
@@ -118,12 +123,11 @@ class RowCommitter:
             if not (folder / RUN).exists():
                 raise StoreError(gone) from error
             if error.errno == errno.ENOSPC:
-                raise StoreError(
-                    f"The disk is full while writing {folder}; free some space and run again to resume."
-                ) from error
-            raise StoreError(
-                f"{folder} cannot be written any more: {error.strerror or error}; mend it and run again to resume."
-            ) from error
+                message = f"The disk is full while writing {folder}; free some space and run again to resume."
+            else:
+                reason = error.strerror or error
+                message = f"{folder} cannot be written any more: {reason}; mend it and run again to resume."
+            raise disk_error(message, error) from error
         finally:
             self.busy_seconds += time.perf_counter() - started
 
@@ -143,8 +147,9 @@ class RowCommitter:
             rows=row.row + 1,
             tiles=before.tiles + row.tiles,
             counts=self._counts(labels),
-            seconds=round(before.seconds + row.seconds, 4),
+            seconds=round(self._seconds_before + time.perf_counter() - self.started, 4),
             read_errors=before.read_errors + row.read_errors,
+            chunks=self.writer.tallies(),
         )
         self.journal.commit(committed, {**row.carry, **self.writer.pending()})
         self.committed = committed

@@ -23,8 +23,8 @@ from tiling.engine.events import Event, Finished, Planned, Progress, TilesDone
 from tiling.engine.memory import MemoryEstimate, available_memory, estimate_memory, refuse_what_cannot_fit
 from tiling.engine.predictor import Predictor
 from tiling.engine.read_ahead import ReadAhead
-from tiling.errors import StoreError, StoreMismatchError
-from tiling.plan import RunOptions, RunPlan, TileBatch, make_plan
+from tiling.errors import SlideChangedError, StoreDamagedError, StoreError, StoreMismatchError
+from tiling.plan import RunOptions, RunPlan, TileBatch, make_plan, plan_grids
 from tiling.slides import Slide
 from tiling.store import (
     Committed,
@@ -32,8 +32,10 @@ from tiling.store import (
     StoreLayout,
     StoreLock,
     StoreWriter,
-    content_digest,
+    Tally,
+    areas_mm2,
     create_store,
+    disk_error,
     read_receipt,
     read_run,
     sweep,
@@ -85,7 +87,7 @@ def run(
         When another process writes the store.
     StoreMismatchError
         When the store was made from something else and ``resume`` is on.
-    SlideError, StoreError
+    SlideError, StoreError, PredictionError
         In the middle; what is committed stays and can be resumed.
     """
     slide.require_mpp()
@@ -132,25 +134,29 @@ def _prepare(
 ) -> _Job | Finished:
     """Decide between nothing to do, going on and starting."""
     earlier = read_run(out) if resume else None
-    plan = make_plan(slide, predictor.tile, options)
+    grid, cam_grid = plan_grids(slide, predictor.tile, options)
     layout = StoreLayout(
         name=name,
         schema=predictor.schema,
-        grid=plan.grid,
+        grid=grid,
         mpp=options.mpp,
         slide_mpp=slide.require_mpp(),
         probabilities=options.probabilities,
-        cam_grid=plan.cam_grid,
+        cam_grid=cam_grid,
     )
     description = _describe(slide, predictor, options, layout)
-    journal = Journal(out / "journal")
-    starts = earlier is None or not journal.committed().rows
-    job = _Job(slide, predictor, out, options, plan, layout, description, journal, starts)
-    refuse_what_cannot_fit(job.memory, available_memory())
     if earlier is not None:
         _refuse_difference(out, earlier, description)
+        # Before anything is read or reserved: a finished store needs neither.
         if read_receipt(out) is not None:
             return _cached(out)
+    journal = Journal(out / "journal")
+    starts = earlier is None or not journal.committed().rows
+    if earlier is not None and not starts:
+        description = earlier
+    plan = make_plan(slide, predictor.tile, options)
+    job = _Job(slide, predictor, out, options, plan, layout, description, journal, starts)
+    refuse_what_cannot_fit(job.memory, available_memory())
     return job
 
 
@@ -165,20 +171,20 @@ def _stream(job: _Job) -> Generator[Event]:
     # The first tiles are read while the store is made.
     with ReadAhead(job.slide, grid, options.mpp, batches, options.read_threads, fill) as reader:
         if job.starts:
-            create_store(job.out, job.layout, job.description, plan.overview.shape[:2])
+            tallies = create_store(job.out, job.layout, job.description, plan.overview.shape[:2])
         else:
             sweep(job.out)
-        writer = StoreWriter(job.out, job.layout)
+            tallies = Tally.read(committed.chunks)
+        writer = StoreWriter(job.out, job.layout, tallies)
         assembler = RowAssembler(plan, job.layout)
         if not job.starts:
-            if committed.survived_restart:
-                writer.check()
             _restore(job, committed.rows, carry, assembler, writer)
+            writer.check()
         del carry
         done = committed.tiles + committed.read_errors
         yield _planned(job, committed.rows, done)
 
-        committer = RowCommitter(plan, writer, job.journal, committed)
+        committer = RowCommitter(plan, writer, job.journal, committed, started)
         clock = _Clock(plan, started, done, committed.rows)
         cam_side = plan.cam_grid.tile if plan.cam_grid else None
         with committer:
@@ -204,7 +210,7 @@ def _stream(job: _Job) -> Generator[Event]:
             if block := committer.wait():
                 yield block
     yield clock.progress(reader, committer, always=True) or _unreachable()
-    yield _finish(job, writer, clock, reader, committer)
+    yield _finish(job, writer, clock, reader, committer, committed.seconds)
 
 
 def _nothing(job: _Job) -> Committed:
@@ -291,20 +297,22 @@ def _planned(job: _Job, rows_done: int, tiles_done: int) -> Planned:
 
 
 def _finish(
-    job: _Job, writer: StoreWriter, clock: _Clock, reader: ReadAhead, committer: RowCommitter
+    job: _Job,
+    writer: StoreWriter,
+    clock: _Clock,
+    reader: ReadAhead,
+    committer: RowCommitter,
+    seconds_before: float,
 ) -> Finished:
     """Write the areas and the receipt; only then is the store complete."""
     committed = committer.committed
-    pixel_mm2 = (job.options.mpp / 1000) ** 2
-    areas = {
-        name: round(count * pixel_mm2, 6)
-        for name, count in zip(job.layout.schema.names, committed.counts[1:], strict=True)
-    }
+    areas = areas_mm2(job.layout.schema, committed.counts, job.options.mpp)
     errors = committed.read_errors
     warnings = list(job.slide.warnings)
     if errors:
         warnings.append(f"{errors} tiles could not be read and were left blank")
     tiles = committed.tiles
+    _refuse_changed_slide(job)
     try:
         writer.set_areas(areas)
         receipt = {
@@ -321,28 +329,29 @@ def _finish(
             "versions": versions(),
             "timings": {
                 "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+                "seconds": round(seconds_before + clock.seconds, 3),
                 "seconds_last_run": round(clock.seconds, 3),
-                "seconds_rows": round(committed.seconds, 3),
                 "seconds_reading": round(reader.busy_seconds, 3),
                 "seconds_predicting": round(clock.predict_seconds, 3),
                 "seconds_writing": round(committer.busy_seconds, 3),
             },
-            "content_digest": content_digest(job.out),
+            "content_digest": writer.check(),
         }
         write_receipt(job.out, receipt)
         job.journal.remove()
     except OSError as error:
-        raise StoreError(
-            f"{job.out} cannot be completed: {error.strerror or error}; mend it and run again to resume."
+        raise disk_error(
+            f"{job.out} cannot be completed: {error.strerror or error}; mend it and run again to resume.",
+            error,
         ) from error
     return Finished(job.out, "done" if job.plan.tiles else "empty", tiles, clock.seconds, areas)
 
 
 def _cached(out: Path) -> Finished:
     """Trust a finished store only after checking it."""
-    checked = verify(out)
+    checked = verify(out, recount=False)
     if not checked.ok:
-        raise StoreError(checked.problem)
+        raise StoreDamagedError(checked.problem)
     receipt = read_receipt(out) or {}
     Journal(out / "journal").remove()
     return Finished(
@@ -352,6 +361,19 @@ def _cached(out: Path) -> Finished:
         0.0,
         dict(receipt["areas_mm2"]),
     )
+
+
+def _refuse_changed_slide(job: _Job) -> None:
+    """Raise when the slide is not the file any more that its first rows were read from."""
+    try:
+        unchanged = job.slide.identity == job.description["slide"]
+    except OSError:
+        unchanged = False
+    if not unchanged:
+        raise SlideChangedError(
+            f"{job.slide.path} was changed or moved while it was being read; "
+            "when it is what it shall be, run the slide again with --restart."
+        )
 
 
 def _describe(slide: Slide, predictor: Predictor, options: RunOptions, layout: StoreLayout) -> dict[str, Any]:
@@ -374,7 +396,8 @@ def _describe(slide: Slide, predictor: Predictor, options: RunOptions, layout: S
 
 def _refuse_difference(out: Path, earlier: dict[str, Any], now: dict[str, Any]) -> None:
     """Raise when an existing store was made from something else."""
-    differences = list(_differences("", earlier, now))
+    # Who said how large a pixel is does not matter where both say the same.
+    differences = [d for d in _differences("", earlier, now) if not d.startswith("resolution.source:")]
     if differences:
         shown = "; ".join(differences[:6]) + ("; …" if len(differences) > 6 else "")
         raise StoreMismatchError(

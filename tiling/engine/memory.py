@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +18,9 @@ from tiling.slides import CACHE_BYTES, MAX_PIXELS_PER_READ
 __all__ = ["MemoryEstimate", "available_memory", "estimate_memory", "refuse_what_cannot_fit"]
 
 _CGROUP = Path("/sys/fs/cgroup")
+_OWN_CGROUP = Path("/proc/self/cgroup")
+_VERSION_2 = ("memory.max", "memory.current", "inactive_file")
+_VERSION_1 = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
 
 
 @dataclass(frozen=True)
@@ -91,15 +96,45 @@ def estimate_memory(
     return MemoryEstimate(tuple(terms))
 
 
-def available_memory() -> int:
-    """Return the bytes that this process may still use: free memory, or what its container allows if less."""
+def available_memory(cgroup: Path = _CGROUP, own: Path = _OWN_CGROUP) -> int:
+    """Return the bytes that this process may still use: free memory, or what its container allows if less.
+
+    Parameters
+    ----------
+    cgroup : Path
+        Where the kernel shows control groups (version 2; of version 1, its memory controller).
+    own : Path
+        The file that names the group of this process.
+    """
     free = int(psutil.virtual_memory().available)
+    return max(0, min([free, *_left_in_groups(cgroup, own)]))
+
+
+def _left_in_groups(cgroup: Path, own: Path) -> Iterator[int]:
+    """Yield what each group that this process belongs to has left; a limit may be set at any height."""
     try:
-        limit = int((_CGROUP / "memory.max").read_text())
-        used = int((_CGROUP / "memory.current").read_text())
-    except (OSError, ValueError):  # no container, or no limit ("max")
-        return free
-    return min(free, max(0, limit - used))
+        lines = [line.split(":", 2) for line in own.read_text().splitlines()]
+    except OSError:  # no Linux
+        return
+    for _, controllers, path in (line for line in lines if len(line) == 3):
+        if controllers not in ("", "memory"):
+            continue
+        root = cgroup / controllers
+        names = _VERSION_1 if controllers else _VERSION_2
+        # Inside a container the path may be the host's: then only the root is there.
+        for group in {
+            root,
+            *(root / part for part in [Path(path.lstrip("/")), *Path(path.lstrip("/")).parents]),
+        }:
+            with contextlib.suppress(OSError, ValueError, KeyError):  # no such group, or no limit ("max")
+                yield _left(group, *names)
+
+
+def _left(group: Path, limit: str, used: str, inactive: str) -> int:
+    """Return the bytes that a group has left."""
+    statistics = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
+    # Pages of files that nobody reads count as used until somebody needs the memory: then the kernel drops them.
+    return int((group / limit).read_text()) - int((group / used).read_text()) + int(statistics[inactive])
 
 
 def refuse_what_cannot_fit(needed: MemoryEstimate, available: int) -> None:

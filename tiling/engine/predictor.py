@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tiling.classes import ClassSchema
+from tiling.errors import PredictionError
 
-__all__ = ["Prediction", "Predictor"]
+__all__ = ["Prediction", "Predictor", "require_whole"]
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,48 @@ class Prediction:
     cams: NDArray[np.float32] | None = None
     confidence: NDArray[np.float32] | None = None
     shares: NDArray[np.float32] | None = None
+
+
+def require_whole(prediction: Prediction, tiles: int, classes: int, side: int, cam_side: int | None) -> None:
+    """Check at the border that a network gave numbers for all that it was asked: NaN or another shape is refused.
+
+    Parameters
+    ----------
+    prediction : Prediction
+    tiles, classes, side : int
+        N, C and T.
+    cam_side : int or None
+        S, when CAMs were asked for.
+
+    Raises
+    ------
+    PredictionError
+        Naming the array that is wrong.
+    """
+    wanted: dict[str, tuple[int, ...]] = {
+        "probabilities": (tiles, classes, side, side),
+        "presence": (tiles, classes),
+        "confidence": (tiles,),
+        "shares": (tiles, classes),
+    }
+    if cam_side is not None:
+        wanted["cams"] = (tiles, classes, cam_side, cam_side)
+    for name, shape in wanted.items():
+        values = getattr(prediction, name)
+        if values is None and name in ("confidence", "shares"):
+            continue
+        if np.shape(values) != shape or values.dtype.kind != "f":
+            got = "none" if values is None else f"{np.shape(values)} {getattr(values, 'dtype', '')}".rstrip()
+            raise PredictionError(
+                f"The network's {name} should be floating-point numbers of shape {shape}, and are {got}; "
+                "its model does not fit this program."
+            )
+        # A sum is not finite when one of its terms is not: half the time of looking at each.
+        if not np.isfinite(values.sum(dtype=np.float64 if values.itemsize < 4 else None)):
+            raise PredictionError(
+                f"The network's {name} hold values that are no numbers (NaN or infinite); "
+                "try --precision fp32, or another model."
+            )
 
 
 class Predictor(Protocol):

@@ -5,5 +5,6 @@ from .run_plan import (
     RunPlan as RunPlan,
     TileBatch as TileBatch,
     make_plan as make_plan,
+    plan_grids as plan_grids,
 )
 from .tissue import TissueParameters as TissueParameters, tissue_mask as tissue_mask

@@ -11,19 +11,21 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from tiling.errors import RegionError
+from tiling.errors import RegionError, SlideError
 from tiling.geometry import Box
 from tiling.grid import TileGrid, select_tiles
 from tiling.plan.roi import Roi
 from tiling.plan.tissue import TissueParameters, tissue_mask
 from tiling.slides import Slide
 
-__all__ = ["OVERVIEW_SIDE", "RunOptions", "RunPlan", "TileBatch", "make_plan"]
+__all__ = ["OVERVIEW_SIDE", "RunOptions", "RunPlan", "TileBatch", "make_plan", "plan_grids"]
 
 OVERVIEW_SIDE = 2048
 """Largest side of the overview picture in pixels: constant, so that memory does not grow with the slide."""
 
 _CAM_FACTOR = 8
+_FINEST_PART = 4
+"""Pixels of the overview that are given up together where a slide cannot be read."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,8 @@ class RunOptions:
         """Return the JSON-ready part that decides the result; threads and batches do not."""
         deciding = dataclasses.asdict(dataclasses.replace(self, roi=None))
         deciding["roi"] = None if self.roi is None else self.roi.identity()
-        del deciding["batch_size"], deciding["read_threads"]
+        # Unreadable tiles are counted and flagged where they occur: a run that failed may go on with "fill".
+        del deciding["batch_size"], deciding["read_threads"], deciding["read_errors"]
         return deciding
 
 
@@ -154,6 +157,20 @@ class RunPlan:
         return lines
 
 
+def plan_grids(slide: Slide, tile: int, options: RunOptions) -> tuple[TileGrid, TileGrid | None]:
+    """Return the grid of a run, and that of its CAMs when they are kept: all that decides the shape of its store.
+
+    Raises
+    ------
+    ResolutionError
+        When the slide has no µm per pixel.
+    RegionError
+        When the overlap is out of range.
+    """
+    grid = TileGrid.cover(slide.bounds, slide.require_mpp(), options.mpp, tile, options.overlap)
+    return grid, _cam_grid(grid) if options.cams else None
+
+
 def make_plan(slide: Slide, tile: int, options: RunOptions) -> RunPlan:
     """Plan a run: geometry, overview, tissue, tiles.
 
@@ -171,8 +188,7 @@ def make_plan(slide: Slide, tile: int, options: RunOptions) -> RunPlan:
     RegionError
         When the region lies outside the scanned area, or the overlap is out of range.
     """
-    slide_mpp = slide.require_mpp()
-    grid = TileGrid.cover(slide.bounds, slide_mpp, options.mpp, tile, options.overlap)
+    grid, cam_grid = plan_grids(slide, tile, options)
     region = Box(0, 0, grid.width, grid.height)
     if options.region is not None:
         region = grid.canvas_box(options.region)
@@ -181,12 +197,14 @@ def make_plan(slide: Slide, tile: int, options: RunOptions) -> RunPlan:
                 f"The region {_show(options.region)} lies outside the scanned area of {slide.path}, "
                 f"{_show(slide.bounds)} in level-0 pixels; choose one inside."
             )
-    overview = _overview(slide)
+    overview, unknown = _overview(slide, options.read_errors == "fill")
     if options.tissue is None:
         mask = np.ones(overview.shape[:2], np.bool_)
     else:
         overview_mpp = grid.height * options.mpp / overview.shape[0]
         mask = tissue_mask(overview, overview_mpp, options.tissue)
+        if unknown is not None:  # each tile there tells by itself whether it can be read
+            mask |= unknown
     candidates = mask
     if options.roi is not None:
         inside = options.roi.coarse(grid, (overview.shape[0], overview.shape[1]))
@@ -204,16 +222,48 @@ def make_plan(slide: Slide, tile: int, options: RunOptions) -> RunPlan:
         roi=options.roi,
         overview=overview,
         batch_size=options.batch_size,
-        cam_grid=_cam_grid(grid) if options.cams else None,
+        cam_grid=cam_grid,
     )
 
 
-def _overview(slide: Slide) -> NDArray[np.uint8]:
-    """Return the picture of the scanned area: a stored level that has half the largest size or more, else resampled."""
+def _overview(slide: Slide, fill: bool) -> tuple[NDArray[np.uint8], NDArray[np.bool_] | None]:
+    """Return the picture of the scanned area: a stored level that has half the largest size or more, else resampled.
+
+    Where ``fill`` is on, what cannot be read is white; the second array, (h, w), tells where that is.
+    """
     longest = max(slide.bounds.width, slide.bounds.height)
     stored = [side for level in slide.levels if (side := round(longest / level.downsample)) <= OVERVIEW_SIDE]
     side = max(stored, default=0)
-    return slide.thumbnail(side if side > OVERVIEW_SIDE // 2 else OVERVIEW_SIDE)
+    side = side if side > OVERVIEW_SIDE // 2 else OVERVIEW_SIDE
+    try:
+        return slide.thumbnail(side), None
+    except SlideError:
+        if not fill:
+            raise
+    shrink = max(1.0, longest / side)
+    width, height = (max(1, round(length / shrink)) for length in (slide.bounds.width, slide.bounds.height))
+    overview = np.full((height, width, 3), 255, np.uint8)
+    unknown = np.zeros((height, width), np.bool_)
+    _read_what_can_be(slide, shrink, Box(0, 0, width, height), overview, unknown)
+    return overview, unknown
+
+
+def _read_what_can_be(
+    slide: Slide, shrink: float, part: Box, overview: NDArray[np.uint8], unknown: NDArray[np.bool_]
+) -> None:
+    """Read a part of the overview, or quarters of it where that fails, down to a few pixels."""
+    place = (slice(part.y, part.bottom), slice(part.x, part.right))
+    try:
+        x, y = slide.bounds.x + part.x * shrink, slide.bounds.y + part.y * shrink
+        overview[place] = slide.read(x, y, part.width, part.height, mpp=shrink * slide.require_mpp())
+    except SlideError:
+        if max(part.width, part.height) <= _FINEST_PART:
+            unknown[place] = True
+            return
+        for top in range(part.y, part.bottom, half := max(1, -(-part.height // 2))):
+            for left in range(part.x, part.right, wide := max(1, -(-part.width // 2))):
+                quarter = Box(left, top, min(wide, part.right - left), min(half, part.bottom - top))
+                _read_what_can_be(slide, shrink, quarter, overview, unknown)
 
 
 def _touching(grid: TileGrid, region: Box) -> NDArray[np.bool_]:

@@ -1,3 +1,10 @@
+from .contents import (
+    RECEIPT as RECEIPT,
+    content_names as content_names,
+    disk_error as disk_error,
+    sweep as sweep,
+    telling_damage as telling_damage,
+)
 from .create import create_store as create_store
 from .journal import Committed as Committed, Journal as Journal
 from .layout import (
@@ -11,10 +18,12 @@ from .lock import StoreLock as StoreLock
 from .pyramid import halve_labels as halve_labels, level_shapes as level_shapes
 from .reader import Store as Store, open_store as open_store
 from .receipt import (
+    areas_mm2 as areas_mm2,
     content_digest as content_digest,
     read_receipt as read_receipt,
     verify as verify,
     versions as versions,
     write_receipt as write_receipt,
 )
-from .writer import StoreWriter as StoreWriter, sweep as sweep
+from .tally import Tally as Tally
+from .writer import StoreWriter as StoreWriter

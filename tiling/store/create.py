@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,15 +14,21 @@ import numpy as np
 import zarr
 from zarr.codecs import ZstdCodec
 
-from tiling.errors import StoreError
+from tiling.errors import StoreDamagedError, StoreError
 from tiling.files import write_json_atomic
 from tiling.folders import RUN
 from tiling.grid import TileGrid
 from tiling.store import ngff
-from tiling.store.layout import FLAG_EMPTY, FLAG_PREDICTED, FLAG_READ_ERROR, StoreLayout
+from tiling.store.contents import Kind, disk_error, entries
+from tiling.store.layout import FLAG_EMPTY, FLAG_PREDICTED, FLAG_READ_ERROR, StoreLayout, read_run
 from tiling.store.pyramid import level_shapes
+from tiling.store.receipt import sha256_of
+from tiling.store.tally import Tally, array_of
 
 __all__ = ["clear_store", "create_store"]
+
+_RUN_KEYS = {"name", "schema", "mpp", "resolution", "grid"}
+_ARRAYS = ("", "tiles/flags", "labels/tissue/0")
 
 _CHUNK_LINES = 128
 _CHUNK_COLUMNS = 2048
@@ -51,7 +59,9 @@ def _chunk(grid: TileGrid) -> tuple[int, int]:
     return grid.stride * -(-_CHUNK_LINES // grid.stride), _CHUNK_COLUMNS
 
 
-def create_store(path: Path, layout: StoreLayout, run: Mapping[str, Any], overview: tuple[int, int]) -> None:
+def create_store(
+    path: Path, layout: StoreLayout, run: Mapping[str, Any], overview: tuple[int, int]
+) -> dict[str, Tally]:
     """Create an empty store; what an earlier run left at ``path`` is deleted if it is a store.
 
     Parameters
@@ -63,43 +73,67 @@ def create_store(path: Path, layout: StoreLayout, run: Mapping[str, Any], overvi
     overview : (int, int)
         Height and width of the picture of the scanned area, which :meth:`StoreWriter.write_overview` takes.
 
+    Returns
+    -------
+    dict
+        Array → tally of its chunks that are written already; the empty name: metadata.
+
     Raises
     ------
     StoreError
         When ``path`` holds something that is not a store, or cannot be written.
     """
+    # In a shared folder the name is known to all: made exclusively, it is ours or the run ends.
+    staging = path.with_name(f".wsss-{hashlib.sha256(os.fsencode(path.name)).hexdigest()[:16]}.new")
     try:
         clear_store(path)
-        for leftover in path.parent.glob(f".{path.name}.*.new"):
-            shutil.rmtree(leftover)
-        staging = path.with_name(f".{path.name}.{os.getpid()}.new")
-        for name, content in _content(layout, overview).items():
-            file = staging / name
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_bytes(content)
-        write_json_atomic(staging / RUN, dict(run))
-        # In one step: it is a store at every moment, whoever is killed.
-        staging.rename(path)
+        clear_store(staging)
+        staging.mkdir()
+        try:
+            tallies = defaultdict[str, Tally](Tally)
+            for name, content in _content(layout, overview).items():
+                file = staging / name
+                file.parent.mkdir(parents=True, exist_ok=True)
+                file.write_bytes(content)
+                if name != "labels/tissue/zarr.json":  # written anew at the end
+                    tallies[array_of(name)].add(name, hashlib.sha256(content).digest())
+            write_json_atomic(staging / RUN, dict(run))
+            tallies[""].add(RUN, sha256_of(staging / RUN))
+            # In one step: it is a store at every moment, whoever is killed.
+            staging.rename(path)
+            return tallies
+        except OSError:
+            shutil.rmtree(staging, ignore_errors=True)
+            raise
     except OSError as error:
-        raise StoreError(
-            f"{path} cannot be written: {error.strerror or error}; choose another --out."
+        raise disk_error(
+            f"{path} cannot be written: {error.strerror or error}; choose another --out.", error
         ) from error
 
 
 def clear_store(path: Path) -> None:
-    """Delete a store; refuse to delete anything else.
+    """Delete a store, complete, half-made or half-deleted; refuse to delete anything else.
 
     Raises
     ------
     StoreError
-        When the path exists and is neither empty nor a store.
+        When there is something else, or anything in the store that is no part of one.
     """
+    if path.is_symlink():
+        raise StoreError(
+            f"{path} is a link, and none is followed to delete a store; name {path.resolve()} itself."
+        )
     if not path.exists():
         return
-    if not path.is_dir() or (not (path / RUN).exists() and any(path.iterdir())):
+    if not path.is_dir() or not _is_ours(path):
         raise StoreError(
             f"{path} exists and is not a result store of ours; move it away or choose another --out."
         )
+    for name, kind in entries(path):
+        if kind is Kind.FOREIGN:
+            raise StoreError(
+                f"{path} holds {name}, which is no part of a result store; move that away first."
+            )
     # run.json goes last: killed half-way, the rest is still known as ours.
     for child in path.iterdir():
         if child.is_dir():
@@ -108,6 +142,20 @@ def clear_store(path: Path) -> None:
             child.unlink()
     (path / RUN).unlink(missing_ok=True)
     path.rmdir()
+
+
+def _is_ours(path: Path) -> bool:
+    """Tell whether a folder is a store, by what is in its files: other programs have a ``run.json``, too."""
+    if path.name.startswith(".wsss-") or not any(path.iterdir()):
+        return True
+    try:
+        run = read_run(path)
+    except StoreDamagedError:
+        run = {}
+    if run is not None and run.keys() >= _RUN_KEYS:
+        return True
+    # A damaged run.json is a reason to start over: then the arrays tell.
+    return (path / RUN).is_file() and all((path / name / "zarr.json").is_file() for name in _ARRAYS)
 
 
 def _content(layout: StoreLayout, overview: tuple[int, int]) -> dict[str, bytes]:

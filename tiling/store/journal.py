@@ -18,16 +18,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil
 from numpy.typing import NDArray
 
-from tiling.errors import StoreError
-from tiling.files import sync_folder
+from tiling.errors import StoreDamagedError, StoreError
+from tiling.files import open_own, read_regular, sync_folder
 
 __all__ = ["Committed", "Journal"]
 
 _MAGIC = b"wsss-row"
-_CLOCK_SECONDS = 60.0  # by which a clock that is set moves the time of the start
 _NUMBER = 4  # bytes of a number before the header: checksum, length of the header
 
 
@@ -44,11 +42,11 @@ class Committed:
     counts : tuple of int
         Pixels per store label.
     seconds : float
-        Time spent on the rows, for the receipt.
+        Wall-clock time of all runs so far, each up to its last committed row.
     read_errors : int
         Tiles that could not be read and were left blank on request.
-    boot : float
-        When the machine was started that committed the last row, seconds since 1970.
+    chunks : mapping of str to str
+        Array → tally of its chunks that are written (:class:`tiling.store.tally.Tally`); the empty name: metadata.
     """
 
     rows: int = 0
@@ -56,12 +54,7 @@ class Committed:
     counts: tuple[int, ...] = ()
     seconds: float = 0.0
     read_errors: int = 0
-    boot: float = field(default_factory=psutil.boot_time, compare=False)
-
-    @property
-    def survived_restart(self) -> bool:
-        """Whether this machine was started since, or another one committed the last row."""
-        return bool(abs(self.boot - psutil.boot_time()) > _CLOCK_SECONDS)
+    chunks: Mapping[str, str] = field(default_factory=dict)
 
 
 class Journal:
@@ -95,11 +88,14 @@ class Journal:
             As :meth:`committed`.
         """
         there = [path for path in self._files if path.exists()]
-        whole = [entry for path in there if (entry := _read(path)) is not None]
+        try:
+            whole = [entry for path in there if (entry := _read(path)) is not None]
+        except OSError as error:
+            raise StoreError(f"{self.folder} cannot be read: {error.strerror or error}; mend it.") from error
         if not whole:
             # One torn file: the first commit of all was killed. With two there was a committed row.
             if len(there) == len(self._files):
-                raise StoreError(
+                raise StoreDamagedError(
                     f"{self.folder} is damaged, so the run cannot be resumed; run again with --restart."
                 )
             return Committed(), {}
@@ -123,7 +119,7 @@ class Journal:
         self.folder.mkdir(exist_ok=True)
         path = self._files[committed.rows % 2]
         is_new = not path.exists()
-        with path.open("wb" if is_new else "r+b") as file:
+        with os.fdopen(open_own(path, 0), "r+b") as file:
             file.writelines(_pack(committed, carry))
             file.truncate()
             file.flush()
@@ -160,12 +156,19 @@ def _pack(committed: Committed, carry: Mapping[str, NDArray[Any]]) -> list[bytes
 
 
 def _read(path: Path) -> tuple[Committed, dict[str, NDArray[Any]]] | None:
-    """Return the content of a file, None when it is not whole."""
-    content = path.read_bytes()
+    """Return the content of a file, None when it is not whole (or holds what this version does not write)."""
+    content = read_regular(path)
     start = len(_MAGIC) + _NUMBER
     check = zlib.crc32(memoryview(content)[start:])
     if content[:start] != _MAGIC + check.to_bytes(_NUMBER, "little"):
         return None
+    try:
+        return _unpacked(content, start)
+    except (ValueError, KeyError, TypeError):  # whole, but written by another version
+        return None
+
+
+def _unpacked(content: bytes, start: int) -> tuple[Committed, dict[str, NDArray[Any]]]:
     length = int.from_bytes(content[start : start + _NUMBER], "little")
     start += _NUMBER
     header = json.loads(content[start : start + length])

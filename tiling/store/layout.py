@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from tiling.classes import ClassSchema
-from tiling.errors import StoreError
+from tiling.errors import StoreDamagedError, StoreError
 from tiling.files import read_json
 from tiling.folders import RUN
 from tiling.grid import TileGrid
 from tiling.store import ngff
 
-__all__ = ["FLAG_EMPTY", "FLAG_PREDICTED", "FLAG_READ_ERROR", "StoreLayout", "read_run"]
+__all__ = ["FLAG_EMPTY", "FLAG_PREDICTED", "FLAG_READ_ERROR", "TILE_COLUMNS", "StoreLayout", "read_run"]
 
 FLAG_EMPTY = 1
 """Tile flag: no tissue (or outside the region), never predicted."""
@@ -25,21 +25,32 @@ FLAG_READ_ERROR = 4
 """Tile flag: its pixels could not be read; it was left blank because the run was told to."""
 
 
+TILE_COLUMNS = ("flags", "confidence", "presence", "shares")
+"""Arrays of the tile table that grow with the rows."""
+
+
 def read_run(path: Path) -> dict[str, Any] | None:
     """Return what the run of a store was asked to do, or None when there is no store.
 
     Raises
     ------
+    StoreDamagedError
+        When the file is not what a run writes.
     StoreError
-        When the file is damaged.
+        When it cannot be read.
     """
     file = path / RUN
-    if not file.exists():
-        return None
     try:
-        return dict(read_json(file))
-    except (ValueError, TypeError, OSError) as error:
-        raise StoreError(f"{file} is damaged ({error}); run again with --restart.") from error
+        run = read_json(file)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise StoreError(f"{file} cannot be read: {error.strerror or error}; mend it.") from error
+    except ValueError as error:
+        raise StoreDamagedError(f"{file} is damaged ({error}); run again with --restart.") from error
+    if not isinstance(run, dict):
+        raise StoreDamagedError(f"{file} is damaged (it holds no object); run again with --restart.")
+    return run
 
 
 @dataclass(frozen=True)

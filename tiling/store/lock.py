@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
-import json
 import os
 import socket
 from pathlib import Path
@@ -11,6 +11,8 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from tiling.errors import StoreError, StoreLockedError
+from tiling.files import read_json, write_json_atomic
+from tiling.store.contents import disk_error
 
 __all__ = ["StoreLock"]
 
@@ -18,8 +20,9 @@ __all__ = ["StoreLock"]
 class StoreLock:
     """Exclusive ownership of a store for the time of a run (a context manager).
 
-    The lock lies beside the store (``<store>.lock``), so that it survives a restart that deletes the store. A process
-    that was killed holds no lock any more, whatever the file says.
+    The lock lies beside the store (``<store>.lock``), so that it survives a restart that deletes the store; where the
+    store is reached through a link, beside its target. A process that was killed holds no lock any more, whatever the
+    file says.
 
     Parameters
     ----------
@@ -36,8 +39,9 @@ class StoreLock:
 
     def __init__(self, store: Path) -> None:
         self._store = store
-        self._owner_file = store.with_name(store.name + ".owner")
-        self._lock = FileLock(str(store.with_name(store.name + ".lock")))
+        real = Path(os.path.realpath(store))
+        self._owner_file = real.with_name(real.name + ".owner")
+        self._lock = FileLock(str(real.with_name(real.name + ".lock")))
 
     def __enter__(self) -> StoreLock:
         try:
@@ -51,28 +55,36 @@ class StoreLock:
         started = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
         owner = {"pid": os.getpid(), "host": socket.gethostname(), "started": started}
         try:
-            self._owner_file.write_text(json.dumps(owner), encoding="utf-8")
-        except OSError as error:
+            write_json_atomic(self._owner_file, owner)
+        except BaseException as error:
             self.__exit__()  # Python does not, after an error on entering
-            raise self._unwritable(error) from error
+            if isinstance(error, OSError):
+                raise self._unwritable(error) from error
+            raise
         return self
 
     def __exit__(self, *exc_info: object) -> None:
         # Files first, lock last: nobody else can be inside while we remove them (filelock notices an unlinked file).
-        self._owner_file.unlink(missing_ok=True)
-        if os.name != "nt":
-            Path(self._lock.lock_file).unlink(missing_ok=True)
-        self._lock.release()
+        # What cannot be removed does no harm: the next owner takes it over.
+        try:
+            with contextlib.suppress(OSError):
+                self._owner_file.unlink(missing_ok=True)
+            if os.name != "nt":
+                with contextlib.suppress(OSError):
+                    Path(self._lock.lock_file).unlink(missing_ok=True)
+        finally:
+            self._lock.release()
 
     def _unwritable(self, error: OSError) -> StoreError:
-        return StoreError(
-            f"{self._store} cannot be written: {error.strerror or error}; mend it or choose another --out."
+        return disk_error(
+            f"{self._store} cannot be written: {error.strerror or error}; mend it or choose another --out.",
+            error,
         )
 
     def _owner(self) -> str:
         """Describe the owner as well as it is known."""
         try:
-            owner = json.loads(self._owner_file.read_text(encoding="utf-8"))
+            owner = read_json(self._owner_file)
             return f"process {owner['pid']} on {owner['host']} since {owner['started']}"
-        except (OSError, ValueError, KeyError):
+        except (OSError, ValueError, KeyError, TypeError):
             return "another process"

@@ -81,14 +81,14 @@ class LinePyramid:
     """
 
     def __init__(self, arrays: Sequence[ChunkedArray], halve: Halve) -> None:
-        self._levels = [_Level(array) for array in arrays]
+        self.levels = [_Level(array) for array in arrays]
         self._halve = halve
 
     def append(self, lines: NDArray[np.uint8]) -> None:
         """Append finished lines, (n, width) uint8."""
-        for index, level in enumerate(self._levels):
+        for index, level in enumerate(self.levels):
             level.append(lines)
-            if index + 1 == len(self._levels):
+            if index + 1 == len(self.levels):
                 return
             pairs = level.take_pairs(lines)
             if pairs is None:
@@ -98,7 +98,7 @@ class LinePyramid:
     def pending(self) -> dict[str, NDArray[np.uint8]]:
         """Return what is not yet in a chunk: enough to go on after a kill."""
         state: dict[str, NDArray[np.uint8]] = {}
-        for index, level in enumerate(self._levels):
+        for index, level in enumerate(self.levels):
             state[f"{index}.lines"] = level.lines()
             state[f"{index}.odd"] = level.odd
         return state
@@ -106,7 +106,7 @@ class LinePyramid:
     def restore(self, state: dict[str, NDArray[np.uint8]], finest_line: int) -> None:
         """Go on from the state that :meth:`pending` gave when ``finest_line`` lines had been appended."""
         line = finest_line
-        for index, level in enumerate(self._levels):
+        for index, level in enumerate(self.levels):
             level.restore(line, state[f"{index}.lines"])
             level.odd = state[f"{index}.odd"].copy()
             line = -(-line // 2) if line >= level.height else line // 2
@@ -141,6 +141,11 @@ class LineBuffer:
             if self._filled == len(self._buffer) or self.line == self.height:
                 self.array[self.line - self._filled : self.line] = self._buffer[: self._filled]
                 self._filled = 0
+
+    @property
+    def chunks_written(self) -> int:
+        """Chunks along the first axis that are written."""
+        return -(-(self.line - self._filled) // len(self._buffer))
 
     def lines(self) -> NDArray[Any]:
         """Return the lines that are in no chunk yet, (n, …)."""

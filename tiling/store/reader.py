@@ -23,12 +23,13 @@ import zarr
 from numpy.typing import NDArray
 
 from tiling.classes import ClassSchema
-from tiling.errors import StoreError
+from tiling.errors import StoreDamagedError, StoreError
 from tiling.folders import RUN
 from tiling.grid import TileGrid
 from tiling.store import ngff
+from tiling.store.contents import RECEIPT, telling_damage
 from tiling.store.layout import read_run
-from tiling.store.receipt import RECEIPT, read_receipt
+from tiling.store.receipt import read_receipt
 
 __all__ = ["Store", "open_store"]
 
@@ -57,14 +58,16 @@ class Store:
                 f"{self.path} is not a result store of napari-wsss; give a <slide_id>.zarr folder."
             )
         try:
-            self.run = run
+            self.run: dict[str, Any] = run
             self.schema = ClassSchema.from_dict(run["schema"])
             grid = run["grid"]
             self.grid = TileGrid(**{**grid, "origin": tuple(grid["origin"])})
             self.mpp = float(run["mpp"])
             self.slide_mpp = float(run["resolution"]["mpp"])
-        except (KeyError, TypeError) as error:
-            raise StoreError(f"{self.path / RUN} lacks {error}; run again with --restart.") from error
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+            raise StoreDamagedError(
+                f"{self.path / RUN} is damaged ({error!r}); run again with --restart."
+            ) from error
         self._root: zarr.Group | None = None
 
     @property
@@ -77,10 +80,8 @@ class Store:
             When the store was deleted or never finished being created.
         """
         if self._root is None:
-            try:
+            with telling_damage(self.path):
                 self._root = zarr.open_group(self.path, mode="r")
-            except (OSError, ValueError, KeyError) as error:
-                raise StoreError(f"{self.path} cannot be opened ({error}); run the slide again.") from error
         return self._root
 
     @property
@@ -114,8 +115,9 @@ class Store:
 
     def class_images(self, kind: str) -> dict[str, list[zarr.Array[Any]]]:
         """Return pyramids per class name; ``kind`` is ``"probabilities"`` or ``"cams"``; empty when not kept."""
-        if kind not in self.root:
-            return {}
+        with telling_damage(self.path):
+            if kind not in self.root:
+                return {}
         return {c.name: self._pyramid(f"{kind}/{c.abbreviation}") for c in self.schema.classes}
 
     @property
@@ -125,9 +127,10 @@ class Store:
 
     def tiles(self) -> dict[str, NDArray[Any]]:
         """Return the tile table: x, y, flags, confidence (N,), presence and shares (N, C)."""
-        group = self.root["tiles"]
-        assert isinstance(group, zarr.Group)
-        return {name: np.asarray(array[...]) for name, array in group.arrays()}
+        with telling_damage(self.path):
+            group = self.root["tiles"]
+            assert isinstance(group, zarr.Group)
+            return {name: np.asarray(array[...]) for name, array in group.arrays()}
 
     @property
     def receipt(self) -> dict[str, Any] | None:
@@ -148,10 +151,11 @@ class Store:
     def _pyramid(self, name: str) -> list[zarr.Array[Any]]:
         prefix = f"{name}/" if name else ""
         levels: list[zarr.Array[Any]] = []
-        while f"{prefix}{len(levels)}" in self.root:
-            array = self.root[f"{prefix}{len(levels)}"]
-            assert isinstance(array, zarr.Array)
-            levels.append(array)
+        with telling_damage(self.path):
+            while f"{prefix}{len(levels)}" in self.root:
+                array = self.root[f"{prefix}{len(levels)}"]
+                assert isinstance(array, zarr.Array)
+                levels.append(array)
         if not levels:
             raise StoreError(
                 f"{self.path} holds no {name or 'overview'}; run the slide again with --restart."

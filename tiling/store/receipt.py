@@ -4,59 +4,85 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import os
+import json
 import platform
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from tiling.errors import StoreError
-from tiling.files import read_json, write_json_atomic
+import numpy as np
+import zarr
+
+from tiling.classes import ClassSchema
+from tiling.errors import StoreDamagedError, StoreError
+from tiling.files import json_bytes, read_json, write_json_atomic
+from tiling.store.contents import RECEIPT, content_names, telling_damage
+from tiling.store.layout import FLAG_PREDICTED, FLAG_READ_ERROR, read_run
 
 __all__ = [
     "FORMAT_VERSION",
     "RECEIPT",
+    "ContentDigest",
     "Verification",
+    "areas_mm2",
     "content_digest",
+    "file_digests",
     "read_receipt",
+    "sha256_of",
     "verify",
     "versions",
     "write_receipt",
 ]
 
-RECEIPT = "receipt.json"
 FORMAT_VERSION = 1
 
-_NOT_CONTENT = {RECEIPT, "journal"}
+_OWN = "receipt_digest"
+"""Field of a receipt that proves its other fields unchanged."""
 
 
-def _content_names(store: Path) -> list[str]:
-    """Return the names of all files that count as content, relative to the store, in a fixed order."""
-    names: list[str] = []
-    folders = [""]
-    while folders:
-        prefix = folders.pop()
-        with os.scandir(store / prefix) as entries:
-            for entry in entries:
-                name = prefix + entry.name
-                if name in _NOT_CONTENT:
-                    continue
-                if entry.is_dir(follow_symlinks=False):
-                    folders.append(name + "/")
-                elif entry.is_file():
-                    names.append(name)
-    return sorted(names)
+def sha256_of(path: Path) -> bytes:
+    """Return the SHA-256 of a file."""
+    with path.open("rb", buffering=0) as file:
+        return hashlib.file_digest(file, "sha256").digest()
+
+
+def file_digests(store: Path) -> Iterator[tuple[str, bytes]]:
+    """Yield name and SHA-256 of each content file of a store, in a fixed order.
+
+    Raises
+    ------
+    StoreDamagedError
+        When the store holds anything that is no part of one.
+    OSError
+        When something cannot be read.
+    """
+    for name in content_names(store):
+        yield name, sha256_of(store / name)
+
+
+class ContentDigest:
+    """A SHA-256 over the names and bytes of all content files of a store."""
+
+    def __init__(self) -> None:
+        self._digest = hashlib.sha256()
+
+    def add(self, name: str, sha256: bytes) -> None:
+        """Add the next file."""
+        encoded = name.encode()
+        self._digest.update(len(encoded).to_bytes(4, "little") + encoded + sha256)
+
+    def hexdigest(self) -> str:
+        """Return the digest of all files added."""
+        return self._digest.hexdigest()
 
 
 def content_digest(store: Path) -> str:
-    """Return a SHA-256 over the names and bytes of all files of a store but its receipt and journal."""
-    digest = hashlib.sha256()
-    for name in _content_names(store):
-        with (store / name).open("rb", buffering=0) as file:
-            content = hashlib.file_digest(file, "sha256").digest()
-        encoded = name.encode()
-        digest.update(len(encoded).to_bytes(4, "little") + encoded + content)
+    """Return the digest of all files of a store but its receipt and journal; raises as :func:`file_digests`."""
+    digest = ContentDigest()
+    for name, sha256 in file_digests(store):
+        digest.add(name, sha256)
     return digest.hexdigest()
 
 
@@ -83,25 +109,42 @@ def read_receipt(store: Path) -> dict[str, Any] | None:
 
     Raises
     ------
+    StoreDamagedError
+        When the receipt is not as it was written.
     StoreError
-        When the receipt is damaged or from a newer version.
+        When it cannot be read, or is from a newer version.
     """
     path = store / RECEIPT
-    if not path.exists():
-        return None
     try:
         receipt = read_json(path)
-        version = receipt["format_version"]
-    except (ValueError, KeyError, TypeError, OSError) as error:
-        raise StoreError(f"{path} is damaged ({error}); run the slide again with --restart.") from error
-    if not isinstance(version, int) or version > FORMAT_VERSION:
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise StoreError(f"{path} cannot be read: {error.strerror or error}; mend it.") from error
+    except ValueError as error:
+        raise StoreDamagedError(
+            f"{path} is damaged ({error}); run the slide again with --restart."
+        ) from error
+    version = receipt.get("format_version") if isinstance(receipt, dict) else None
+    if isinstance(version, int) and version > FORMAT_VERSION:
         raise StoreError(f"{path} has format version {version}; update napari-wsss to read it.")
+    if version != FORMAT_VERSION or receipt.pop(_OWN, None) != _own_digest(receipt):
+        raise StoreDamagedError(
+            f"{path} was changed after the run that wrote it; run the slide again with --restart."
+        )
     return dict(receipt)
 
 
 def write_receipt(store: Path, receipt: dict[str, Any]) -> None:
     """Write the receipt: the last act of a run."""
-    write_json_atomic(store / RECEIPT, {"format_version": FORMAT_VERSION, **receipt})
+    receipt = {"format_version": FORMAT_VERSION, **receipt}
+    write_json_atomic(store / RECEIPT, {**receipt, _OWN: _own_digest(receipt)})
+
+
+def _own_digest(receipt: dict[str, Any]) -> str:
+    """Return the SHA-256 of what a receipt states, whatever the layout of the file."""
+    # Through JSON and back, so that it is what a reader will see.
+    return hashlib.sha256(json.dumps(json.loads(json_bytes(receipt)), sort_keys=True).encode()).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -115,38 +158,90 @@ class Verification:
         Complete and equal to its receipt.
     problem : str
         What is wrong, one sentence; empty when ``ok``.
+    code : str
+        The kind of error (:mod:`tiling.errors`); empty when ``ok``.
     """
 
     store: Path
     ok: bool
     problem: str = ""
+    code: str = ""
 
 
-def verify(store: Path) -> Verification:
-    """Check that a store is complete and equals its receipt; reads every byte of it.
+def areas_mm2(schema: ClassSchema, counts: Sequence[int], mpp: float) -> dict[str, float]:
+    """Return class name → mm² from the pixels per store label, rounded to a square micrometre."""
+    pixel_mm2 = (mpp / 1000) ** 2
+    return {name: round(count * pixel_mm2, 6) for name, count in zip(schema.names, counts[1:], strict=True)}
+
+
+def verify(store: Path, *, recount: bool = True) -> Verification:
+    """Check that a store is complete and equals its receipt; reads every byte of it and raises nothing.
 
     Parameters
     ----------
     store : Path
         A ``<slide_id>.zarr`` folder.
+    recount : bool
+        Also count the labels, pixel by pixel; a run that finds a finished store leaves that out.
     """
-    if not store.is_dir():
-        return Verification(store, ok=False, problem=f"{store} does not exist or is not a folder.")
     try:
-        receipt = read_receipt(store)
+        _check(store, recount)
     except StoreError as error:
-        return Verification(store, ok=False, problem=str(error))
-    if receipt is None:
-        return Verification(
-            store,
-            ok=False,
-            problem=f"{store} has no receipt: the run did not finish; run it again to resume.",
-        )
-    if content_digest(store) != receipt.get("content_digest"):
-        return Verification(
-            store,
-            ok=False,
-            problem=f"{store} differs from its receipt: files were changed, lost or added; "
-            "run the slide again with --restart.",
-        )
+        return Verification(store, ok=False, problem=str(error), code=error.code)
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        problem = f"{store} cannot be read ({where}{error.strerror or error}); mend it and check again."
+        return Verification(store, ok=False, problem=problem, code=StoreError.code)
     return Verification(store, ok=True)
+
+
+def _check(store: Path, recount: bool) -> None:
+    if not store.is_dir():
+        raise StoreError(f"{store} does not exist or is not a folder.")
+    receipt = read_receipt(store)
+    if receipt is None:
+        raise StoreError(f"{store} has no receipt: the run did not finish; run it again to resume.")
+    if content_digest(store) != receipt.get("content_digest"):
+        raise StoreDamagedError(
+            f"{store} differs from its receipt: files were changed, lost or added; "
+            "run the slide again with --restart."
+        )
+    run = read_run(store) or {}
+    with telling_damage(store):
+        for statement in _untrue(store, run, receipt, recount):
+            raise StoreDamagedError(
+                f"{store / RECEIPT} states another {statement} than the store holds; "
+                "run the slide again with --restart."
+            )
+
+
+def _untrue(store: Path, run: Mapping[str, Any], receipt: Mapping[str, Any], recount: bool) -> Iterator[str]:
+    """Yield the statements of a receipt that the store itself belies."""
+    yield from (key for key, value in run.items() if receipt.get(key) != value)
+    counters, schema = receipt["counters"], ClassSchema.from_dict(run["schema"])
+    counts = counters["pixels_per_label"]
+    if sum(counts) != run["grid"]["width"] * run["grid"]["height"]:
+        yield "number of pixels"
+    areas = areas_mm2(schema, counts, run["mpp"])
+    label_image = read_json(store / "labels" / "tissue" / "zarr.json")
+    properties = label_image["attributes"]["ome"]["image-label"]["properties"]
+    shown = {entry["class"]: entry.get("area_mm2") for entry in properties[1:]}
+    if not receipt["areas_mm2"] == areas == shown:
+        yield "area"
+    flags = np.asarray(zarr.open_array(store / "tiles" / "flags", mode="r")[...])
+    tiles, lost = (int(np.count_nonzero(flags & flag)) for flag in (FLAG_PREDICTED, FLAG_READ_ERROR))
+    if (tiles, lost) != (counters["tiles"], counters["read_errors"]):
+        yield "number of tiles"
+    if receipt["status"] != ("done" if tiles + lost else "empty"):
+        yield "status"
+    if recount and _pixels_per_label(store, len(counts)) != counts:
+        yield "number of pixels per label"
+
+
+def _pixels_per_label(store: Path, known: int) -> list[int]:
+    labels = zarr.open_array(store / "labels" / "tissue" / "0", mode="r")
+    counts = np.zeros(256, np.int64)
+    for first in range(0, labels.shape[0], labels.chunks[0]):
+        lines = np.asarray(labels[first : first + labels.chunks[0]])
+        counts += np.bincount(lines.reshape(-1), minlength=256)
+    return [*counts[:known].tolist(), *(count for count in counts[known:].tolist() if count)]

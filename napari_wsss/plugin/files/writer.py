@@ -96,8 +96,7 @@ def labels_to_store(path: Path, data: Any, meta: Mapping[str, Any]) -> Store:
     step = max(1, -(-max(height, width) // 1024))
     overview = schema.palette[np.minimum(np.asarray(labels[::step, ::step]), len(schema))]
     layout = StoreLayout(name, schema, grid, mpp, mpp)
-    create_store(path, layout, run, overview.shape[:2])
-    writer = StoreWriter(path, layout)
+    writer = StoreWriter(path, layout, create_store(path, layout, run, overview.shape[:2]))
     writer.write_overview(overview)
     for top in range(0, height, _STRIP):
         writer.images["labels"].append(_checked(path, np.asarray(labels[top : top + _STRIP]), len(schema)))

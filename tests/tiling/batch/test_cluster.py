@@ -12,10 +12,11 @@ from typing import Any
 import pytest
 from wsss_toys import slide_jobs as jobs
 
-from tiling.batch.cluster import ClusterError, DaskScheduler, worker_number
+from tiling.batch.cluster import DaskScheduler, worker_number
 from tiling.batch.isolated import Isolated, run_batch
 from tiling.batch.jobs import SlideJob
 from tiling.batch.summary import SlideOutcome
+from tiling.errors import ClusterError
 
 pytest.importorskip("distributed", reason="needs the extra 'cluster'")
 

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from hypothesis import given, strategies as st
 
-from tiling.batch.jobs import JobError, Shard, SlideJob, find_jobs
+from tiling.batch.jobs import Shard, SlideJob, find_jobs
+from tiling.errors import JobError
 
 
 def make(folder: Path, *names: str) -> None:

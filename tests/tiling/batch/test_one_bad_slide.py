@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from tiling.batch.isolated import run_batch
-from tiling.batch.jobs import JobError, SlideJob, find_jobs
+from tiling.batch.jobs import SlideJob, find_jobs
 from tiling.batch.summary import SlideOutcome, Status
-from tiling.errors import SlideError
+from tiling.errors import JobError, SlideError
 
 
 def test_a_broken_slide_costs_itself_only(tmp_path: Path) -> None:

@@ -110,22 +110,6 @@ def test_a_chunk_that_cannot_be_written_leaves_the_old_one(
     assert not list(tmp_path.rglob("*.tmp"))
 
 
-def test_what_a_disk_has_torn_does_not_decode(tmp_path: Path) -> None:
-    array = make(tmp_path, (64, 64), (64, 64))
-    ChunkFiles(array)[:] = np.random.default_rng(0).integers(0, 5, (64, 64)).astype(np.uint8)
-    (tmp_path / "a" / ".DS_Store").write_bytes(b"a Mac was here")
-    assert ChunkFiles(array).torn() == []
-    (file,) = (p for p in (tmp_path / "a" / "c").rglob("*") if p.is_file())
-    whole = file.read_bytes()
-    flipped = bytearray(whole)
-    flipped[len(whole) // 2] ^= 1
-    for content in (flipped, whole[:-1], whole[: len(whole) // 2], b""):
-        file.write_bytes(content)
-        with pytest.raises(RuntimeError):
-            array[...]
-        assert ChunkFiles(array).torn() == [str(file)]
-
-
 def test_other_ways_of_storing_are_refused(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="--restart"):
         ChunkFiles(make(tmp_path, (4,), (2,), compressors=GzipCodec()))

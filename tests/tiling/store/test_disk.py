@@ -154,34 +154,6 @@ def test_a_store_deleted_in_the_middle_is_one_clear_error_and_is_not_made_again(
     assert not out.exists()
 
 
-@pytest.mark.parametrize("torn", ["labels/tissue/0/c/0/0", "0/c/0/0/0", "tiles/x/c.0", ""])
-def test_a_machine_that_went_down_is_noticed_and_torn_chunks_are_found(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, torn: str
-) -> None:
-    out = tmp_path / "a.zarr"
-    with Slide(ArrayReader(colourful(300, 300), mpp=0.5)) as slide:
-        events = run(slide, ColourPredictor(32), out, OPTIONS)
-        for event in events:
-            if isinstance(event, BlockWritten) and event.row == 6:
-                break
-        events.close()
-        if torn:
-            assert (out / torn).stat().st_size
-            (out / torn).write_bytes(b"")
-        # Another start of the machine: everything is looked at first.
-        monkeypatch.setattr("tiling.store.journal.psutil.boot_time", lambda: 1.0)
-        if torn:
-            with pytest.raises(StoreError, match=f"{torn} was torn when the machine went down"):
-                list(run(slide, ColourPredictor(32), out, OPTIONS))
-            list(run(slide, ColourPredictor(32), out, OPTIONS, resume=False))
-        else:
-            planned = next(iter(events := run(slide, ColourPredictor(32), out, OPTIONS)))
-            assert isinstance(planned, Planned)
-            assert planned.rows_done > 0
-            list(events)
-    assert verify(out).ok
-
-
 def test_a_store_taken_away_before_its_receipt_is_not_made_again(tmp_path: Path) -> None:
     out = tmp_path / "a.zarr"
     with (  # noqa: PT012

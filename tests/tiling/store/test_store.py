@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import multiprocessing
 import os
@@ -19,7 +20,6 @@ from yaozarrs._storage import StorageValidationError
 
 from tiling.engine.drive import run
 from tiling.errors import StoreError, StoreLockedError
-from tiling.files import replacing
 from tiling.folders import is_store
 from tiling.geometry import Box
 from tiling.plan.run_plan import RunOptions
@@ -158,16 +158,6 @@ def test_second_writer_is_refused_and_told_who_owns_the_store(tmp_path: Path) ->
     assert not list(tmp_path.iterdir())
 
 
-def test_a_failed_replacement_keeps_the_old_file(tmp_path: Path) -> None:
-    path = tmp_path / "a.json"
-    path.write_text("old")
-    with pytest.raises(RuntimeError), replacing(path) as file:  # noqa: PT012
-        file.write(b"half of the n")
-        raise RuntimeError
-    assert path.read_text() == "old"
-    assert [p.name for p in tmp_path.iterdir()] == ["a.json"]
-
-
 def test_journal_forgives_a_torn_file_and_nothing_else(tmp_path: Path) -> None:
     journal = Journal(tmp_path / "journal")
     assert journal.resume() == (Committed(), {})
@@ -223,8 +213,8 @@ def test_a_kill_while_the_store_is_created_leaves_nothing_in_the_way(
     def killed(*_: object) -> None:
         raise KeyboardInterrupt
 
-    steps = ("store_writer._content", "store_writer.write_json_atomic", "engine.StoreWriter")
-    for step in (*steps, "store_writer.StoreWriter.write_overview"):
+    steps = ("store.create._content", "store.create.write_json_atomic", "engine.drive.StoreWriter")
+    for step in (*steps, "store.writer.StoreWriter.write_overview"):
         with monkeypatch.context() as patch:
             patch.setattr(f"tiling.{step}", killed)
             with pytest.raises(KeyboardInterrupt):
@@ -234,3 +224,68 @@ def test_a_kill_while_the_store_is_created_leaves_nothing_in_the_way(
     segment()
     assert verify(out).ok
     assert [p.name for p in tmp_path.iterdir()] == ["a.zarr"]
+
+
+def test_a_file_that_cannot_be_removed_neither_hides_the_error_nor_keeps_the_lock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    with pytest.raises(ZeroDivisionError), StoreLock(tmp_path / "a.zarr"):  # noqa: PT012
+        monkeypatch.setattr(Path, "unlink", refused)
+        _ = 1 / 0
+    monkeypatch.undo()
+    with StoreLock(tmp_path / "a.zarr"):
+        pass
+
+
+@pytest.mark.parametrize("owner", ["[]", "{", "", '{"pid": 1}', "3"])
+def test_an_odd_owner_file_does_not_hide_that_the_store_is_owned(tmp_path: Path, owner: str) -> None:
+    with StoreLock(tmp_path / "a.zarr"):
+        (tmp_path / "a.zarr.owner").write_text(owner)
+        with pytest.raises(StoreLockedError, match="another process"), StoreLock(tmp_path / "a.zarr"):
+            pass
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs symbolic links")
+@pytest.mark.parametrize("planted", ["a.zarr.owner", "a.zarr.lock"])
+def test_a_planted_link_beside_a_store_is_never_written_through(tmp_path: Path, planted: str) -> None:
+    victim = tmp_path / "victim"
+    victim.write_text("precious")
+    (tmp_path / planted).symlink_to(victim)
+    with contextlib.suppress(StoreError), StoreLock(tmp_path / "a.zarr"):
+        pass
+    assert victim.read_text() == "precious"
+
+
+def test_a_name_of_full_length_is_one_clear_error(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="File name too long"), StoreLock(tmp_path / ("a" * 250 + ".zarr")):
+        pass
+
+
+def test_an_id_that_looks_like_a_pattern_clears_only_its_own(tmp_path: Path) -> None:
+    """``[ab]`` once deleted the staging folder of ``a``."""
+    for name in ("a", "b"):
+        (tmp_path / f".{name}.zarr.77.new").mkdir()
+    with Slide(ArrayReader(colourful(60, 60), mpp=0.5)) as slide:
+        list(run(slide, ColourPredictor(32), tmp_path / "[ab].zarr", RunOptions(mpp=0.5, tissue=None)))
+    assert {p.name for p in tmp_path.iterdir()} == {".a.zarr.77.new", ".b.zarr.77.new", "[ab].zarr"}
+
+
+def test_a_foreign_folder_of_the_staging_name_is_left_alone(tmp_path: Path) -> None:
+    out = tmp_path / "a.zarr"
+
+    def segment() -> None:
+        with Slide(ArrayReader(colourful(60, 60), mpp=0.5)) as slide:
+            list(run(slide, ColourPredictor(32), out, RunOptions(mpp=0.5, tissue=None)))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("tiling.store.create._content", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            segment()
+    (staging,) = tmp_path.iterdir()
+    (staging / "thesis.txt").write_text("years of work")
+    with pytest.raises(StoreError, match=r"thesis\.txt, which is no part"):
+        segment()
+    assert (staging / "thesis.txt").exists()
