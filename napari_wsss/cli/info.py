@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +10,7 @@ from napari_wsss.cli.border import answer, answer_json, tell
 
 if TYPE_CHECKING:
     from napari_wsss.models import Bundle
-    from tiling.slides import Slide
+    from tiling.slides import Slide, WeighedStatement
 
 __all__ = ["show_slide"]
 
@@ -54,12 +55,32 @@ def _slide_facts(slide: Slide) -> dict[str, Any]:
         "mpp": slide.mpp,
         "mpp_source": slide.resolution.source if slide.resolution else None,
         "mpp_problem": slide.resolution_problem or None,
+        "statements": [_statement_facts(weighed) for weighed in slide.statements],
+        "warnings": list(slide.warnings),
         "bounds": {"x": box.x, "y": box.y, "width": box.width, "height": box.height},
         "levels": [
             {"width": level.width, "height": level.height, "downsample": level.downsample}
             for level in slide.levels
         ],
     }
+
+
+def _statement_facts(weighed: WeighedStatement) -> dict[str, Any]:
+    """Return one thing that the file says about its resolution, and what became of it."""
+    said = weighed.statement
+    return {
+        "source": said.source,
+        "mpp_x": _json_number(said.mpp_x),
+        "mpp_y": _json_number(said.mpp_y),
+        "speaks_of": None if said.speaks_of is None else list(said.speaks_of),
+        "verdict": weighed.verdict,
+        "reason": weighed.reason or None,
+    }
+
+
+def _json_number(value: float | None) -> float | str | None:
+    """Return a number as JSON can hold it: infinities and NaN, which files do state, as text."""
+    return value if value is None or math.isfinite(value) else str(value)
 
 
 def _run_facts(
@@ -70,7 +91,13 @@ def _run_facts(
 
     options = RunOptions(mpp=bundle.mpp, overlap=overlap, batch_size=batch_size, read_threads=read_threads)
     plan = make_plan(slide, bundle.tile, options)
-    memory = estimate_memory(plan.grid, len(bundle.schema), batch_size, read_threads)
+    memory = estimate_memory(
+        plan.grid,
+        len(bundle.schema),
+        batch_size,
+        read_threads,
+        reader_bytes=slide.reader_bytes(read_threads),
+    )
     return {
         "model": bundle.name,
         "model_mpp": bundle.mpp,
@@ -85,6 +112,19 @@ def _run_facts(
     }
 
 
+def _statement_lines(statements: list[dict[str, Any]]) -> list[str]:
+    """Lay out what the file says of its resolution, where that is more than the value taken."""
+    if len(statements) == 1 and statements[0]["verdict"] == "taken":
+        return []
+    lines = []
+    for said in statements:
+        values = [f"{float(value):.4g}" for value in (said["mpp_x"], said["mpp_y"]) if value is not None]
+        numbers = " × ".join(dict.fromkeys(values)) + " µm" if values else "no number"
+        reason = f" ({said['reason']})" if said["reason"] else ""
+        lines.append(f"             {said['source']}: {numbers}: {said['verdict']}{reason}")
+    return lines
+
+
 def _lines(facts: dict[str, Any]) -> list[str]:
     """Lay the facts out for people."""
     bounds, mpp = facts["bounds"], facts["mpp"]
@@ -97,6 +137,7 @@ def _lines(facts: dict[str, Any]) -> list[str]:
         f"Format       {facts['format']}" + (f" ({facts['vendor']})" if facts["vendor"] else ""),
         f"Size         {size}",
         f"Resolution   {known}",
+        *_statement_lines(facts["statements"]),
         f"Scanned      {bounds['width']:,} × {bounds['height']:,} px from {bounds['x']:,}, {bounds['y']:,}",
     ]
     for i, level in enumerate(facts["levels"]):

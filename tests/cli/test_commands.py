@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
 from napari_wsss.cli import demo
@@ -54,6 +55,27 @@ def test_info_without_mpp_says_what_to_pass(wsss: Call, tmp_path: Path, bundle: 
     assert "--mpp" in answer.out
     assert wsss("info", tmp_path / "a.png", "--mpp", 0.5, "--model", bundle, "--json").json["run"]
     assert wsss("info", tmp_path / "a.png", "--json").json["mpp"] is None
+
+
+def test_info_lists_what_the_file_says_of_itself(wsss: Call, tmp_path: Path) -> None:
+    """Two statements that differ: both are shown, none is taken."""
+    path = tmp_path / "a.ome.tif"
+    said = {"axes": "YXS", "PhysicalSizeX": 0.5, "PhysicalSizeY": 0.5}
+    tifffile.imwrite(
+        path,
+        np.zeros((64, 64, 3), np.uint8),
+        photometric="rgb",
+        metadata=said,
+        resolution=(20_000, 20_000),
+        resolutionunit="INCH",
+    )
+    facts = wsss("info", path, "--json").json
+    assert facts["mpp"] is None
+    told = [(s["source"], s["verdict"], round(s["mpp_x"], 3)) for s in facts["statements"]]
+    assert told == [("OME PhysicalSizeX", "in conflict", 0.5), ("TIFF XResolution", "in conflict", 1.27)]
+    shown = wsss("info", path).out
+    assert "1.27 µm: in conflict" in shown
+    assert "0.5 µm: in conflict" in shown
 
 
 @pytest.mark.parametrize("command", ["info", "verify", "export --png x.png", "models show"])

@@ -126,6 +126,7 @@ class _Job:
             self.options.read_threads,
             self.layout.probabilities,
             grid.tile // cams.tile if cams else None,
+            self.slide.reader_bytes(self.options.read_threads),
         )
 
 

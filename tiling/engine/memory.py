@@ -48,6 +48,7 @@ def estimate_memory(
     read_threads: int,
     probabilities: bool = False,
     cam_factor: int | None = None,
+    reader_bytes: int = CACHE_BYTES,
 ) -> MemoryEstimate:
     """Apply the memory formula.
 
@@ -61,6 +62,8 @@ def estimate_memory(
         Whether blended probabilities are kept.
     cam_factor : int, optional
         Canvas pixels per CAM pixel, when CAMs are kept.
+    reader_bytes : int
+        What the open slide keeps and decodes with, see :meth:`tiling.slides.Slide.reader_bytes`.
 
     Returns
     -------
@@ -85,8 +88,8 @@ def estimate_memory(
         ("blending: 4 B · 2 · (classes + 1) · tile · batch strip", 4 * 2 * (classes + 1) * tile * strip),
         ("overview and tissue mask: constant", OVERVIEW_SIDE * OVERVIEW_SIDE * 40),
         (
-            "slide reader: decoded pieces and one part of a level: constant",
-            CACHE_BYTES + 3 * MAX_PIXELS_PER_READ,
+            "slide reader: decoded pieces of this file and one part of a level",
+            reader_bytes + 3 * MAX_PIXELS_PER_READ,
         ),
     ]
     if cam_factor:

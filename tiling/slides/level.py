@@ -10,9 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tiling.geometry import Box
-from tiling.slides.resolution import ResolutionMetadata
+from tiling.slides.statements import Statement
 
-__all__ = ["Level", "LevelReader"]
+__all__ = ["ALONE_BYTES", "MAX_SIDE", "Level", "LevelReader"]
+
+MAX_SIDE = 1 << 22
+"""Most pixels a side of a slide may have: ten times the largest scans; more is a damaged header."""
+
+ALONE_BYTES = 64 << 20
+"""Pieces above this are decoded by one thread at a time: several at once would be gigabytes, and often the same."""
 
 
 @dataclass(frozen=True)
@@ -65,8 +71,13 @@ class LevelReader(Protocol):
         ...
 
     @property
-    def metadata(self) -> ResolutionMetadata:
-        """What the file says about its µm per pixel."""
+    def statements(self) -> tuple[Statement, ...]:
+        """All that the file says about its µm per pixel, unjudged, the most trustworthy place first."""
+        ...
+
+    @property
+    def held_bytes(self) -> int:
+        """Bytes of pixels that the open reader may keep, however much is read: a part of the memory formula."""
         ...
 
     @property

@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 
 from tiling.errors import ResolutionError
 from tiling.geometry import Box
-from tiling.slides.level import Level, LevelReader
+from tiling.slides.level import ALONE_BYTES, Level, LevelReader
 from tiling.slides.resampling import Axis, resample
-from tiling.slides.resolution import Resolution, resolve_mpp
+from tiling.slides.resolution import Resolution, WeighedStatement, resolve_mpp, weigh
 
 __all__ = ["Slide"]
 
@@ -52,8 +52,10 @@ class Slide:
         None when the file has no usable resolution: the slide can be looked at, but not segmented.
     bounds : Box
         The scanned area in level-0 pixels (OpenSlide's bounds; else the whole slide).
+    statements : tuple of WeighedStatement
+        All that the file says about its µm per pixel, and what was believed of it.
     warnings : tuple of str
-        What a user should know about how the pixels were understood.
+        What a user should know about how the pixels were understood, and what else the file holds.
 
     Raises
     ------
@@ -68,12 +70,13 @@ class Slide:
         self.vendor = reader.vendor
         self.levels = reader.levels
         self.bounds = reader.bounds
-        self.warnings = reader.warnings
+        self.statements: tuple[WeighedStatement, ...] = weigh(reader.statements, self.dimensions)
+        self.warnings = (*reader.warnings, *(_doubt(s) for s in self.statements if _is_news(s)))
         self.resolution: Resolution | None = None
         self._resolution_problem = ""
         try:
             self.resolution = resolve_mpp(
-                str(self.path), override=mpp, metadata=reader.metadata, override_source=mpp_source
+                str(self.path), override=mpp, statements=self.statements, override_source=mpp_source
             )
         except ResolutionError as error:
             if mpp is not None:
@@ -94,6 +97,13 @@ class Slide:
     def resolution_problem(self) -> str:
         """Why there is no resolution; empty when there is one."""
         return self._resolution_problem
+
+    def reader_bytes(self, threads: int) -> int:
+        """Return the bytes that reading takes beside the pixels returned, with so many threads."""
+        piece = max((3 * level.tile[0] * level.tile[1] for level in self.levels if level.tile), default=0)
+        # A piece exists twice while it is decoded: as its codec makes it, and as RGB.
+        decoding = 2 * piece * (1 if piece > ALONE_BYTES else threads)
+        return self._reader.held_bytes + decoding
 
     def require_mpp(self) -> float:
         """Return the µm per level-0 pixel.
@@ -270,6 +280,17 @@ class Slide:
             )
             pixels = np.pad(pixels, margins, mode="edge")
         return resample(pixels, across, down, columns, rows)
+
+
+def _is_news(weighed: WeighedStatement) -> bool:
+    """Say whether a user should hear of a statement that was not believed: print resolutions are everywhere."""
+    if weighed.verdict == "not understood":
+        return bool(weighed.statement.problem)
+    return weighed.verdict == "not believed" and weighed.statement.speaks_of is not None
+
+
+def _doubt(weighed: WeighedStatement) -> str:
+    return f"{weighed.statement.source} was {weighed.verdict}: {weighed.reason}."
 
 
 def _quick_hash(files: tuple[Path, ...], piece: int = 1 << 16) -> str:

@@ -103,9 +103,15 @@ class Estimator:
         with open_slide(request.slide, mpp=request.mpp) as slide:
             planned = cast("Slide", _RememberedThumbnail(slide, self._thumbnails))
             plan = make_plan(planned, bundle.tile, options)
+            reader_bytes = slide.reader_bytes(options.read_threads)
         factor = round(plan.grid.tile / plan.cam_grid.tile) if plan.cam_grid else None
         memory = estimate_memory(
-            plan.grid, len(bundle.schema), options.batch_size, options.read_threads, cam_factor=factor
+            plan.grid,
+            len(bundle.schema),
+            options.batch_size,
+            options.read_threads,
+            cam_factor=factor,
+            reader_bytes=reader_bytes,
         )
         key = rate_key(request)
         estimate = Estimate(plan.tiles, memory.total, self.rates.get(key))

@@ -13,10 +13,12 @@ from tiling.slides.resolution import (
     MAX_MPP,
     MIN_MPP,
     Resolution,
-    ResolutionMetadata,
+    WeighedStatement,
     exact_downsample,
     resolve_mpp,
+    weigh,
 )
+from tiling.slides.statements import Statement
 
 plausible = st.floats(MIN_MPP, MAX_MPP)
 implausible = st.one_of(
@@ -26,16 +28,23 @@ implausible = st.one_of(
 )
 
 
+def said(
+    x: float | None = None, y: float | None = None, source: str = "openslide.mpp-x"
+) -> tuple[WeighedStatement, ...]:
+    """Return what weighing one statement gives."""
+    return weigh([Statement(x, y, source)], (640, 512))
+
+
 @given(override=plausible, manifest=st.none() | plausible, stored=st.none() | st.floats())
 def test_the_override_wins(override: float, manifest: float | None, stored: float | None) -> None:
-    metadata = ResolutionMetadata(stored, stored, "openslide.mpp-x")
-    got = resolve_mpp("a.svs", override=override, manifest=manifest, metadata=metadata)
+    statements = said(stored, stored, "openslide.mpp-x")
+    got = resolve_mpp("a.svs", override=override, manifest=manifest, statements=statements)
     assert got == Resolution(override, "--mpp")
 
 
 @given(manifest=plausible, stored=st.none() | st.floats())
 def test_the_manifest_wins_over_the_file(manifest: float, stored: float | None) -> None:
-    got = resolve_mpp("a.svs", manifest=manifest, metadata=ResolutionMetadata(stored, stored))
+    got = resolve_mpp("a.svs", manifest=manifest, statements=said(stored, stored))
     assert got == Resolution(manifest, "manifest")
 
 
@@ -44,52 +53,52 @@ def test_the_manifest_wins_over_the_file(manifest: float, stored: float | None) 
 @example(MIN_MPP)
 @example(MAX_MPP)
 def test_the_files_own_value_is_taken_as_it_is(stored: float) -> None:
-    metadata = ResolutionMetadata(stored, stored, "OME PhysicalSizeX")
-    assert resolve_mpp("a.svs", metadata=metadata) == Resolution(stored, "OME PhysicalSizeX")
+    statements = said(stored, stored, "OME PhysicalSizeX")
+    assert resolve_mpp("a.svs", statements=statements) == Resolution(stored, "OME PhysicalSizeX")
 
 
 @given(bad=implausible, good=plausible)
 def test_a_bad_value_is_refused_and_never_replaced_by_a_worse_source(bad: float, good: float) -> None:
-    metadata = ResolutionMetadata(good, good)
+    statements = said(good, good)
     for arguments in ({"override": bad, "manifest": good}, {"manifest": bad}):
         with pytest.raises(ResolutionError, match=r"a\.svs.*--mpp"):
-            resolve_mpp("a.svs", metadata=metadata, **arguments)
+            resolve_mpp("a.svs", statements=statements, **arguments)
     with pytest.raises(ResolutionError, match=r"a\.svs.*TIFF XResolution.*--mpp"):
-        resolve_mpp("a.svs", metadata=ResolutionMetadata(bad, bad, "TIFF XResolution"))
+        resolve_mpp("a.svs", statements=said(bad, bad, "TIFF XResolution"))
 
 
 @pytest.mark.parametrize("dpi", [72, 96, 150, 300, 600, 1200])
 def test_print_resolutions_are_no_resolution(dpi: int) -> None:
     with pytest.raises(ResolutionError):
-        resolve_mpp("a.tif", metadata=ResolutionMetadata(25_400 / dpi, 25_400 / dpi))
+        resolve_mpp("a.tif", statements=said(25_400 / dpi, 25_400 / dpi))
 
 
 @pytest.mark.parametrize("x", [0.0273809, 273.0])
 def test_a_slip_of_a_unit_is_refused(x: float) -> None:
     """HEST issue 106: 0.2738 µm that a reader turned into 0.0274."""
     with pytest.raises(ResolutionError):
-        resolve_mpp("a.tif", metadata=ResolutionMetadata(x, x))
+        resolve_mpp("a.tif", statements=said(x, x))
 
 
 def test_no_value_is_no_guess() -> None:
-    for metadata in (
-        None,
-        ResolutionMetadata(),
-        ResolutionMetadata(0.5, None),
-        ResolutionMetadata(None, 0.5),
+    for statements in (
+        (),
+        said(),
+        said(0.5, None),
+        said(None, 0.5),
     ):
         with pytest.raises(ResolutionError, match=r"a\.svs.*--mpp.*manifest"):
-            resolve_mpp("a.svs", metadata=metadata)
+            resolve_mpp("a.svs", statements=statements)
 
 
 @given(x=st.floats(0.1, 2), ratio=st.floats(0.5, 2))
 def test_pixels_must_be_square(x: float, ratio: float) -> None:
-    metadata = ResolutionMetadata(x, x * ratio, "openslide.mpp-x")
+    statements = said(x, x * ratio, "openslide.mpp-x")
     if abs(1 - ratio) <= ANISOTROPY_TOLERANCE * max(1, ratio) * 0.999:
-        assert min(x, x * ratio) <= resolve_mpp("a", metadata=metadata).mpp <= max(x, x * ratio)
+        assert min(x, x * ratio) <= resolve_mpp("a", statements=statements).mpp <= max(x, x * ratio)
     elif abs(1 - ratio) > ANISOTROPY_TOLERANCE * max(1, ratio) * 1.001:
         with pytest.raises(ResolutionError, match="square"):
-            resolve_mpp("a", metadata=metadata)
+            resolve_mpp("a", statements=statements)
 
 
 @given(

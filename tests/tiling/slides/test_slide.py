@@ -193,7 +193,7 @@ def test_alpha_becomes_white() -> None:
 
 def test_a_turned_slide_exchanges_the_axes_of_its_resolution() -> None:
     reader = oriented(ArrayReader(flat(20, 30), mpp=(0.5, 0.504), bounds=Box(2, 3, 10, 5)), 6)
-    assert (reader.metadata.mpp_x, reader.metadata.mpp_y) == (0.504, 0.5)
+    assert [(s.mpp_x, s.mpp_y) for s in reader.statements] == [(0.504, 0.5)]
     # Stored rows 3 to 7 are the columns 12 to 16 of the picture turned clockwise.
     assert reader.bounds == Box(12, 2, 5, 10)
     assert oriented(reader, 1) is reader

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from tiling.errors import SlideError
 from tiling.geometry import Box
 from tiling.slides.level import Level
-from tiling.slides.resolution import ResolutionMetadata, exact_downsample
+from tiling.slides.resolution import exact_downsample
+from tiling.slides.statements import Statement
 
 __all__ = ["ArrayReader"]
 
@@ -83,7 +84,8 @@ class ArrayReader:
         self.levels = tuple(Level(w, h, float(d)) for (w, h), d in zip(sizes, downsamples, strict=True))
         self.bounds = bounds or Box(0, 0, width, height)
         x, y = mpp if isinstance(mpp, tuple) else (mpp, mpp)
-        self.metadata = ResolutionMetadata(x, y, "array")
+        self.statements = () if mpp is None else (Statement(x, y, "array"),)
+        self.held_bytes = sum(array.nbytes for array in arrays)
         self.icc_profile: bytes | None = None
         self.warnings: tuple[str, ...] = ()
         self.reads: list[tuple[int, Box]] = []

@@ -13,7 +13,7 @@ from tiling.geometry import Box
 from tiling.slides.level import Level, LevelReader
 from tiling.slides.readers.brightfield import GREY_WARNING, refuse_bits
 from tiling.slides.readers.oriented import oriented
-from tiling.slides.resolution import ResolutionMetadata
+from tiling.slides.statements import Statement, tag_statement
 
 __all__ = ["MAX_PIXELS", "ImageReader", "open_reader"]
 
@@ -61,8 +61,8 @@ class ImageReader:
         self.warnings: tuple[str, ...] = (GREY_WARNING,) if image.mode in ("L", "LA") else ()
         self.icc_profile: bytes | None = image.info.get("icc_profile")
         x, y = image.info.get("dpi", (None, None))
-        origin = f"{image.format} dpi"
-        self.metadata = ResolutionMetadata(25_400 / x if x else None, 25_400 / y if y else None, origin)
+        said = tag_statement(x, y, 2, f"{image.format} dpi")
+        self.statements: tuple[Statement, ...] = (said,) if said is not None and said.numbers else ()
         if "A" in image.getbands() or "transparency" in image.info:
             rgba = image.convert("RGBA")
             opaque = Image.new("RGB", image.size, (255, 255, 255))
@@ -70,6 +70,7 @@ class ImageReader:
             self._pixels: NDArray[np.uint8] = np.asarray(opaque)
         else:
             self._pixels = np.asarray(image.convert("RGB"))
+        self.held_bytes = self._pixels.nbytes
         self.levels = (Level(image.width, image.height, 1.0),)
         self.bounds = Box(0, 0, image.width, image.height)
 

@@ -1,8 +1,11 @@
-"""OME-Zarr images, versions 0.4 (zarr v2) and 0.5 (zarr v3), as slides."""
+"""OME-Zarr images, versions 0.1 to 0.4 (zarr v2) and 0.5 (zarr v3), as slides."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,28 +13,31 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
+from tiling.codecs import refuse_unknown_codecs
 from tiling.errors import SlideError
 from tiling.folders import is_store
 from tiling.geometry import Box
-from tiling.slides.level import Level, LevelReader
+from tiling.slides.channels import colours_of
+from tiling.slides.level import MAX_SIDE, Level, LevelReader
+from tiling.slides.ngff_image import axis_names, channels_of, dataset_paths, scale_statement
+from tiling.slides.ome_xml import OmePicture, ome_pictures
+from tiling.slides.pictures import Picture, left_out, main_picture
 from tiling.slides.readers.brightfield import (
     GREY_WARNING,
     grey_to_rgb,
+    on_white,
     refuse_bits,
     refuse_channels,
     refuse_planes,
 )
 from tiling.slides.readers.segments import MAX_SEGMENT_BYTES, SegmentReader
-from tiling.slides.resolution import ResolutionMetadata, exact_downsample
+from tiling.slides.resolution import exact_downsample, is_plausible
+from tiling.slides.statements import Statement
 
 __all__ = ["OmeZarrReader", "open_reader"]
 
 _METADATA = ("zarr.json", ".zgroup", ".zattrs")
-_MICROMETRES = {
-    "micrometer": 1.0, "micron": 1.0, "um": 1.0, "µm": 1.0,
-    "nanometer": 1e-3, "nm": 1e-3, "millimeter": 1e3, "mm": 1e3,
-    "centimeter": 1e4, "meter": 1e6, "angstrom": 1e-4, "picometer": 1e-6,
-}  # fmt: skip
+_MAX_METADATA_BYTES = 64 << 20
 
 
 def open_reader(path: Path) -> LevelReader | None:
@@ -50,64 +56,78 @@ def open_reader(path: Path) -> LevelReader | None:
             f"{path} is a result, not a slide; open it in napari as a store, or name the slide it was made from."
         )
     try:
-        ome, folder = _ome(zarr.open_group(path, mode="r")), path
-        if "bioformats2raw.layout" in ome and "multiscales" not in ome:
-            # That converter puts the first picture, the scan, into a group of its own.
-            folder = path / "0"
-            ome = _ome(zarr.open_group(folder, mode="r"))
-        if "image-label" in ome:
-            raise SlideError(f"{path} is a label image, not a slide; name the slide's own image.")
-        if "multiscales" not in ome:
-            raise SlideError(f"{path} is a zarr group without an OME-Zarr image; name the image inside it.")
-        return OmeZarrReader(path, folder, ome)
-    except SlideError:
+        return _opened(path)
+    except (SlideError, PermissionError):
         raise
-    # Hand-written metadata goes wrong in every way a dictionary can.
-    except (KeyError, IndexError, TypeError, ValueError, AttributeError, OSError) as error:
-        raise SlideError(f"{path} is a damaged OME-Zarr image ({error!r}); export it again.") from error
+    # Hand-written metadata goes wrong in every way a dictionary can, and zarr raises what its parsing does.
+    except Exception as error:
+        reason = (str(error).splitlines() or [""])[0][:200] or type(error).__name__
+        raise SlideError(f"{path} is a damaged OME-Zarr image ({reason}); export it again.") from error
+
+
+@dataclass(frozen=True)
+class _Image:
+    """One multiscale image inside the path that the user named."""
+
+    folder: Path
+    ome: Mapping[str, Any]
+    described: OmePicture | None = None
+
+    @property
+    def multiscale(self) -> Mapping[str, Any]:
+        found: Mapping[str, Any] = self.ome["multiscales"][0]
+        return found
+
+    @property
+    def statements(self) -> tuple[Statement, ...]:
+        """What the scale says, and the OME-XML beside it."""
+        scale = scale_statement(self.multiscale)
+        said = () if scale is None else (scale,)
+        if self.described is not None and (
+            self.described.statement.numbers or self.described.statement.problem
+        ):
+            return (*said, self.described.statement)
+        return said
 
 
 class OmeZarrReader(SegmentReader):
-    """A :class:`tiling.slides.level.LevelReader` over the first multiscale image of an OME-Zarr group.
+    """A :class:`tiling.slides.LevelReader` over one multiscale image of an OME-Zarr group.
 
-    Axes may come in any order; time and depth must be single, channels three (RGB) or one (grey), all uint8.
+    Axes may come in any order; time and depth must be single, channels three (RGB), four (RGB and opacity) or one
+    (grey), all uint8.
     """
 
     format = "ome-zarr"
 
-    def __init__(self, path: Path, folder: Path, ome: Mapping[str, Any]) -> None:
+    def __init__(self, path: Path, image: _Image, note: str = "") -> None:
         super().__init__(path)
-        group = zarr.open_group(folder, mode="r")
-        image: Mapping[str, Any] = ome["multiscales"][0]
+        group = zarr.open_group(image.folder, mode="r", use_consolidated=False)
         self.vendor = "ome"
-        _check_rgb(path, ome)
-        self._axes = _axis_names(image)
+        self._axes = axis_names(image.multiscale)
         self._arrays: list[zarr.Array[Any]] = []
-        scales = [_scale(image, dataset, self._axes) for dataset in image["datasets"]]
         levels: list[Level] = []
-        for dataset in image["datasets"]:
-            array = group[dataset["path"]]
+        paths = dataset_paths(image.multiscale)
+        for name in paths:
+            array = group[name]
             if not isinstance(array, zarr.Array):
-                raise TypeError(f"{dataset['path']} is no array")
+                raise TypeError(f"{name} is no array")
             self._check(array)
             size = (self._extent(array, "x"), self._extent(array, "y"))
             downsample = exact_downsample((levels[0].width, levels[0].height), size) if levels else 1.0
             if downsample is None:
                 continue
-            tile = (self._chunk(array, "x"), self._chunk(array, "y"))
-            if tile[0] * tile[1] * 3 > MAX_SEGMENT_BYTES:
-                raise SlideError(
-                    f"{path} has chunks of {tile[0]} × {tile[1]} px, more than the {MAX_SEGMENT_BYTES >> 20} MB "
-                    "that are decoded at once; export it again in smaller chunks."
-                )
-            levels.append(Level(*size, downsample, tile))
+            levels.append(Level(*size, downsample, (self._chunk(array, "x"), self._chunk(array, "y"))))
             self._arrays.append(array)
         self.levels = tuple(levels)
         self.bounds = Box(0, 0, levels[0].width, levels[0].height)
-        if self._extent(self._arrays[0], "c") == 1:
-            self.warnings = (GREY_WARNING,)
-        self.metadata = _resolution(image, scales[0], self._axes)
-        inside = [folder, *(folder / str(dataset["path"]) for dataset in image["datasets"])]
+        count = self._extent(self._arrays[0], "c")
+        self._colours, doubt = colours_of(channels_of(image.ome), count)
+        if self._colours == "stains":
+            raise refuse_channels(path, count)
+        notes = (GREY_WARNING if self._colours == "grey" else "", doubt, note)
+        self.warnings = tuple(text for text in notes if text)
+        self.statements = image.statements
+        inside = [image.folder, *(image.folder / name for name in paths)]
         names = [place / name for place in inside for name in (*_METADATA, ".zarray")]
         self.files = tuple(name for name in names if name.is_file())
 
@@ -127,7 +147,11 @@ class OmeZarrReader(SegmentReader):
             order.append("c")
             part = part[..., None]
         pixels = part.transpose([order.index(axis) for axis in "yxc"])
-        return grey_to_rgb(pixels) if pixels.shape[2] == 1 else np.ascontiguousarray(pixels)
+        if self._colours == "grey":
+            return grey_to_rgb(pixels)
+        if self._colours == "rgba":
+            pixels = on_white(pixels[..., :3], pixels[..., 3])
+        return np.ascontiguousarray(pixels)
 
     def _extent(self, array: zarr.Array[Any], axis: str) -> int:
         return int(array.shape[self._axes.index(axis)]) if axis in self._axes else 1
@@ -137,62 +161,87 @@ class OmeZarrReader(SegmentReader):
         return int(array.chunks[self._axes.index(axis)])
 
     def _check(self, array: zarr.Array[Any]) -> None:
-        """Refuse what the models do not understand."""
+        """Refuse what the models do not understand, and what would run code or fill the memory."""
+        refuse_unknown_codecs(self.path, array, SlideError, "export it again with blosc, gzip or zstd")
         if array.ndim != len(self._axes):
             raise ValueError(f"{len(self._axes)} axes but {array.ndim} dimensions")
-        if 0 in array.shape:
+        if 0 in array.shape or 0 in array.chunks:
             raise ValueError("an empty array")
         if array.dtype != np.uint8:
             raise refuse_bits(self.path, array.dtype)
         planes = [self._extent(array, axis) for axis in self._axes if axis not in "xyc"]
         if any(n > 1 for n in planes):
-            raise refuse_planes(self.path, int(np.prod(planes)))
-        if self._extent(array, "c") not in (1, 3):
-            raise refuse_channels(self.path, self._extent(array, "c"))
+            raise refuse_planes(self.path, math.prod(planes))
+        if max(array.shape) > MAX_SIDE:
+            raise ValueError(f"a side of {max(array.shape)} px, more than the {MAX_SIDE} that are read")
+        if math.prod(array.chunks) * 3 > MAX_SEGMENT_BYTES:
+            raise SlideError(
+                f"{self.path} has chunks of {' × '.join(map(str, array.chunks))}, more than the "
+                f"{MAX_SEGMENT_BYTES >> 20} MB that are decoded at once; export it again in smaller chunks."
+            )
 
 
-def _ome(group: zarr.Group) -> Mapping[str, Any]:
+def _opened(path: Path) -> OmeZarrReader:
+    """Open the image that is the slide."""
+    ome = _ome(path)
+    if "image-label" in ome:
+        raise SlideError(f"{path} is a label image, not a slide; name the slide's own image.")
+    if "plate" in ome or "well" in ome:
+        raise SlideError(f"{path} is a plate of many images, not a slide; name the image inside it.")
+    if "multiscales" in ome:
+        several = len(ome["multiscales"]) - 1
+        note = f"Only the first image is read; the group also holds {several} more." if several else ""
+        return OmeZarrReader(path, _Image(path, ome), note)
+    images = _series(path)
+    if not images:
+        raise SlideError(f"{path} is a zarr group without an OME-Zarr image; name the image inside it.")
+    pictures = [_picture(image) for image in images]
+    chosen = main_picture(pictures)
+    return OmeZarrReader(path, images[chosen], left_out(pictures, chosen))
+
+
+def _series(path: Path) -> list[_Image]:
+    """Return the images of a bioformats2raw group: one folder each, named in ``OME``, else numbered."""
+    beside = _ome(path / "OME") if any((path / "OME" / name).is_file() for name in _METADATA) else {}
+    numbered = sorted((p.name for p in path.iterdir() if p.name.isdecimal()), key=int)
+    names = [str(name) for name in beside.get("series") or numbered]
+    if any(".." in name.replace("\\", "/").split("/") or name.startswith(("/", "\\")) for name in names):
+        raise ValueError("a series leads out of the group")
+    described = _described(path / "OME" / "METADATA.ome.xml")
+    images = []
+    for index, name in enumerate(names):
+        ome = _ome(path / name)
+        if "multiscales" in ome:
+            known = described[index] if len(described) == len(names) else None
+            images.append(_Image(path / name, ome, known))
+    return images
+
+
+def _picture(image: _Image) -> Picture:
+    """Return what choosing needs to know of one image."""
+    group = zarr.open_group(image.folder, mode="r", use_consolidated=False)
+    axes, paths = axis_names(image.multiscale), dataset_paths(image.multiscale)
+    array = group[paths[0]]
+    if not isinstance(array, zarr.Array):
+        raise TypeError(f"{paths[0]} is no array")
+    name = str(image.multiscale.get("name") or "")
+    if image.described is not None and image.described.name:
+        name = image.described.name
+    width, height = int(array.shape[axes.index("x")]), int(array.shape[axes.index("y")])
+    has_mpp = any(is_plausible(statement) for statement in image.statements)
+    return Picture(name, width, height, levels=len(paths), has_mpp=has_mpp)
+
+
+def _described(file: Path) -> tuple[OmePicture, ...]:
+    if not file.is_file() or file.stat().st_size > _MAX_METADATA_BYTES:
+        return ()
+    return ome_pictures(file.read_bytes().decode("utf-8", "replace"))
+
+
+def _ome(folder: Path) -> Mapping[str, Any]:
     """Return the OME description of a group: under ``ome`` since version 0.5, else among the attributes."""
-    attributes: dict[str, Any] = dict(group.attrs)
+    attributes: dict[str, Any] = dict(zarr.open_group(folder, mode="r", use_consolidated=False).attrs)
     ome = attributes.get("ome", attributes)
     if not isinstance(ome, Mapping):
-        raise TypeError("its OME description is no mapping")
+        raise TypeError(f"its OME description is {json.dumps(ome)[:40]}")
     return ome
-
-
-def _check_rgb(path: Path, ome: Mapping[str, Any]) -> None:
-    """Refuse three channels that are displayed in other colours than red, green and blue: stains, not RGB."""
-    channels = (ome.get("omero") or {}).get("channels") or []
-    colours = [str(channel.get("color", "")).upper().lstrip("#")[:6] for channel in channels]
-    if len(colours) == 3 and all(colours) and colours != ["FF0000", "00FF00", "0000FF"]:
-        raise refuse_channels(path, 3)
-
-
-def _axis_names(image: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return the names of the axes in storage order; those of version 0.3 and older are fixed."""
-    axes = image.get("axes", ["t", "c", "z", "y", "x"])
-    names = tuple(str(axis["name"] if isinstance(axis, Mapping) else axis).lower() for axis in axes)
-    if len(set(names)) != len(names) or not {"x", "y"} <= set(names):
-        raise ValueError(f"axes {names}")
-    return names
-
-
-def _scale(image: Mapping[str, Any], dataset: Mapping[str, Any], axes: Sequence[str]) -> list[float]:
-    """Return the scale of a level along every axis: its own times the image's."""
-    scale = np.ones(len(axes))
-    for owner in (dataset, image):
-        for transform in owner.get("coordinateTransformations", ()):
-            if transform.get("type") == "scale":
-                scale = scale * np.asarray(transform["scale"], float)
-    return [float(s) for s in scale]
-
-
-def _resolution(image: Mapping[str, Any], scale: Sequence[float], axes: Sequence[str]) -> ResolutionMetadata:
-    """Return µm per pixel; nothing when the axes have no unit of length."""
-    values: dict[str, float | None] = {}
-    for axis in image.get("axes", ()):
-        name = axis.get("name") if isinstance(axis, Mapping) else None
-        if name in ("x", "y"):
-            unit = _MICROMETRES.get(str(axis.get("unit", "")).lower())
-            values[name] = None if unit is None else scale[list(axes).index(name)] * unit
-    return ResolutionMetadata(values.get("x"), values.get("y"), "OME-Zarr scale")

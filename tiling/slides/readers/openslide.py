@@ -13,13 +13,14 @@ from pathlib import Path
 import numpy as np
 import openslide
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageCms
 
 from tiling.errors import SlideError
 from tiling.geometry import Box
 from tiling.slides.level import Level, LevelReader
 from tiling.slides.readers.segments import CACHE_BYTES
-from tiling.slides.resolution import ResolutionMetadata, exact_downsample
+from tiling.slides.resolution import exact_downsample
+from tiling.slides.statements import openslide_statements
 
 __all__ = ["OpenSlideReader", "open_reader"]
 
@@ -100,13 +101,9 @@ class OpenSlideReader:
         # OpenSlide's own factors address its levels; ours say where their pixels lie.
         self._native, self._factors, self.levels = _levels(handle)
         self.bounds = _bounds(handle)
-        self.metadata = ResolutionMetadata(
-            _number(properties.get(openslide.PROPERTY_NAME_MPP_X)),
-            _number(properties.get(openslide.PROPERTY_NAME_MPP_Y)),
-            "openslide.mpp-x",
-        )
-        profile = handle.color_profile
-        self.icc_profile: bytes | None = None if profile is None else profile.tobytes()
+        self.statements = tuple(openslide_statements(properties))
+        self.held_bytes = CACHE_BYTES
+        self.icc_profile = _icc_profile(handle)
         self.files = files if files is not None else (file, *_companions(file, self.vendor))
 
     def read_level(self, level: int, x: int, y: int, width: int, height: int) -> NDArray[np.uint8]:
@@ -186,6 +183,15 @@ def _levels(handle: openslide.OpenSlide) -> tuple[list[int], list[float], tuple[
         factors.append(float(factor))
         levels.append(Level(size[0], size[1], float(downsample), known))
     return native, factors, tuple(levels)
+
+
+def _icc_profile(handle: openslide.OpenSlide) -> bytes | None:
+    """Return the colour profile, unread: a damaged one matters only to those who convert colours by it."""
+    try:
+        profile = handle.color_profile
+    except (OSError, ValueError, ImageCms.PyCMSError):  # openslide-python parses it on the way out
+        return b""
+    return None if profile is None else profile.tobytes()
 
 
 def _bounds(handle: openslide.OpenSlide) -> Box:

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from tiling.geometry import Box
 from tiling.slides.level import Level, LevelReader
-from tiling.slides.resolution import ResolutionMetadata
 
 __all__ = ["OrientedReader", "oriented"]
 
@@ -57,8 +56,10 @@ class OrientedReader:
         )
         self.levels = tuple(self._upright_level(level) for level in reader.levels)
         self.bounds = self._upright_box(reader.bounds)
-        meta = reader.metadata
-        self.metadata = ResolutionMetadata(meta.mpp_y, meta.mpp_x, meta.origin) if self._swap else meta
+        self.held_bytes = reader.held_bytes
+        self.statements = reader.statements
+        if self._swap:
+            self.statements = tuple(s.turned() for s in reader.statements)
 
     def read_level(self, level: int, x: int, y: int, width: int, height: int) -> NDArray[np.uint8]:
         """Return a part of one level in upright coordinates; see :class:`tiling.slides.level.LevelReader`."""

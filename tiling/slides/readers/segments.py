@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from tiling.errors import SlideError
 from tiling.geometry import Box
-from tiling.slides.level import Level
-from tiling.slides.resolution import ResolutionMetadata
+from tiling.slides.level import ALONE_BYTES, Level
+from tiling.slides.statements import Statement
 
 __all__ = ["CACHE_BYTES", "MAX_SEGMENT_BYTES", "SegmentCache", "SegmentReader"]
 
@@ -80,7 +80,7 @@ class SegmentReader(ABC):
     path: Path
     levels: tuple[Level, ...]
     bounds: Box
-    metadata: ResolutionMetadata
+    statements: tuple[Statement, ...] = ()
     icc_profile: bytes | None = None
     warnings: tuple[str, ...] = ()
     files: tuple[Path, ...] = ()
@@ -88,6 +88,12 @@ class SegmentReader(ABC):
     def __init__(self, path: Path) -> None:
         self.path = path
         self.cache = SegmentCache()
+        self._alone = threading.Lock()
+
+    @property
+    def held_bytes(self) -> int:
+        """Bytes of the cache, which keeps one piece however large it is."""
+        return max(CACHE_BYTES, *(_bytes(level) for level in self.levels))
 
     @abstractmethod
     def decode(self, level: int, column: int, row: int) -> NDArray[np.uint8]:
@@ -126,16 +132,29 @@ class SegmentReader(ABC):
         """Return a piece from the cache or the file."""
         key = (level, column, row)
         piece = self.cache.get(key)
-        if piece is None:
-            try:
-                piece = self.decode(level, column, row)
-            except SlideError:
-                raise
-            # Decoders raise whatever their codec feels like: all of it means that this piece is unreadable.
-            except Exception as error:
-                raise SlideError(
-                    f"{self.path} cannot be read at level {level}, piece {column}, {row}: {error}; "
-                    "the file is damaged, copy or export it again."
-                ) from error
-            self.cache.put(key, piece)
+        if piece is None and _bytes(self.levels[level]) > ALONE_BYTES:
+            with self._alone:
+                piece = self.cache.get(key)
+                return self._decoded(key) if piece is None else piece
+        return self._decoded(key) if piece is None else piece
+
+    def _decoded(self, key: tuple[int, int, int]) -> NDArray[np.uint8]:
+        """Decode a piece, and keep it."""
+        try:
+            piece = self.decode(*key)
+        except SlideError:
+            raise
+        # Decoders raise whatever their codec feels like: all of it means that this piece is unreadable.
+        except Exception as error:
+            raise SlideError(
+                f"{self.path} cannot be read at level {key[0]}, piece {key[1]}, {key[2]}: {error}; "
+                "the file is damaged, copy or export it again."
+            ) from error
+        self.cache.put(key, piece)
         return piece
+
+
+def _bytes(level: Level) -> int:
+    """Return the bytes of one decoded piece of a level."""
+    assert level.tile is not None
+    return 3 * level.tile[0] * level.tile[1]

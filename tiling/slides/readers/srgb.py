@@ -48,7 +48,8 @@ class SrgbReader:
         self.vendor = reader.vendor
         self.levels = reader.levels
         self.bounds = reader.bounds
-        self.metadata = reader.metadata
+        self.statements = reader.statements
+        self.held_bytes = reader.held_bytes
         self.icc_profile: bytes | None = None
         self.warnings = (*reader.warnings, "Colours were converted to sRGB by the slide's ICC profile.")
         self.files = reader.files

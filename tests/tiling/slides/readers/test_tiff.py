@@ -124,7 +124,7 @@ def test_a_focus_stack_is_refused(tmp_path: Path) -> None:
         (
             {"resolution": (2, 2), "imagej": True, "metadata": {"unit": "um"}, "tile": None},
             0.5,
-            "TIFF XResolution",
+            "ImageJ unit",
         ),
     ],
 )
@@ -262,8 +262,8 @@ def test_each_piece_is_decoded_once_for_neighbouring_reads(
     decoded: list[tuple[int, int, int]] = []
     decode = reader.decode
     monkeypatch.setattr(reader, "decode", lambda *key: decoded.append(key) or decode(*key))
-    slide = Slide(reader)
-    for y in range(0, 256, 32):
-        for x in range(0, 256, 32):
-            slide.read(x, y, 32, 32)
+    with Slide(reader) as slide:
+        for y in range(0, 256, 32):
+            for x in range(0, 256, 32):
+                slide.read(x, y, 32, 32)
     assert len(decoded) == len(set(decoded)) == 16
