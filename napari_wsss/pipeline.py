@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from napari_wsss.models import Bundle, load_bundle
 from tiling.engine import Event, Finished, kept_memory, run
 from tiling.geometry import Box
-from tiling.plan import Roi, RunOptions, TissueParameters
+from tiling.plan import GatePlace, Roi, RunOptions, TissueParameters
 from tiling.slides import Slide, open_slide
 from tiling.store import Store, open_store
 
@@ -37,6 +37,9 @@ class Settings:
         Polygons in level-0 pixels to which the run is confined.
     gate : bool
         Whether stage 1 switches classes off in stage 2.
+    gate_mode : {"field", "tile"}
+        Where it does so: at each pixel, by stage 1's probabilities interpolated between tiles, or in whole tiles as the
+        reference does.
     gate_threshold : float, optional
         One threshold for all classes; the bundle's own when absent.
     batch_size : int
@@ -57,6 +60,7 @@ class Settings:
     region: Box | tuple[int, int, int, int] | None = None
     roi: Roi | None = None
     gate: bool = True
+    gate_mode: GatePlace = "field"
     gate_threshold: float | None = None
     batch_size: int = 16
     read_threads: int = 2
@@ -81,6 +85,7 @@ class Settings:
             read_threads=self.read_threads,
             probabilities=self.keep_probabilities,
             cams=self.keep_cams,
+            gate_mode=self.gate_mode,
             read_errors=self.read_errors,
         )
 

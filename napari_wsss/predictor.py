@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from napari_wsss.backends import BackendName, Precision, choose_backend, presence_of, probabilities_of
-from napari_wsss.models import Bundle, resize_maps
+from napari_wsss.models import Bundle, open_classes, resize_maps
 from tiling.classes import ClassSchema
 from tiling.engine import Prediction
 from tiling.errors import BundleError, DeviceError
@@ -117,6 +117,13 @@ class BundlePredictor:
         return self._bundle.tile
 
     @property
+    def thresholds(self) -> tuple[float, ...] | None:
+        """The gate's, for a presence field; None without a gate, or with the reference's, which works on logits."""
+        if self._gate is None or self._gate.mode != "mask":
+            return None
+        return tuple(self._thresholds.tolist())
+
+    @property
     def mpp(self) -> float:
         """µm per pixel that the networks expect."""
         return self._bundle.mpp
@@ -140,19 +147,31 @@ class BundlePredictor:
         }
 
     @torch.inference_mode()
-    def __call__(self, pixels: NDArray[np.uint8], cam_side: int | None = None) -> Prediction:
+    def __call__(
+        self, pixels: NDArray[np.uint8], cam_side: int | None = None, gated: bool = True
+    ) -> Prediction:
         """Predict tiles (N, T, T, 3) uint8 RGB; see :class:`tiling.engine.predictor.Prediction`."""
         maps = self._run(pixels)
         presence = presence_of(maps)
-        probabilities = probabilities_of(maps, pixels.shape[1], presence, self._gate, self._thresholds)
+        gate = self._gate if gated else None
+        probabilities = probabilities_of(maps, pixels.shape[1], presence, gate, self._thresholds)
+        confidence, shares = self._summary(probabilities, presence, gated)
         cams = None if cam_side is None else resize_maps(maps.activation, (cam_side, cam_side)).sigmoid()
         return Prediction(
             probabilities=_numpy(probabilities),
             presence=_numpy(presence),
             cams=None if cams is None else _numpy(cams),
-            confidence=_numpy(probabilities.amax(1).mean((1, 2))),
-            shares=_numpy(probabilities.mean((2, 3))),
+            confidence=_numpy(confidence),
+            shares=_numpy(shares),
         )
+
+    def _summary(self, probabilities: Tensor, presence: Tensor, gated: bool) -> tuple[Tensor, Tensor]:
+        """Return confidence (N,) and shares (N, C) of tiles, always as their own presence gates them."""
+        if not gated and self._gate is not None:
+            opened = open_classes(presence, self._thresholds)[:, :, None, None]
+            probabilities = probabilities * opened
+            probabilities /= probabilities.sum(1, keepdim=True).clamp_min(torch.finfo(torch.float32).tiny)
+        return probabilities.amax(1).mean((1, 2)), probabilities.mean((2, 3))
 
 
 def _numpy(tensor: Tensor) -> NDArray[np.float32]:

@@ -6,6 +6,7 @@ of ``mpp`` µm whose (0, 0) corner is the top-left corner of the slide's bounds.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from dataclasses import dataclass
 
@@ -53,6 +54,8 @@ class TileGrid:
         Level-0 pixels per canvas pixel (``mpp / slide.mpp``).
     origin : (int, int)
         Level-0 x, y of the canvas corner: the corner of the slide's bounds.
+    held : int
+        Lines at the end of a row that wait for the next one before they are finished; see :meth:`holding`.
     """
 
     width: int
@@ -61,6 +64,7 @@ class TileGrid:
     stride: int
     scale: float
     origin: tuple[int, int]
+    held: int = 0
 
     @classmethod
     def cover(cls, bounds: Box, slide_mpp: float, mpp: float, tile: int, overlap: float) -> TileGrid:
@@ -95,6 +99,14 @@ class TileGrid:
             scale=scale,
             origin=(bounds.x, bounds.y),
         )
+
+    def holding(self) -> TileGrid:
+        """Return the grid whose rows are finished down to the centres of their tiles.
+
+        What lies below a row of centres depends on the row of tiles below it, when something is interpolated between
+        tiles (:mod:`tiling.engine.field`).
+        """
+        return dataclasses.replace(self, held=max(0, self.stride - self.tile // 2))
 
     @property
     def rows(self) -> int:
@@ -142,8 +154,8 @@ class TileGrid:
 
     def finished_lines(self, row: int) -> tuple[int, int]:
         """Return the half-open range of canvas lines that no later row will touch."""
-        first = row * self.stride
-        return first, self.height if row == self.rows - 1 else first + self.stride
+        first = row * self.stride - self.held
+        return max(0, first), self.height if row == self.rows - 1 else first + self.stride
 
     def runs(self, row: int, active: NDArray[np.bool_], longest: int) -> list[TileRun]:
         """Group the active tiles of a row into runs of neighbours, left to right.

@@ -86,10 +86,12 @@ def _json_number(value: float | None) -> float | str | None:
 def _run_facts(
     slide: Slide, bundle: Bundle, overlap: float, batch_size: int, read_threads: int
 ) -> dict[str, Any]:
+    from napari_wsss.pipeline import Settings
     from tiling.engine import estimate_memory
-    from tiling.plan import RunOptions, make_plan
+    from tiling.plan import make_plan
 
-    options = RunOptions(mpp=bundle.mpp, overlap=overlap, batch_size=batch_size, read_threads=read_threads)
+    settings = Settings(overlap=overlap, batch_size=batch_size, read_threads=read_threads)
+    options = settings.run_options(bundle.mpp)
     plan = make_plan(slide, bundle.tile, options)
     memory = estimate_memory(
         plan.grid,

@@ -21,6 +21,12 @@ class Backend(StrEnum):
     AUTO, TORCH, COMPILE, OPENVINO = "auto", "torch", "compile", "openvino"
 
 
+class GateMode(StrEnum):
+    """Where stage 1 switches classes off."""
+
+    FIELD, TILE = "field", "tile"
+
+
 class OnReadError(StrEnum):
     """What an unreadable tile does."""
 
@@ -166,6 +172,15 @@ UseGate = Annotated[
     bool,
     typer.Option(
         "--gate/--no-gate", help="Let stage 1 switch classes off in stage 2.", rich_help_panel=_WHAT
+    ),
+]
+
+UseGateMode = Annotated[
+    GateMode,
+    typer.Option(
+        "--gate-mode",
+        help="Switch classes off at each pixel (field) or in whole tiles (tile).",
+        rich_help_panel=_WHAT,
     ),
 ]
 

@@ -24,12 +24,15 @@ from tiling.slides.readers.array import ArrayReader
 from tiling.slides.slide import Slide
 from tiling.store.journal import Journal
 
-OPTIONS = RunOptions(mpp=0.5, tissue=None, batch_size=4, overlap=0.25, cams=True, probabilities=True)
+THRESHOLDS = (0.45,)
+OPTIONS = RunOptions(
+    mpp=0.5, tissue=None, batch_size=4, overlap=0.25, cams=True, probabilities=True, gate_mode="field"
+)
 
 
 def segment(image: np.ndarray, out: Path, log: Path, delay: float) -> None:
     """Run to the end, noting every predicted batch."""
-    predictor = ColourPredictor(32, on_call=lambda _: time.sleep(delay))
+    predictor = ColourPredictor(32, on_call=lambda _: time.sleep(delay), thresholds=THRESHOLDS)
     with log.open("a", buffering=1) as file, Slide(ArrayReader(image, mpp=0.5)) as slide:
         for event in run(slide, predictor, out, OPTIONS):
             if isinstance(event, TilesDone):

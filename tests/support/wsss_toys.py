@@ -34,8 +34,14 @@ class ColourPredictor:
 
     schema = TOY_SCHEMA
 
-    def __init__(self, tile: int = 32, on_call: Callable[[NDArray[np.uint8]], None] | None = None) -> None:
+    def __init__(
+        self,
+        tile: int = 32,
+        on_call: Callable[[NDArray[np.uint8]], None] | None = None,
+        thresholds: tuple[float, ...] | None = None,
+    ) -> None:
         self.tile = tile
+        self.thresholds = thresholds
         self.calls = 0
         self._on_call = on_call
 
@@ -43,7 +49,9 @@ class ColourPredictor:
     def identity(self) -> dict[str, object]:
         return {"bundle": "colour", "hashes": {}}
 
-    def __call__(self, pixels: NDArray[np.uint8], cam_side: int | None = None) -> Prediction:
+    def __call__(
+        self, pixels: NDArray[np.uint8], cam_side: int | None = None, gated: bool = True
+    ) -> Prediction:
         self.calls += 1
         if self._on_call is not None:
             self._on_call(pixels)

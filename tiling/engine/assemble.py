@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 
 from tiling.engine.blend import RowBlender, Strip
 from tiling.engine.commit import FinishedRow
+from tiling.engine.field import FieldGate
 from tiling.engine.predictor import Prediction, require_whole
 from tiling.grid import TileGrid
 from tiling.plan import RunPlan, TileBatch
@@ -36,13 +38,20 @@ class RowAssembler:
     ----------
     plan : RunPlan
     layout : StoreLayout
+    thresholds : sequence of float, optional
+        Of the presence field; None: predictions are gated already.
     """
 
-    def __init__(self, plan: RunPlan, layout: StoreLayout) -> None:
+    def __init__(self, plan: RunPlan, layout: StoreLayout, thresholds: Sequence[float] | None = None) -> None:
         self._plan = plan
         self._layout = layout
         classes = len(layout.schema)
-        self._blender = RowBlender(plan.grid, classes, self._take_strip)
+        self._field = (
+            None if thresholds is None else FieldGate(plan.grid, thresholds, classes, self._take_strip)
+        )
+        self._blender = RowBlender(
+            plan.grid, classes, self._take_strip if self._field is None else self._field.take
+        )
         self._cams = RowBlender(plan.cam_grid, classes, self._take_cams) if plan.cam_grid else None
         self._abbreviations = [c.abbreviation for c in layout.schema.classes]
         self._now: _Open | None = None
@@ -50,6 +59,8 @@ class RowAssembler:
     def restore(self, carry: dict[str, NDArray[Any]]) -> None:
         """Take over the carry of the last committed row."""
         self._blender.restore(carry["blend"])
+        if self._field is not None:
+            self._field.restore(carry["presence"])
         if self._cams is not None:
             self._cams.restore(carry["cams"])
 
@@ -69,6 +80,8 @@ class RowAssembler:
         }
         self._now = _Open(row, lines, table)
         self._blender.begin_row(row)
+        if self._field is not None:
+            self._field.begin_row(row)
         if self._cams is not None:
             self._cams.begin_row(row)
 
@@ -94,6 +107,8 @@ class RowAssembler:
         kept = tuple(columns[i] for i in good)
         probabilities = prediction.probabilities
         everything = len(good) == len(columns)
+        if self._field is not None:
+            self._field.know(kept, prediction.presence[good])
         self._blender.add(kept, probabilities if everything else probabilities[good])
         if self._cams is not None:
             assert prediction.cams is not None, "checked above"
@@ -114,7 +129,10 @@ class RowAssembler:
         now = self._require()
         self._blender.end_row()
         # The blender goes on with its carry while this one is being written.
-        carry = {"blend": self._blender.carry.copy()}
+        carry: dict[str, NDArray[Any]] = {"blend": self._blender.carry.copy()}
+        if self._field is not None:
+            self._field.end_row()
+            carry["presence"] = self._field.presence.copy()
         if self._cams is not None:
             self._cams.end_row()
             carry["cams"] = self._cams.carry.copy()
@@ -136,9 +154,7 @@ class RowAssembler:
 
     def _take_strip(self, strip: Strip) -> None:
         now = self._require()
-        labels = strip.labels()
-        columns = slice(strip.x, strip.x + labels.shape[1])
-        now.lines["labels"][:, columns] = labels
+        now.lines["labels"][strip.place] = strip.labels()
         if self._layout.probabilities:
             self._take_values("probabilities", strip)
 
@@ -148,9 +164,8 @@ class RowAssembler:
     def _take_values(self, kind: str, strip: Strip) -> None:
         now = self._require()
         values = np.rint(np.clip(strip.means(), 0, 1) * 255).astype(np.uint8)
-        columns = slice(strip.x, strip.x + values.shape[2])
         for name, value in zip(self._abbreviations, values, strict=True):
-            now.lines[f"{kind}/{name}"][:, columns] = value
+            now.lines[f"{kind}/{name}"][strip.place] = value
 
 
 def _blank(grid: TileGrid, row: int) -> NDArray[np.uint8]:

@@ -57,6 +57,8 @@ class Strip:
     ----------
     x : int
         Canvas column of the first pixel.
+    y : int
+        Its line within the finished lines of the row.
     sums : (C, lines, width) float32
         Weighted sums per class; their largest is positive wherever a tile contributed.
     weights : (lines, width) float32
@@ -64,8 +66,19 @@ class Strip:
     """
 
     x: int
+    y: int
     sums: NDArray[np.float32]
     weights: NDArray[np.float32]
+
+    @property
+    def place(self) -> tuple[slice, slice]:
+        """Where the strip belongs in the finished lines of its row."""
+        lines, width = self.weights.shape
+        return slice(self.y, self.y + lines), slice(self.x, self.x + width)
+
+    def part(self, start: int, stop: int) -> Strip:
+        """Return some columns, counted from its first."""
+        return Strip(self.x + start, self.y, self.sums[:, :, start:stop], self.weights[:, start:stop])
 
     def labels(self) -> NDArray[np.uint8]:
         """Return store labels (lines, width): the first class with the largest sum + 1; 0 where nothing is."""
@@ -99,7 +112,7 @@ class RowBlender:
 
     Notes
     -----
-    Memory: ``4 · (C + 1) · shared · padded_width`` bytes for the carry, plus one batch.
+    Memory: ``4 · (C + 1) · (held + shared) · padded_width`` bytes for the carry, plus one batch.
     """
 
     def __init__(self, grid: TileGrid, channels: int, emit: Callable[[Strip], None]) -> None:
@@ -108,7 +121,7 @@ class RowBlender:
         self._emit = emit
         self._window = blend_window(grid.tile, overlap=grid.shared > 0)
         # The last channel holds the weights themselves.
-        self.carry = np.zeros((channels + 1, grid.shared, grid.padded_width), np.float32)
+        self.carry = np.zeros((channels + 1, grid.held + grid.shared, grid.padded_width), np.float32)
         self._live = np.zeros(grid.padded_width, np.bool_)
         self._open = np.zeros((channels + 1, grid.tile, grid.shared), np.float32)
         self._open_columns = 0
@@ -116,7 +129,7 @@ class RowBlender:
         self._row = 0
 
     def restore(self, carry: NDArray[np.float32]) -> None:
-        """Take over the carry of an interrupted run, shape (C + 1, shared, padded_width)."""
+        """Take over the carry of an interrupted run, shape (C + 1, held + shared, padded_width)."""
         self.carry[...] = carry
         self._live[...] = carry.any(axis=(0, 1))
 
@@ -152,7 +165,7 @@ class RowBlender:
         if x0 < self._frontier:
             raise ValueError(f"tile column {columns[0]} was added after a tile to its right")
         self._advance(x0)
-        if grid.shared == 0:
+        if grid.held + grid.shared == 0:
             self._emit_alone(x0, values)
             return
         closed = len(columns) * grid.stride
@@ -176,7 +189,7 @@ class RowBlender:
         weights = np.broadcast_to(np.float32(1), (last - first, grid.tile))
         for value in values:
             width = min(grid.tile, grid.width - x)
-            self._emit(Strip(x, value[:, : last - first, :width], weights[:, :width]))
+            self._emit(Strip(x, 0, value[:, : last - first, :width], weights[:, :width]))
             x += grid.tile
         self._frontier = x
 
@@ -198,17 +211,22 @@ class RowBlender:
 
     def _close(self, work: NDArray[np.float32]) -> None:
         """Join the carry of the row above at the frontier, emit the final lines, carry the rest."""
-        grid = self._grid
+        grid, held = self._grid, self._grid.held
         x = self._frontier
         columns = slice(x, x + work.shape[2])
-        if self._live[columns].any():
-            work[:, : grid.shared] += self.carry[:, :, columns]
+        width = min(columns.stop, grid.width) - x
+        above = self.carry[:, :, columns]
         first, last = grid.finished_lines(self._row)
-        rest = work[:, grid.stride :]
+        top = self._row * grid.stride - first  # lines that the row above held back
+        live = bool(self._live[columns].any())
+        if live:
+            work[:, : grid.shared] += above[:, held:]
+        if live and top and width > 0:
+            self._emit(Strip(x, 0, above[:-1, :top, :width], above[-1, :top, :width]))
+        if width > 0:
+            done = work[:, : last - first - top, :width]
+            self._emit(Strip(x, top, done[:-1], done[-1]))
+        rest = work[:, grid.stride - held :]
         self.carry[:, :, columns] = rest
         self._live[columns] = rest[-1].any(axis=0)
         self._frontier = columns.stop
-        width = min(columns.stop, grid.width) - x
-        if width > 0:
-            done = work[:, : last - first, :width]
-            self._emit(Strip(x, done[:-1], done[-1]))

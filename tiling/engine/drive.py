@@ -135,6 +135,7 @@ def _prepare(
 ) -> _Job | Finished:
     """Decide between nothing to do, going on and starting."""
     earlier = read_run(out) if resume else None
+    options = _with_gate(slide, predictor, options)
     grid, cam_grid = plan_grids(slide, predictor.tile, options)
     layout = StoreLayout(
         name=name,
@@ -161,6 +162,15 @@ def _prepare(
     return job
 
 
+def _with_gate(slide: Slide, predictor: Predictor, options: RunOptions) -> RunOptions:
+    """Leave the gate to the tiles where there is no field: without thresholds, and where there is one tile."""
+    if options.gate_mode == "field":
+        grid, _ = plan_grids(slide, predictor.tile, options)
+        if predictor.thresholds is None or grid.rows == grid.columns == 1:
+            return dataclasses.replace(options, gate_mode="tile")
+    return options
+
+
 def _stream(job: _Job) -> Generator[Event]:
     """Do the rows that are not committed yet, then write the receipt."""
     started = time.perf_counter()
@@ -177,7 +187,8 @@ def _stream(job: _Job) -> Generator[Event]:
             sweep(job.out)
             tallies = Tally.read(committed.chunks)
         writer = StoreWriter(job.out, job.layout, tallies)
-        assembler = RowAssembler(plan, job.layout)
+        by_field = options.gate_mode == "field"
+        assembler = RowAssembler(plan, job.layout, job.predictor.thresholds if by_field else None)
         if not job.starts:
             _restore(job, committed.rows, carry, assembler, writer)
             writer.check()
@@ -188,6 +199,7 @@ def _stream(job: _Job) -> Generator[Event]:
         committer = RowCommitter(plan, writer, job.journal, committed, started)
         clock = _Clock(plan, started, done, committed.rows)
         cam_side = plan.cam_grid.tile if plan.cam_grid else None
+        ungated = {"gated": False} if by_field else {}
         with committer:
             if job.starts:
                 committer.begin()
@@ -196,7 +208,7 @@ def _stream(job: _Job) -> Generator[Event]:
                 for batch in plan.batches(row):
                     tiles = next(reader)
                     with clock.predicting():
-                        prediction = job.predictor(tiles.pixels, cam_side)
+                        prediction = job.predictor(tiles.pixels, cam_side, **ungated)
                         assembler.add(batch, prediction, tiles.unreadable)
                     yield clock.tiles_done(batch)
                     if block := committer.poll():

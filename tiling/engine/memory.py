@@ -71,12 +71,16 @@ def estimate_memory(
         Network activations are not in it: they depend on the network and the batch only.
     """
     width, tile, stride, shared = grid.padded_width, grid.tile, grid.stride, grid.shared
+    carried = grid.held + shared
     planes = 1 + (classes if probabilities else 0)
     in_flight = LOOKAHEAD_PER_THREAD * read_threads + 2
     strip = batch_size * stride + shared
     terms = [
         # One carry in use, one being written to the journal.
-        ("carry: 2 · 4 B · (classes + 1) · overlap lines · width", 2 * 4 * (classes + 1) * shared * width),
+        (
+            "carry: 2 · 4 B · (classes + 1) · (overlap lines + lines held for the presence below) · width",
+            2 * 4 * (classes + 1) * carried * width,
+        ),
         # A row being filled, one being written and one shown, with masks; pyramid lines in no chunk yet (all levels:
         # 2 ×), and what halving them takes where many labels meet.
         ("lines: 1 B · (6 · stride + 5 · stride per pyramid) · width", (6 + 5 * planes) * stride * width),

@@ -21,7 +21,7 @@ class Prediction:
     Attributes
     ----------
     probabilities : (N, C, T, T) float32
-        Class probabilities after the gate; blended by the engine.
+        Class probabilities, after the gate unless ungated ones were asked for; blended by the engine.
     presence : (N, C) float32
         Stage-1 probability that the class is somewhere in the tile.
     cams : (N, C, S, S) float32 in 0 … 1, or None
@@ -95,11 +95,21 @@ class Predictor(Protocol):
         ...
 
     @property
+    def thresholds(self) -> tuple[float, ...] | None:
+        """Least presence that opens a class, one for all or one each, for runs that gate by a presence field.
+
+        None: there is no gate, or one that only works tile by tile.
+        """
+        ...
+
+    @property
     def identity(self) -> dict[str, object]:
         """JSON-ready facts that decide the result (hashes, gate, precision): part of the store's receipt."""
         ...
 
-    def __call__(self, pixels: NDArray[np.uint8], cam_side: int | None = None) -> Prediction:
+    def __call__(
+        self, pixels: NDArray[np.uint8], cam_side: int | None = None, gated: bool = True
+    ) -> Prediction:
         """Predict a batch of tiles.
 
         Parameters
@@ -108,5 +118,7 @@ class Predictor(Protocol):
             RGB.
         cam_side : int, optional
             Side S of the CAMs wanted; None for none.
+        gated : bool, optional
+            False: probabilities without the gate.
         """
         ...

@@ -1,6 +1,7 @@
 from .roi import Polygon as Polygon, Roi as Roi, read_roi as read_roi
 from .run_plan import (
     OVERVIEW_SIDE as OVERVIEW_SIDE,
+    GatePlace as GatePlace,
     RunOptions as RunOptions,
     RunPlan as RunPlan,
     TileBatch as TileBatch,

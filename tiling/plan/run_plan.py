@@ -18,7 +18,9 @@ from tiling.plan.roi import Roi
 from tiling.plan.tissue import TissueParameters, tissue_mask
 from tiling.slides import Slide
 
-__all__ = ["OVERVIEW_SIDE", "RunOptions", "RunPlan", "TileBatch", "make_plan", "plan_grids"]
+__all__ = ["OVERVIEW_SIDE", "GatePlace", "RunOptions", "RunPlan", "TileBatch", "make_plan", "plan_grids"]
+
+GatePlace = Literal["tile", "field"]
 
 OVERVIEW_SIDE = 2048
 """Largest side of the overview picture in pixels: constant, so that memory does not grow with the slide."""
@@ -50,6 +52,9 @@ class RunOptions:
         Threads that read and decode.
     probabilities, cams : bool
         Whether blended probabilities and stage-1 CAMs are kept.
+    gate_mode : {"tile", "field"}
+        Whether the predictor gates each tile, or the engine gates each pixel of what it has blended by a presence
+        field (:mod:`tiling.engine.field`).
     read_errors : {"fail", "fill"}
         Whether an unreadable tile ends the run or stays blank and flagged.
     """
@@ -63,6 +68,7 @@ class RunOptions:
     read_threads: int = 2
     probabilities: bool = False
     cams: bool = False
+    gate_mode: GatePlace = "tile"
     read_errors: Literal["fail", "fill"] = "fail"
 
     def deciding(self) -> dict[str, Any]:
@@ -168,7 +174,8 @@ def plan_grids(slide: Slide, tile: int, options: RunOptions) -> tuple[TileGrid, 
         When the overlap is out of range.
     """
     grid = TileGrid.cover(slide.bounds, slide.require_mpp(), options.mpp, tile, options.overlap)
-    return grid, _cam_grid(grid) if options.cams else None
+    cam_grid = _cam_grid(grid) if options.cams else None
+    return grid.holding() if options.gate_mode == "field" else grid, cam_grid
 
 
 def make_plan(slide: Slide, tile: int, options: RunOptions) -> RunPlan:

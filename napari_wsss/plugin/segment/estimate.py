@@ -99,6 +99,7 @@ class Estimator:
             roi=request.roi,
             batch_size=preferences.batch_size,
             cams=preferences.keep_cams,
+            gate_mode="field" if preferences.gate and bundle.gate.mode == "mask" else "tile",
         )
         with open_slide(request.slide, mpp=request.mpp) as slide:
             planned = cast("Slide", _RememberedThumbnail(slide, self._thumbnails))

@@ -13,12 +13,19 @@ from tiling.engine.blend import RowBlender, Strip, blend_window
 from tiling.geometry import Box
 from tiling.grid import MAX_OVERLAP, TileGrid
 
+
+def cover(width: int, height: int, tile: int, overlap: float, holding: bool) -> TileGrid:
+    grid = TileGrid.cover(Box(0, 0, width, height), 1, 1, tile, overlap)
+    return grid.holding() if holding else grid
+
+
 grids = st.builds(
-    lambda w, h, tile, overlap: TileGrid.cover(Box(0, 0, w, h), 1, 1, tile, overlap),
+    cover,
     st.integers(1, 120),
     st.integers(1, 90),
     st.integers(4, 32),
     st.floats(0, MAX_OVERLAP),
+    st.booleans(),
 )
 
 
@@ -32,11 +39,10 @@ def sweep(
     row = 0
 
     def take(strip: Strip) -> None:
-        first, last = grid.finished_lines(row)
-        columns = slice(strip.x, strip.x + strip.weights.shape[1])
-        sums[:, first:last, columns] = strip.sums
-        weights[first:last, columns] = strip.weights
-        labels[first:last, columns] = strip.labels()
+        lines = slice(*grid.finished_lines(row))
+        sums[:, lines][:, *strip.place] = strip.sums
+        weights[lines][strip.place] = strip.weights
+        labels[lines][strip.place] = strip.labels()
 
     blender = RowBlender(grid, channels, take)
     for row in range(grid.rows):
@@ -79,7 +85,7 @@ def test_sweep_equals_the_plain_sum_for_every_subset_of_tiles(
     expected_sums, expected_weights = plain(grid, tiles, channels)
     for batch in (1, 3, 100):
         sums, weights, labels = sweep(grid, tiles, channels, batch)
-        if grid.shared:
+        if grid.shared or grid.held:
             # Exactly equal: the sums are whole numbers, whatever the order and the batch.
             np.testing.assert_array_equal(sums, expected_sums)
             np.testing.assert_array_equal(weights, expected_weights)
@@ -98,9 +104,9 @@ def test_the_order_of_tiles_does_not_change_a_bit(grid: TileGrid, seed: int, cha
     places = [(r, c) for r in range(grid.rows) for c in range(grid.columns)]
     tiles = {place: rng.random((2, grid.tile, grid.tile), np.float32) for place in places}
     swept, weights, _ = sweep(grid, tiles, 2, 3)
-    if not grid.shared:
+    if not grid.shared and not grid.held:
         return  # nothing is added up
-    window = blend_window(grid.tile, True)
+    window = blend_window(grid.tile, grid.shared > 0)
     chance.shuffle(places)
     shape = (grid.height + grid.tile, grid.padded_width + grid.tile)
     sums, weight = np.zeros((2, *shape), np.float32), np.zeros(shape, np.float32)
@@ -121,7 +127,7 @@ def test_constant_in_constant_out(grid: TileGrid, values: list[float]) -> None:
     tiles = {(r, c): tile for r in range(grid.rows) for c in range(grid.columns)}
     sums, weights, _ = sweep(grid, tiles, len(values), 4)
     assert weights.min() > 0
-    means = Strip(0, sums, weights).means()
+    means = Strip(0, 0, sums, weights).means()
     # The smallest weight is 2^12, so rounding to whole sums moves a mean by 2^-13 at the very most.
     np.testing.assert_allclose(means, np.broadcast_to(constant[:, None, None], means.shape), atol=2**-13)
 

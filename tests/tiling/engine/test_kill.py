@@ -23,13 +23,14 @@ SUPPORT = Path(__file__).resolve().parents[2] / "support"
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork and SIGKILL")
 def test_thirty_kills_change_nothing(tmp_path: Path) -> None:
     sys.path.insert(0, str(SUPPORT))
-    from kill_zygote import OPTIONS
+    from kill_zygote import OPTIONS, THRESHOLDS
 
     kills = finished = 0
     for seed in range(40):
         folder = tmp_path / str(seed)
         folder.mkdir()
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(SUPPORT)}
+        path = os.pathsep.join((str(SUPPORT), *filter(None, [os.environ.get("PYTHONPATH")])))
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": path}
         subprocess.run(
             [sys.executable, str(SUPPORT / "kill_zygote.py"), str(folder), "12", str(seed)],
             check=True,
@@ -58,7 +59,7 @@ def test_thirty_kills_change_nothing(tmp_path: Path) -> None:
 
     reference = tmp_path / "whole" / "a.zarr"
     with Slide(ArrayReader(colourful(700, 420), mpp=0.5)) as slide:
-        list(run(slide, ColourPredictor(32), reference, OPTIONS))
+        list(run(slide, ColourPredictor(32, thresholds=THRESHOLDS), reference, OPTIONS))
     expected = tree_bytes(reference)
     receipt = read_receipt(reference)
     assert receipt is not None

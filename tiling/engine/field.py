@@ -1,0 +1,230 @@
+"""The presence field: which classes may appear at each pixel, interpolated between the centres of tiles. Pure, no I/O.
+
+A gate that decides tile by tile paves a slide with squares. Here stage 1's probability of a class belongs to the centre
+of its tile, is interpolated linearly (on the scale of its logit) between the four centres around a pixel, and the class
+may appear at the pixel where that passes the class's threshold. At a centre, and in a picture of one tile, this is
+what the gate of the tile says (:func:`napari_wsss.models.apply_gate`). Tiles without a presence (glass) have no say.
+
+Strips of ungated sums come in, gated ones go out, as far as the centres around them are known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tiling.engine.blend import Strip
+from tiling.grid import TileGrid
+
+__all__ = ["FieldGate"]
+
+_SUREST = 5.0
+"""Logits are cut here (a probability of 0.993): how much surer a network is must not move a border."""
+
+Floats = NDArray[np.float32]
+Allowed = NDArray[np.bool_] | bool
+"""Where a class may appear, (lines, width); True and False stand for everywhere and nowhere."""
+
+
+@dataclass(frozen=True)
+class _Weights:
+    """Linear interpolation along one axis: the two centres around each pixel, and the share of the second."""
+
+    first: NDArray[np.intp]
+    second: NDArray[np.intp]
+    share: Floats
+
+    @classmethod
+    def between(cls, start: int, stop: int, grid: TileGrid, count: int) -> _Weights:
+        """Return those of pixels start … stop; beyond the outermost centres these hold."""
+        place = (np.arange(start, stop) + 0.5 - grid.tile / 2) / grid.stride
+        place = np.clip(place, 0, count - 1)
+        first = np.floor(place).astype(np.intp)
+        return cls(first, np.ceil(place).astype(np.intp), (place - first).astype(np.float32))
+
+    def shifted(self, start: int) -> _Weights:
+        """Return the same for centres counted from ``start``."""
+        return _Weights(self.first - start, self.second - start, self.share)
+
+
+@dataclass(frozen=True)
+class _Window:
+    """The centres around a strip, (rows, columns, C), and how its pixels lie between them."""
+
+    presence: Floats
+    margins: Floats
+    down: _Weights
+    across: _Weights
+
+    def opened(self) -> list[Allowed]:
+        """Return where each class may appear."""
+        opened: list[Allowed] = []
+        for margins in np.moveaxis(self.margins, 2, 0):
+            some, not_all = bool((margins > 0).any()), bool((margins < 0).any())
+            opened.append(self._between(margins) > 0 if some and not_all else some)
+        unknown = np.isnan(self.presence[:, :, 0])
+        if (
+            unknown.any()
+        ):  # Far from all centres (large overlaps, at the rim of the tissue) nothing is closed.
+            blank = self._between((~unknown).astype(np.float32)) == 0
+            opened = [where | blank for where in opened] if blank.any() else opened
+        if any(where is True for where in opened):
+            return opened
+        passed = np.logical_or.reduce([np.broadcast_to(where, self.shape) for where in opened])
+        if not passed.all():
+            best = self.fullest(~passed, [True] * len(opened))
+            found = np.zeros((len(opened), *self.shape), np.bool_)
+            found[best, *np.nonzero(~passed)] = True
+            opened = [
+                where | more if more.any() else where for where, more in zip(opened, found, strict=True)
+            ]
+        return opened
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Lines and width of the strip."""
+        return len(self.down.share), len(self.across.share)
+
+    def fullest(self, pixels: NDArray[np.bool_], among: list[Allowed]) -> NDArray[np.intp]:
+        """Return the class with the highest presence among the allowed ones for each of some pixels."""
+        presence = np.nan_to_num(self.presence)
+        values = np.stack([self._between(presence[:, :, c])[pixels] for c in range(presence.shape[2])])
+        allowed = np.stack([np.broadcast_to(where, self.shape)[pixels] for where in among])
+        return np.asarray(np.where(allowed, values, -1).argmax(0))
+
+    def _between(self, values: Floats) -> Floats:
+        """Interpolate values (rows, columns) for every pixel, (lines, width)."""
+        down, across = self.down, self.across
+        share = down.share[:, None]
+        one = np.float32(1)
+        lines = values[down.first] * (one - share) + values[down.second] * share
+        found: Floats = lines[:, across.first] * (one - across.share) + lines[:, across.second] * across.share
+        return found
+
+
+class FieldGate:
+    """Closes classes in the strips of one tile row after the other.
+
+    Parameters
+    ----------
+    grid : TileGrid
+        One that is :meth:`~tiling.grid.TileGrid.holding`: the lines of a row then need no later row.
+    thresholds : sequence of float
+        One for all classes or one per class; a class passes where its presence is strictly above.
+    classes : int
+        Number of classes C.
+    emit : callable
+        Receives gated strips, left to right; their ``weights`` are the sums over the open classes.
+
+    Notes
+    -----
+    Every pixel is computed by itself: the result does not depend on how strips are cut.
+    """
+
+    def __init__(
+        self, grid: TileGrid, thresholds: Sequence[float], classes: int, emit: Callable[[Strip], None]
+    ) -> None:
+        self._grid = grid
+        self._thresholds = np.broadcast_to(np.asarray(thresholds, np.float32), (classes,))
+        self._emit = emit
+        # A pixel lies less than half a tile from the centre of a tile that covers it.
+        above = -(-grid.tile // (2 * grid.stride))
+        self.presence: Floats = np.full((above + 1, grid.columns, classes), np.nan, np.float32)
+        self._margins = np.zeros_like(self.presence)
+        self._pending: list[Strip] = []
+        self._row = 0
+        self._known = 0
+
+    def restore(self, presence: Floats) -> None:
+        """Take over the presence of the last rows of an interrupted run, (rows, columns, C), NaN for none."""
+        self.presence[...] = presence
+        self._margins[...] = self._margins_of(self.presence)
+
+    def begin_row(self, row: int) -> None:
+        """Start a tile row; the presence must be that of the rows before."""
+        self._row = row
+        self._known = 0
+        for rows, blank in ((self.presence, np.nan), (self._margins, 0)):
+            rows[:-1] = rows[1:].copy()
+            rows[-1] = blank
+
+    def know(self, columns: tuple[int, ...], presence: Floats) -> None:
+        """Learn the presence (N, C) of tiles of this row, before their strips come."""
+        if not columns:
+            return
+        at = list(columns)
+        self.presence[-1, at] = presence
+        self._margins[-1, at] = self._margins_of(self.presence[-1, at])
+        self._known = columns[-1] * self._grid.stride + self._grid.tile // 2
+        self._flush()
+
+    def take(self, strip: Strip) -> None:
+        """Gate a strip (its sums are changed) as far as the centres around it are known; keep the rest."""
+        width = strip.weights.shape[1]
+        known = min(max(self._known - strip.x, 0), width)
+        if known:
+            self._gate(strip.part(0, known))
+        if known < width:
+            rest = strip.part(known, width)
+            self._pending.append(Strip(rest.x, rest.y, rest.sums.copy(), rest.weights.copy()))
+
+    def end_row(self) -> None:
+        """Gate what is left: no further tile of this row comes."""
+        self._known = self._grid.padded_width
+        self._flush()
+
+    def _flush(self) -> None:
+        pending, self._pending = self._pending, []
+        for strip in pending:
+            self.take(strip)
+
+    def _margins_of(self, presence: Floats) -> Floats:
+        """Return by how much the logit of each class passes its threshold, (…, C); 0 without a presence."""
+        with np.errstate(invalid="ignore"):
+            passed = presence > self._thresholds
+        margins: Floats = np.abs(_logit(presence) - _logit(self._thresholds))
+        # The comparison itself decides the sign: logits are rounded and cut.
+        margins = np.maximum(margins, np.float32(1e-3)) * np.where(passed, np.float32(1), np.float32(-1))
+        return np.asarray(np.nan_to_num(margins), np.float32)
+
+    def _gate(self, strip: Strip) -> None:
+        """Close classes in a strip and emit it."""
+        window = self._window(strip)
+        sums, weights = strip.sums, strip.weights
+        opened = window.opened()
+        for c, where in enumerate(opened):
+            if where is False:
+                sums[c] = 0
+            elif where is not True:
+                sums[c] *= where
+        total = sums.sum(0)
+        lost = (total == 0) & (weights > 0)
+        if lost.any():  # Stage 2 is sure of closed classes only.
+            best = window.fullest(lost, opened)
+            sums[best, *np.nonzero(lost)] = weights[lost]
+            total[lost] = weights[lost]
+        self._emit(Strip(strip.x, strip.y, sums, total))
+
+    def _window(self, strip: Strip) -> _Window:
+        """Return the centres around a strip."""
+        grid = self._grid
+        first = grid.finished_lines(self._row)[0] + strip.y
+        lines, width = strip.weights.shape
+        down = _Weights.between(first, first + lines, grid, grid.rows)
+        across = _Weights.between(strip.x, strip.x + width, grid, grid.columns)
+        oldest = self._row - len(self.presence) + 1
+        rows = slice(int(down.first[0]), int(down.second[-1]) + 1)
+        columns = slice(int(across.first[0]), int(across.second[-1]) + 1)
+        kept = slice(rows.start - oldest, rows.stop - oldest), columns
+        return _Window(
+            self.presence[kept], self._margins[kept], down.shifted(rows.start), across.shifted(columns.start)
+        )
+
+
+def _logit(probability: Floats) -> Floats:
+    with np.errstate(divide="ignore"):
+        logit: Floats = np.log(probability) - np.log1p(-probability)
+    return np.asarray(np.clip(logit, -_SUREST, _SUREST))
