@@ -22,11 +22,23 @@ from numpy.typing import NDArray
 from tiling.classes import ClassSchema, TissueClass
 from tiling.confusion import confusion
 from tiling.errors import DataError
-from training.data import EXACT, IMAGE_SUFFIXES, MosaicSettings, Problem, mix, report_or_raise, write_mosaics
-from training.loop import RunFolder, data_digest
+from training.data import (
+    EXACT,
+    IMAGE_SUFFIXES,
+    MosaicSettings,
+    Problem,
+    data_digest,
+    mix,
+    read_data,
+    report_or_raise,
+    write_mosaics,
+)
+from training.loop import RunFolder
+from training.scores import THRESHOLDS, CrossValidation, area_accuracy, merged
 from training.settings import (
     PRESETS,
     AugmentSettings,
+    BundleTexts,
     CommandParser,
     Stage1Settings,
     Stage2Settings,
@@ -70,10 +82,6 @@ CRC_SCHEMA = ClassSchema(
 )
 """Classes in the order of their abbreviations, with which the file names start."""
 
-_ALIKE = (3, 5)
-"""Smooth muscle and stroma: alike in a single patch without its surroundings."""
-
-THRESHOLDS = (0.0, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5)
 MPP = 0.5
 TILE = 224
 BATCH = 16
@@ -229,77 +237,24 @@ def train(chosen: Recipe, patches: Sequence[SourcePatch], work: Path, workers: i
     """
     from training.networks import trained_classifier
     from training.settings import LoopOptions
-    from training.stage1 import read_stage1_data, train_stage1
-    from training.stage2 import BundleTexts, read_stage2_data, train_stage2
+    from training.stage1 import train_stage1
+    from training.stage2 import train_stage2
 
     root = work / "patches"
-    note = data_digest([p.path for p in patches], patches[0].path.parent)
+    note = data_digest([p.path for p in patches])
     sources = by_class(patches, len(CRC_SCHEMA))
     write_mosaics(sources, CRC_SCHEMA, root, chosen.patches, chosen.mosaic, chosen.seed, note)
     options = LoopOptions(seed=chosen.seed, device="cpu", workers=workers)
-    data = read_stage1_data(root, CRC_SCHEMA)
-    train_stage1(data, chosen.stage1, RunFolder(work / "stage1"), options, weights=chosen.weights, mpp=MPP)
+    data = read_data(root, CRC_SCHEMA)
+    first = RunFolder(work / "stage1")
+    train_stage1(data, chosen.stage1, first, options, BundleTexts(mpp=MPP), weights=chosen.weights)
     network, facts = trained_classifier(work / "stage1" / "bundle", "", len(CRC_SCHEMA))
-    data2 = read_stage2_data(root, root / "train_PM", CRC_SCHEMA, (EXACT,))
+    data2 = read_data(root, CRC_SCHEMA, masks=root / "train_PM", layers=(EXACT,))
     texts = BundleTexts("crc-demo", mpp=MPP, half=True)
     folder = RunFolder(work / "stage2")
-    return train_stage2(data2, network, facts, chosen.stage2, folder, options, texts, weights=chosen.weights)
-
-
-@dataclass(frozen=True)
-class CrossValidation:
-    """Confusion matrices of held-out patches and mosaics, per fold and threshold: (folds, thresholds, C, C)."""
-
-    patches: Matrix
-    mosaics: Matrix
-
-    @property
-    def best(self) -> int:
-        """Index of the threshold with the best mean accuracy by area on patches and mosaics."""
-        return self.choose(range(len(self.patches)))
-
-    def choose(self, folds: Sequence[int]) -> int:
-        """Choose the threshold on some folds only; of equal ones the lowest wins, which hides least."""
-        chosen = list(folds)
-        scores = [
-            area_accuracy(self.patches[chosen, t].sum(0)) + area_accuracy(self.mosaics[chosen, t].sum(0))
-            for t in range(len(THRESHOLDS))
-        ]
-        return int(np.argmax(np.round(scores, 4)))
-
-    def report(self) -> dict[str, Any]:
-        """Return all numbers as JSON-ready data."""
-        folds = range(len(self.patches))
-        best = self.best
-        whole = self.patches[:, best].sum(0)
-        others = [self.choose([f for f in folds if f != fold]) for fold in folds]
-        nested = np.sum([self.patches[fold, t] for fold, t in zip(folds, others, strict=True)], axis=0)
-        return {
-            "accuracy": _round(area_accuracy(whole)),
-            "accuracy, muscle and stroma as one": _round(area_accuracy(merged(whole))),
-            "accuracy of mosaics": _round(area_accuracy(self.mosaics[:, best].sum(0))),
-            "accuracy without gate": _round(area_accuracy(self.patches[:, 0].sum(0))),
-            "accuracy, gate chosen on the other folds": _round(area_accuracy(nested)),
-            "folds": [_round(area_accuracy(m)) for m in self.patches[:, best]],
-            "folds, muscle and stroma as one": [
-                _round(area_accuracy(merged(m))) for m in self.patches[:, best]
-            ],
-            "recall": [_round(v) for v in whole.diagonal() / np.maximum(whole.sum(1), 1)],
-        }
-
-
-def area_accuracy(confusion: NDArray[np.integer]) -> float:
-    """Return the share of pixels that are right; rows of the matrix are the truth."""
-    return float(np.trace(confusion) / confusion.sum())
-
-
-def merged(confusion: Matrix, alike: tuple[int, int] = _ALIKE) -> Matrix:
-    """Return the matrix with two classes counted as one."""
-    keep, gone = alike
-    result = confusion.copy()
-    result[keep] += result[gone]
-    result[:, keep] += result[:, gone]
-    return np.delete(np.delete(result, gone, 0), gone, 1)
+    made = train_stage2(data2, network, facts, chosen.stage2, folder, options, texts, weights=chosen.weights)
+    assert made is not None  # on one device
+    return made
 
 
 def cross_validate(
@@ -424,10 +379,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     size = sum(p.stat().st_size for p in args.out.iterdir() if p.is_file())
     facts = {"bundle": str(args.out), "bytes": size, "gate": list(bundle.gate.thresholds)}
     sys.stdout.write(json.dumps({**facts, "metrics": dict(bundle.metrics)}, indent=2) + "\n")
-
-
-def _round(value: float) -> float:
-    return round(float(value), 4)
 
 
 if __name__ == "__main__":

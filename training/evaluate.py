@@ -322,6 +322,7 @@ def _parser() -> argparse.ArgumentParser:
         "--pictures", type=Path, metavar="FILE", help="write a page of the best and worst images (PNG)"
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all numbers")
+    parser.add_argument("--trust-masks", action="store_true", help="take labels as they are")
     parser.add_argument("--skip-bad", action="store_true", help="leave bad files out instead of stopping")
     parser.add_argument("--quiet", action="store_true", help="only the table, warnings and errors")
     return parser
@@ -340,7 +341,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     from napari_wsss.models import load_bundle
 
     bundle = load_bundle(args.bundle)
-    pairs, problems = check_pairs(args.dataroot / args.split, len(bundle.schema))
+    pairs, problems = check_pairs(args.dataroot / args.split, len(bundle.schema), args.trust_masks)
     report_or_raise(problems, str(args.dataroot / args.split), args.skip_bad)
     if not pairs:
         raise DataError(f"{args.dataroot / args.split} holds no good image; it needs img/ and mask/.")

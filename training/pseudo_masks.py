@@ -43,8 +43,7 @@ from training.settings import (
 )
 
 if TYPE_CHECKING:
-    from torch import nn
-
+    from napari_wsss.models import PatchClassifier
     from tiling.classes import ClassSchema
 
 __all__ = [
@@ -58,7 +57,7 @@ _log = logging.getLogger("training")
 
 
 def make_pseudo_masks(
-    network: nn.Module,
+    network: PatchClassifier,
     patches: Sequence[Patch],
     schema: ClassSchema,
     out: Path,
@@ -74,7 +73,7 @@ def make_pseudo_masks(
 
     Parameters
     ----------
-    network : nn.Module
+    network : PatchClassifier
         Stage 1.
     patches : sequence of Patch
     schema : ClassSchema
@@ -101,13 +100,11 @@ def make_pseudo_masks(
     DataError
         When the folder holds masks of something else.
     """
-    import torch
-
+    from training.loop import channels_last
     from training.networks import at_stride, mask_layers
 
     network = at_stride(network, settings.output_stride)
-    known: tuple[str, ...] = network.cam_layers  # type: ignore[assignment]
-    cams = tuple(sorted(layers or known, key=known.index))
+    cams = tuple(sorted(layers or network.cam_layers, key=network.cam_layers.index))
     names = mask_layers(cams, settings)
     identity = {
         "schema": schema.to_dict(),
@@ -119,7 +116,7 @@ def make_pseudo_masks(
     _open(out, names, identity, restart)
     todo = [p for p in patches if not all(pseudo_mask_path(out, n, p.path).is_file() for n in names)]
     _log.info("pseudo masks: %d patches, %d to do, layers %s", len(patches), len(todo), ", ".join(names))
-    network = network.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+    network = channels_last(network.to(device)).eval()
     start, done = time.monotonic(), 0
     with ThreadPoolExecutor(_WRITERS) as pool:
         pending: list[Future[None]] = []
@@ -145,7 +142,7 @@ def make_pseudo_masks(
 
 
 def _masks(
-    network: nn.Module,
+    network: PatchClassifier,
     patches: Sequence[Patch],
     layers: Sequence[str],
     settings: CamSettings,
@@ -301,10 +298,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     network, made_with = trained_classifier(args.weights, args.backbone, len(schema))
     device = args.device if args.device != "auto" else ("cuda" if torch.cuda.is_available() else "cpu")
     layers = args.layers.split(",") if args.layers else None
-    unknown = sorted(set(layers or ()) - set(network.cam_layers))  # type: ignore[arg-type]
+    unknown = sorted(set(layers or ()) - set(network.cam_layers))
     if unknown:
-        known = ", ".join(network.cam_layers)  # type: ignore[arg-type]
-        raise TrainingError(f"--layers {', '.join(unknown)}: the network has {known}.")
+        raise TrainingError(
+            f"--layers {', '.join(unknown)}: the network has {', '.join(network.cam_layers)}."
+        )
     out = args.out or args.dataroot / "train_PM"
     count = make_pseudo_masks(
         network,

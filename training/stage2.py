@@ -3,125 +3,41 @@
 from __future__ import annotations
 
 import argparse
-import logging
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tiling.errors import DataError
-from tiling.files import read_json
-from training.data import (
-    MASKS_JSON,
-    MaskedImage,
-    Patch,
-    check_pairs,
-    check_patches,
-    check_pseudo_masks,
-    recorded_layers,
-    report_or_raise,
-)
-from training.loop import RunFolder, data_digest
+from training.data import TrainingData, read_data, recorded_layers
+from training.loop import RunFolder
 from training.settings import (
     PRESETS,
+    BundleTexts,
     CommandParser,
+    LoopOptions,
     Stage2Settings,
     add_common_options,
     add_training_options,
     natural,
     optimiser_changes,
+    options_of,
     override,
     positive_int,
     run_command,
     set_up_logging,
     share,
-    to_dict,
+    texts_of,
 )
 
 if TYPE_CHECKING:
-    from torch import nn
+    from napari_wsss.models import Bundle, PatchClassifier
 
-    from napari_wsss.models import Bundle
-    from tiling.classes import ClassSchema
-    from training.settings import LoopOptions
-
-__all__ = ["BundleTexts", "Stage2Data", "main", "read_stage2_data", "train_stage2"]
-
-_log = logging.getLogger("training")
-
-
-@dataclass(frozen=True)
-class Stage2Data:
-    """The checked data of stage 2; ``layers`` are deepest first."""
-
-    root: Path
-    masks: Path
-    schema: ClassSchema
-    layers: tuple[str, ...]
-    train: tuple[Patch, ...]
-    val: tuple[MaskedImage, ...]
-    made_with: Mapping[str, Any]
-
-    @property
-    def side(self) -> int:
-        """Side of the patches in px (the shorter one)."""
-        return min(self.train[0].size)
-
-    @property
-    def digest(self) -> str:
-        """Changes when files are added, removed or replaced."""
-        files = [p.path for p in self.train] + [f for p in self.val for f in (p.image, p.mask)]
-        return data_digest(files, self.root)
-
-
-@dataclass(frozen=True)
-class BundleTexts:
-    """What people read about a bundle, and how it is stored."""
-
-    name: str | None = None
-    description: str = ""
-    licence: str = ""
-    training_data: str = ""
-    mpp: float | None = None
-    half: bool = False
-
-
-def read_stage2_data(
-    root: Path, masks: Path, schema: ClassSchema, layers: Sequence[str], skip_bad: bool = False
-) -> Stage2Data:
-    """Check ``train``, its pseudo masks in every layer and, when it exists, ``val``.
-
-    Raises
-    ------
-    DataError
-        One report of all bad files.
-    """
-    if not root.is_dir():
-        raise DataError(f"{root} is not a folder; --dataroot must hold train/ and may hold val/.")
-    train, problems = check_patches(root / "train", len(schema))
-    missing = check_pseudo_masks(masks, layers, train, len(schema))
-    problems += missing
-    if missing:
-        bad = {p.path.stem for p in missing}
-        train = [p for p in train if p.path.stem not in bad]
-    val: list[MaskedImage] = []
-    if (root / "val").is_dir():
-        val, more = check_pairs(root / "val", len(schema))
-        problems += more
-    report_or_raise(problems, str(root), skip_bad)
-    if not train:
-        raise DataError(f"{root / 'train'} holds no good patch with pseudo masks.")
-    record = masks / MASKS_JSON
-    made_with = read_json(record) if record.is_file() else {}
-    if not set(layers) <= set(made_with.get("layers", ())):
-        made_with = {"made_with": "unknown"}
-    return Stage2Data(root, masks, schema, tuple(layers), tuple(train), tuple(val), made_with)
+__all__ = ["main", "train_stage2"]
 
 
 def train_stage2(
-    data: Stage2Data,
-    stage1: nn.Module,
+    data: TrainingData,
+    stage1: PatchClassifier,
     stage1_facts: Mapping[str, Any],
     settings: Stage2Settings,
     folder: RunFolder,
@@ -130,13 +46,14 @@ def train_stage2(
     *,
     weights: str | None = None,
     restart: bool = False,
-) -> Bundle:
+) -> Bundle | None:
     """Train (or continue) and write a bundle with both stages.
 
     Parameters
     ----------
-    data : Stage2Data
-    stage1 : nn.Module
+    data : TrainingData
+        With pseudo masks.
+    stage1 : PatchClassifier
         Trained patch classifier.
     stage1_facts : mapping
         JSON-ready facts about it, for the provenance.
@@ -149,119 +66,19 @@ def train_stage2(
     restart : bool
         Forget a run in the folder.
 
+    Returns
+    -------
+    Bundle or None
+        None on every device but the first.
+
     Raises
     ------
     DataError, TrainingError, BundleError
     """
-    from torch.utils.data import DataLoader
+    from training.networks import SegmenterStage
 
-    from napari_wsss.models import Gate, load_bundle, save_bundle
-    from training.data import EpochSampler, EvaluationSet, PseudoMaskSet, balance_weights
-    from training.loop import SamplePages, fit_trainee, load_best, run_device, seed_everything
-    from training.networks import SegmenterTrainee, calibrate_gate, initial_segmenter
-    from training.settings import LearningRateSchedule
-
-    identity = {
-        "program": "stage2",
-        "settings": to_dict(settings),
-        "schema": data.schema.to_dict(),
-        "seed": options.seed,
-        "precision": options.precision,
-        "weights": weights,
-        "data": data.digest,
-        "patches": len(data.train),
-        "layers": list(data.layers),
-        "masks": dict(data.made_with),
-        "stage1": dict(stage1_facts),
-    }
-    folder.open(identity, restart)
-    if folder.is_complete:
-        _log.info("%s is complete already", folder.bundle)
-        return load_bundle(folder.bundle)
-    if settings.drop_last and len(data.train) < settings.batch_size:
-        raise DataError(
-            f"{data.root / 'train'} holds {len(data.train)} patches, less than one batch of {settings.batch_size}; "
-            "lower --batch-size."
-        )
-    if len(settings.layer_weights) != len(data.layers):
-        raise DataError(
-            f"--layer-weights has {len(settings.layer_weights)} numbers for {len(data.layers)} layers "
-            f"({', '.join(data.layers)}); give one each, deepest first."
-        )
-    seed_everything(options.seed)
-    network = initial_segmenter(settings, len(data.schema), weights, data.side)
-    full, rest = divmod(len(data.train), settings.batch_size)
-    steps = full + (rest > 0 and not settings.drop_last)
-    schedule = LearningRateSchedule(
-        settings.optimiser.schedule,
-        settings.epochs,
-        steps,
-        settings.optimiser.lr_step,
-        settings.optimiser.warmup_epochs,
-    )
-    trainee = SegmenterTrainee(network, stage1, settings, schedule, options.seed)
-    trainee.batch_names = [p.path.name for p in data.train]
-    samples = PseudoMaskSet(
-        data.train,
-        data.masks,
-        data.layers,
-        len(data.schema),
-        settings.augment,
-        options.seed,
-        settings.crop,
-        settings.mosaic,
-        settings.mosaic_cell,
-        settings.self_labels > 0,
-    )
-    balance = balance_weights(data.train, settings.balance) if settings.balance else None
-    loader = DataLoader(
-        samples,
-        settings.batch_size,
-        sampler=EpochSampler(len(samples), options.seed, weights=balance),
-        num_workers=options.workers,
-        persistent_workers=options.workers > 0,
-        drop_last=settings.drop_last,
-    )
-    val, pages = None, None
-    if data.val:
-        windows = EvaluationSet(data.val, len(data.schema), data.side)
-        pages = SamplePages(data.schema, windows)
-        val = DataLoader(windows, settings.batch_size, num_workers=options.workers)
-    _log.info(
-        "stage 2: deeplabv3plus on %s, %d patches, %d val images, %d epochs of %d steps",
-        settings.backbone,
-        len(data.train),
-        len(data.val),
-        settings.epochs,
-        steps,
-    )
-    history = fit_trainee(trainee, loader, val, folder, settings.epochs, options, pages)
-    if settings.select != "last" and history.best_epoch is not None:
-        load_best(trainee, folder)
-        chosen = history.best_epoch
-    else:
-        trainee.network.load_state_dict(trainee.weights())
-        chosen = settings.epochs
-    thresholds, metrics = calibrate_gate(trainee, val, run_device(options))
-    bundle = save_bundle(
-        folder.bundle,
-        name=texts.name or folder.path.resolve().name,
-        schema=data.schema,
-        mpp=texts.mpp or 1.0,
-        tile=data.side,
-        stage1=stage1.cpu().eval(),
-        stage2=trainee.network.cpu().eval(),
-        description=texts.description,
-        licence=texts.licence,
-        training_data=texts.training_data or f"{len(data.train)} patches with patch labels",
-        gate=Gate(thresholds),
-        metrics=metrics,
-        provenance={"stage2": {**identity, "epoch": chosen}},
-        dtype="float16" if texts.half else "float32",
-        overwrite=True,
-    )
-    _log.info("wrote %s (epoch %d, gate %s)", folder.bundle, chosen, ", ".join(f"{t:g}" for t in thresholds))
-    return bundle
+    stage = SegmenterStage(data, settings, options, texts, weights, stage1, stage1_facts)
+    return stage.run(folder, restart)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -286,7 +103,7 @@ def _parser() -> argparse.ArgumentParser:
     network.add_argument(
         "--backbone",
         metavar="NAME",
-        help="efficientnet-lite0, resnet101, resnet50, mobilenet-v2, or timm:NAME (extra timm)",
+        help="efficientnet-lite0, resnet101, resnet50, mobilenet-v2, or an encoder: uni, timm:NAME …",
     )
     network.add_argument(
         "--weights",
@@ -401,19 +218,18 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     from napari_wsss.models import resolve_schema
     from training.networks import trained_classifier
-    from training.settings import options_of
 
     schema = resolve_schema(args.dataset)
     stage1, facts = trained_classifier(args.stage1, args.stage1_backbone, len(schema))
     masks = args.masks or args.dataroot / "train_PM"
-    deepest_first: tuple[str, ...] = tuple(reversed(stage1.cam_layers))  # type: ignore[arg-type]
-    layers = args.layers.split(",") if args.layers else recorded_layers(masks) or deepest_first
+    layers = args.layers.split(",") if args.layers else recorded_layers(masks) or stage1.cam_layers[::-1]
     if layer_weights is None and len(layers) != len(settings.layer_weights):
         deep, others = Stage2Settings().layer_weights[0], len(layers) - 1
         shares = (deep, *(((1.0 - deep) / others,) * others)) if others else (1.0,)
         settings = override(settings, {"layer_weights": tuple(round(s, 6) for s in shares)})
-    data = read_stage2_data(args.dataroot, masks, schema, layers, args.skip_bad)
-    texts = BundleTexts(args.name, args.description, args.licence, mpp=args.mpp, half=args.half)
+    data = read_data(
+        args.dataroot, schema, args.skip_bad, masks=masks, layers=layers, trust_masks=args.trust_masks
+    )
     train_stage2(
         data,
         stage1,
@@ -421,7 +237,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         settings,
         RunFolder(args.out),
         options_of(args),
-        texts,
+        texts_of(args),
         weights=args.weights,
         restart=args.restart,
     )

@@ -19,10 +19,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tiling.files import read_json, write_json_atomic
-from training.data import check_patches
+from training.data import read_data
 from training.loop import RunFolder
 from training.settings import (
     PRESETS,
+    BundleTexts,
     CamSettings,
     CommandParser,
     Stage1Settings,
@@ -120,25 +121,25 @@ def make_bundle(recipe: Recipe, work: Path, out: Path, workers: int = 0) -> Bund
     from training.networks import trained_classifier
     from training.pseudo_masks import make_pseudo_masks
     from training.settings import LoopOptions
-    from training.stage1 import read_stage1_data, train_stage1
-    from training.stage2 import BundleTexts, read_stage2_data, train_stage2
+    from training.stage1 import train_stage1
+    from training.stage2 import train_stage2
 
     root = work / "patches"
     made = root / "made.json"
-    facts = {"count": recipe.patches, "val": recipe.val, "test": 0, "seed": recipe.data_seed, "mpp": 0.5}
+    facts: dict[str, Any] = {"count": recipe.patches, "val": recipe.val, "test": 0}
+    facts |= {"seed": recipe.data_seed, "mpp": 0.5}
     if not (made.is_file() and read_json(made) == facts):
         _log.info("patches: painting %d for training, %d for val", recipe.patches, recipe.val)
-        write_patches(root, **facts)  # type: ignore[arg-type]
+        write_patches(root, **facts)
         write_json_atomic(made, facts)
     options = LoopOptions(seed=recipe.seed, device="cpu", workers=workers)
-    data = read_stage1_data(root, SYNTHETIC_SCHEMA)
-    train_stage1(data, recipe.stage1, RunFolder(work / "stage1"), options, weights="none", mpp=0.5)
+    data = read_data(root, SYNTHETIC_SCHEMA)
+    first = RunFolder(work / "stage1")
+    train_stage1(data, recipe.stage1, first, options, BundleTexts(mpp=0.5), weights="none")
     network, stage1_facts = trained_classifier(work / "stage1" / "bundle", "", len(SYNTHETIC_SCHEMA))
-    patches, _ = check_patches(root / "train", len(SYNTHETIC_SCHEMA))
     masks = root / "train_PM"
-    make_pseudo_masks(network, patches, SYNTHETIC_SCHEMA, masks, recipe.cam, stage1_facts)
-    layers = tuple(reversed(network.cam_layers))  # type: ignore[arg-type]
-    data2 = read_stage2_data(root, masks, SYNTHETIC_SCHEMA, layers)
+    make_pseudo_masks(network, data.train, SYNTHETIC_SCHEMA, masks, recipe.cam, stage1_facts)
+    data2 = read_data(root, SYNTHETIC_SCHEMA, masks=masks, layers=network.cam_layers[::-1])
     trained = train_stage2(
         data2,
         network,
@@ -149,6 +150,7 @@ def make_bundle(recipe: Recipe, work: Path, out: Path, workers: int = 0) -> Bund
         BundleTexts("synthetic-demo", mpp=0.5, half=True),
         weights="none",
     )
+    assert trained is not None  # on one device
     with tempfile.TemporaryDirectory() as folder:
         scores = score_slide(trained, DEMO, Path(folder))
     _log.info("sample slide: %s", json.dumps(scores))

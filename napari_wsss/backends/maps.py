@@ -56,7 +56,7 @@ class Pair(nn.Module):
     Parameters
     ----------
     stage1 : nn.Module
-        A :class:`napari_wsss.models.registry.Classifier`.
+        A :class:`napari_wsss.models.PatchClassifier`.
     stage2 : nn.Module or None
         A segmentation network, with ``coarse(x)`` when its last step is a resize.
     """

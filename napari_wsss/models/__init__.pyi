@@ -33,9 +33,11 @@ from .encoders import (
 from .gate import apply_gate as apply_gate, open_classes as open_classes
 from .legacy import import_checkpoints as import_checkpoints, load_stage1_weights as load_stage1_weights
 from .lite_classifier import LiteClassifier as LiteClassifier
+from .patch_classifier import PatchClassifier as PatchClassifier
 from .place_classifier import PlaceClassifier as PlaceClassifier, PlaceFeatures as PlaceFeatures
 from .pseudo_masks import pseudo_mask as pseudo_mask, white_background as white_background
 from .registry import build_stage1 as build_stage1, build_stage2 as build_stage2
 from .resnet38 import ResNet38 as ResNet38
 from .schemas import resolve_schema as resolve_schema
 from .scores import scores_text as scores_text
+from .segmentation_network import SegmentationNetwork as SegmentationNetwork

@@ -9,10 +9,10 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from napari_wsss.models.bundle_json import Gate, NetworkSpec, mapping, parse_gate, parse_spec, spec_to_dict
 from napari_wsss.models.registry import STAGE1_ARCHITECTURES, STAGE2_ARCHITECTURES
@@ -20,7 +20,8 @@ from tiling.classes import ClassSchema
 from tiling.errors import BundleError, DataError
 
 if TYPE_CHECKING:
-    from torch import nn
+    from napari_wsss.models.patch_classifier import PatchClassifier
+    from napari_wsss.models.segmentation_network import SegmentationNetwork
 
 __all__ = [
     "FORMAT_VERSION",
@@ -33,6 +34,7 @@ __all__ = [
     "parse_bundle",
 ]
 
+_N = TypeVar("_N", bound="PatchClassifier | SegmentationNetwork")
 FORMAT_VERSION = 1
 MODEL_JSON = "model.json"
 EMBEDDED = Path(__file__).resolve().parents[1] / "bundles"
@@ -97,7 +99,7 @@ class Bundle:
             if spec is not None:
                 _check_digest(self.path / spec.file, spec.sha256)
 
-    def build_stage1(self) -> nn.Module:
+    def build_stage1(self) -> PatchClassifier:
         """Build the patch classifier with its weights, in eval mode, float32, on the CPU.
 
         Raises
@@ -109,7 +111,7 @@ class Bundle:
 
         return _build(build_stage1, self.path, self.stage1, len(self.schema))
 
-    def build_stage2(self) -> nn.Module | None:
+    def build_stage2(self) -> SegmentationNetwork | None:
         """Build the segmentation network like :meth:`build_stage1`; None for a bundle without one."""
         from napari_wsss.models.registry import build_stage2
 
@@ -277,7 +279,7 @@ def parse_bundle(data: object, folder: Path, path: Path) -> Bundle:
         raise BundleError(f"{path}: {str(error).rstrip('.')}; correct it.") from error
 
 
-def _build(builder: Any, folder: Path, spec: NetworkSpec, num_classes: int) -> nn.Module:
+def _build(builder: Callable[..., _N], folder: Path, spec: NetworkSpec, num_classes: int) -> _N:
     import torch
 
     from napari_wsss.models.weights import fill, read_safetensors
@@ -285,9 +287,10 @@ def _build(builder: Any, folder: Path, spec: NetworkSpec, num_classes: int) -> n
     try:
         # On the meta device: random weights for 100 million parameters would be made only to be thrown away.
         with torch.device("meta"):
-            network: nn.Module = builder(spec.architecture, num_classes, **spec.arguments)
+            network = builder(spec.architecture, num_classes, **spec.arguments)
     except (TypeError, ValueError) as error:
         raise BundleError(f"{folder / MODEL_JSON}: {spec.architecture} cannot be built ({error}).") from error
     path = folder / spec.file
     fill(network, read_safetensors(path), path)
-    return network.eval()
+    network.eval()
+    return network

@@ -3,33 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-__all__ = ["CamModel", "class_activation", "multilayer_gradcam", "plain_cam", "resize_maps"]
+from napari_wsss.models.patch_classifier import PatchClassifier
 
-
-class CamModel(Protocol):
-    """What :func:`multilayer_gradcam` needs: logits are the spatial mean of ``classifier_weights · features``."""
-
-    training: bool
-    cam_layers: tuple[str, ...]
-
-    @property
-    def classifier_weights(self) -> Tensor:
-        """Weights of the last layer, (C, K)."""
-        ...
-
-    def features(self, x: Tensor) -> Tensor:
-        """Last features, (N, K, h, w)."""
-        ...
-
-    def activations(self, x: Tensor, layers: Sequence[str] = ..., leaf: bool = False) -> dict[str, Tensor]:
-        """Activations by layer, the last features among them; ``leaf``: the graph starts at the first layer."""
-        ...
+__all__ = ["class_activation", "multilayer_gradcam", "plain_cam", "resize_maps"]
 
 
 def class_activation(features: Tensor, weights: Tensor) -> Tensor:
@@ -48,12 +29,12 @@ def class_activation(features: Tensor, weights: Tensor) -> Tensor:
     return functional.conv2d(features, weights[:, :, None, None])
 
 
-def plain_cam(model: CamModel, x: Tensor, relu: bool = True) -> Tensor:
+def plain_cam(model: PatchClassifier, x: Tensor, relu: bool = True) -> Tensor:
     """Return the CAM of the last layer (Zhou et al., CVPR 2016).
 
     Parameters
     ----------
-    model : CamModel
+    model : PatchClassifier
         A stage-1 network.
     x : (N, 3, H, W) float
         RGB / 255.
@@ -75,7 +56,7 @@ def resize_maps(maps: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def multilayer_gradcam(
-    model: CamModel,
+    model: PatchClassifier,
     x: Tensor,
     layers: Sequence[str] | None = None,
     classes: Sequence[int] | Tensor | None = None,
@@ -90,7 +71,7 @@ def multilayer_gradcam(
 
     Parameters
     ----------
-    model : CamModel
+    model : PatchClassifier
         A stage-1 network in eval mode. Nothing about it changes.
     x : (N, 3, H, W) float
         RGB / 255.
@@ -120,7 +101,7 @@ def multilayer_gradcam(
     # Also under torch.inference_mode: its tensors could not take part in the graph.
     wanted = tuple(model.cam_layers if layers is None else layers)
     last = model.cam_layers[-1]
-    own: dict[str, Tensor] = getattr(model, "layer_weights", {})
+    own = model.layer_weights
     closed = {name: own[name].detach() for name in wanted if name in own}
     inner = [name for name in wanted if name != last and name not in closed]
     with torch.inference_mode(False), torch.set_grad_enabled(bool(inner)):

@@ -21,6 +21,7 @@ from napari_wsss.models.encoders import TIMM, encoder_names, find_encoder
 from napari_wsss.models.enlarge import prepared
 from napari_wsss.models.mobilenet import MobileNetV2
 from napari_wsss.models.resnet101 import ResNet101
+from napari_wsss.models.segmentation_network import SegmentationNetwork
 
 __all__ = ["BACKBONES", "Backbone", "DeepLabV3Plus"]
 
@@ -108,7 +109,8 @@ class ASPP(nn.Module):
         branches = [self.aspp1(x), self.aspp2(x), self.aspp3(x), self.aspp4(x)]
         branches.append(self.global_avg_pool(x).expand_as(branches[0]))
         y = self.conv1(torch.cat(branches, 1))
-        return self.dropout(functional.relu(self.bn1(y), inplace=True))  # type: ignore[no-any-return]
+        found: Tensor = self.dropout(functional.relu(self.bn1(y), inplace=True))
+        return found
 
 
 class Decoder(nn.Module):
@@ -134,7 +136,8 @@ class Decoder(nn.Module):
         """Combine (N, channels, h, w) with (N, low_inputs, H, W) -> (N, num_classes, H, W)."""
         low = functional.relu(self.bn1(self.conv1(low)), inplace=True)
         x = functional.interpolate(x, low.shape[2:], mode="bilinear", align_corners=True)
-        return self.last_conv(torch.cat((x, low), 1))  # type: ignore[no-any-return]
+        found: Tensor = self.last_conv(torch.cat((x, low), 1))
+        return found
 
 
 def _recipe(name: str) -> Backbone:
@@ -154,7 +157,7 @@ def _recipe(name: str) -> Backbone:
     return Backbone(lambda stride, width: EncoderBackbone(encoder.make()))
 
 
-class DeepLabV3Plus(nn.Module):
+class DeepLabV3Plus(SegmentationNetwork):
     """Stage 2: a class for every pixel.
 
     Parameters
@@ -215,9 +218,10 @@ class DeepLabV3Plus(nn.Module):
         }
         self.colour_smoothing = colour_smoothing
         self.enlarge = enlarge
-        self.backbone = recipe.build(output_stride, width)
-        self.aspp = ASPP(int(self.backbone.channels), channels, output_stride)  # type: ignore[arg-type]
-        self.decoder = Decoder(num_classes, int(self.backbone.low_channels), low, channels)  # type: ignore[arg-type]
+        made: Any = recipe.build(output_stride, width)
+        self.backbone: nn.Module = made
+        self.aspp = ASPP(made.channels, channels, output_stride)
+        self.decoder = Decoder(num_classes, made.low_channels, low, channels)
         for part in (self.aspp, self.decoder):
             for module in part.modules():
                 if isinstance(module, nn.Conv2d):
@@ -240,7 +244,8 @@ class DeepLabV3Plus(nn.Module):
     def coarse(self, x: Tensor) -> Tensor:
         """Segment without the last resize: (N, 3, H, W) RGB / 255 -> logits (N, C, H / 4, W / 4), × ``enlarge``."""
         low, high = self.backbone(prepared(x, self.colour_smoothing, self.enlarge))
-        return self.decoder(self.aspp(high), low)  # type: ignore[no-any-return]
+        found: Tensor = self.decoder(self.aspp(high), low)
+        return found
 
     def backbone_parameters(self) -> Iterator[nn.Parameter]:
         """Trainable parameters of the backbone (learning rate × 1 in the reference)."""

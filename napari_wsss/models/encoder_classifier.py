@@ -88,10 +88,6 @@ class EncoderClassifier(PatchClassifier):
         maps: list[Tensor] = self.encoder(x)
         return {n: maps[int(n[3:]) - 1] for n in layers if n in self.cam_layers[:-1]} | {"head": maps[-1]}
 
-    def backbone_parameters(self) -> Iterator[nn.Parameter]:
-        """Trainable parameters of the encoder; none while it is frozen."""
-        return (p for p in self.encoder.parameters() if p.requires_grad)
-
     def head_parameters(self) -> Iterator[nn.Parameter]:
         """Trainable parameters of the classifiers."""
         return chain(self.classifier.parameters(), self.deep_classifiers.parameters())

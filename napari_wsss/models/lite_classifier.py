@@ -109,28 +109,10 @@ class LiteClassifier(PatchClassifier):
     def activations(
         self, x: Tensor, layers: Sequence[str] = cam_layers, leaf: bool = False
     ) -> dict[str, Tensor]:
-        """Return the activations of some layers in one forward pass.
-
-        Parameters
-        ----------
-        x : (N, 3, H, W) float
-            RGB / 255.
-        layers : sequence of str, optional
-            ``stage2`` … ``stage8``; ``head``, the last features, is always part of the result.
-        leaf : bool, optional
-            Start the graph at the first of ``layers``: what lies before runs without gradients.
-
-        Returns
-        -------
-        dict of str to (N, K, h, w) tensors
-        """
+        """As :meth:`PatchClassifier.activations`: ``stage2`` … ``stage8``, and ``head``."""
         numbers = {number for number in range(2, 9) if f"stage{number}" in layers}
         stages, last = self.encoder.forward_stages(self._prepared(x), numbers, leaf)
         return {f"stage{number}": value for number, value in stages.items()} | {"head": last}
-
-    def backbone_parameters(self) -> Iterator[nn.Parameter]:
-        """Trainable parameters before the classifier."""
-        return (p for p in self.encoder.parameters() if p.requires_grad)
 
     def head_parameters(self) -> Iterator[nn.Parameter]:
         """Trainable parameters of the classifier, deep ones included."""

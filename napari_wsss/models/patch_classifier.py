@@ -1,6 +1,9 @@
-"""What every stage-1 network does with its last features: one 1×1 convolution without bias and a global mean."""
+"""The interface of stage-1 networks, and what they all do with their last features: a 1×1 convolution and a mean."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -13,7 +16,22 @@ class PatchClassifier(nn.Module):
     """A classifier whose logit of a class is the spatial mean of ``classifier_weights · features``.
 
     That is what makes the last layer's CAM known in closed form. Subclasses name the layers and give the features.
+
+    Attributes
+    ----------
+    architecture : str
+        Name in :mod:`napari_wsss.models.registry`.
+    arguments : dict
+        Constructor arguments beside the number of classes, JSON-ready.
+    num_classes : int
+    cam_layers : tuple of str
+        Layers that have CAMs, shallow to deep; the last one is that of :meth:`features`.
     """
+
+    architecture: str
+    arguments: dict[str, Any]
+    num_classes: int
+    cam_layers: tuple[str, ...]
 
     @property
     def last_layer(self) -> nn.Conv2d:
@@ -30,9 +48,37 @@ class PatchClassifier(nn.Module):
         """Weights of the last layer, (C, K)."""
         return self.last_layer.weight.flatten(1)
 
+    @property
+    def layer_weights(self) -> dict[str, Tensor]:
+        """Weights (C, K) of inner CAM layers that have a classifier of their own."""
+        return {}
+
     def features(self, x: Tensor) -> Tensor:
         """Return the last features, (N, 3, H, W) RGB / 255 -> (N, K, h, w)."""
         raise NotImplementedError
+
+    def activations(self, x: Tensor, layers: Sequence[str] = (), leaf: bool = False) -> dict[str, Tensor]:
+        """Return the activations (N, K, h, w) of some layers in one forward pass.
+
+        Parameters
+        ----------
+        x : (N, 3, H, W) float
+            RGB / 255.
+        layers : sequence of str, optional
+            Names of ``cam_layers``, and others that a network knows; the last features are always part of the result.
+        leaf : bool, optional
+            Start the graph at the first of ``layers``: what lies before runs without gradients.
+        """
+        raise NotImplementedError
+
+    def head_parameters(self) -> Iterator[nn.Parameter]:
+        """Trainable parameters of the classifiers (learning rate × 10 in the reference)."""
+        return self.last_layer.parameters()
+
+    def backbone_parameters(self) -> Iterator[nn.Parameter]:
+        """Trainable parameters before them (learning rate × 1 in the reference)."""
+        head = {id(p) for p in self.head_parameters()}
+        return (p for p in self.parameters() if p.requires_grad and id(p) not in head)
 
     def classify(
         self, features: Tensor, pda_gamma: float | None = None, pda_normalise: bool = False

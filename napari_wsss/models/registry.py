@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from napari_wsss.models.patch_classifier import PatchClassifier
+    from napari_wsss.models.segmentation_network import SegmentationNetwork
 
-    from torch import Tensor, nn
-
-__all__ = ["STAGE1_ARCHITECTURES", "STAGE2_ARCHITECTURES", "Classifier", "build_stage1", "build_stage2"]
+__all__ = ["STAGE1_ARCHITECTURES", "STAGE2_ARCHITECTURES", "build_stage1", "build_stage2"]
 
 STAGE1_ARCHITECTURES: dict[str, str] = {
     "resnet38": "napari_wsss.models.resnet38:ResNet38",
@@ -26,48 +25,16 @@ STAGE2_ARCHITECTURES: dict[str, str] = {
 """Stage-2 networks: architecture name -> ``module:class``."""
 
 
-@runtime_checkable
-class Classifier(Protocol):
-    """What every stage-1 network offers beside being an ``nn.Module``."""
-
-    architecture: str
-    arguments: dict[str, Any]
-    num_classes: int
-    cam_layers: tuple[str, ...]
-
-    @property
-    def classifier_weights(self) -> Tensor:
-        """Weights of the last layer, (C, K)."""
-        ...
-
-    def features(self, x: Tensor) -> Tensor:
-        """Last features, (N, 3, H, W) RGB / 255 -> (N, K, h, w)."""
-        ...
-
-    def activations(self, x: Tensor, layers: Sequence[str] = ..., leaf: bool = False) -> dict[str, Tensor]:
-        """Activations of some CAM layers, the last one always among them, in one forward pass."""
-        ...
-
-    def classify(
-        self, features: Tensor, pda_gamma: float | None = None, pda_normalise: bool = False
-    ) -> Tensor:
-        """Last features -> logits (N, C)."""
-        ...
-
-
-def _build(
-    table: dict[str, str], stage: int, architecture: str, num_classes: int, arguments: Any
-) -> nn.Module:
+def _build(table: dict[str, str], stage: int, architecture: str, num_classes: int, arguments: Any) -> Any:
     try:
         module, name = table[architecture].split(":")
     except KeyError:
         known = ", ".join(sorted(table))
         raise ValueError(f"unknown stage-{stage} architecture {architecture!r}; known are {known}") from None
-    network: nn.Module = getattr(importlib.import_module(module), name)(num_classes, **arguments)
-    return network
+    return getattr(importlib.import_module(module), name)(num_classes, **arguments)
 
 
-def build_stage1(architecture: str, num_classes: int, **arguments: Any) -> nn.Module:
+def build_stage1(architecture: str, num_classes: int, **arguments: Any) -> PatchClassifier:
     """Build a stage-1 classifier with fresh weights.
 
     Parameters
@@ -81,17 +48,18 @@ def build_stage1(architecture: str, num_classes: int, **arguments: Any) -> nn.Mo
 
     Returns
     -------
-    nn.Module
-        It also satisfies :class:`Classifier`.
+    PatchClassifier
 
     Raises
     ------
     ValueError
         For an unknown name or an impossible argument; TypeError for an unknown argument.
     """
-    return _build(STAGE1_ARCHITECTURES, 1, architecture, num_classes, arguments)
+    network: PatchClassifier = _build(STAGE1_ARCHITECTURES, 1, architecture, num_classes, arguments)
+    return network
 
 
-def build_stage2(architecture: str, num_classes: int, **arguments: Any) -> nn.Module:
+def build_stage2(architecture: str, num_classes: int, **arguments: Any) -> SegmentationNetwork:
     """Build a stage-2 segmentation network with fresh weights; see :func:`build_stage1`."""
-    return _build(STAGE2_ARCHITECTURES, 2, architecture, num_classes, arguments)
+    network: SegmentationNetwork = _build(STAGE2_ARCHITECTURES, 2, architecture, num_classes, arguments)
+    return network

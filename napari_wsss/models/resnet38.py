@@ -8,7 +8,7 @@ of Wu, Shen and van den Hengel, arXiv 1611.10080, dilated to stride 8 as in weak
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, Self
 
 import torch
@@ -58,7 +58,8 @@ class ResBlock(nn.Module):
         activated = functional.relu(self.bn_branch2a(x), inplace=True)
         shortcut = x if self.conv_branch1 is None else self.conv_branch1(activated)
         y = functional.relu(self.bn_branch2b1(self.conv_branch2a(activated)), inplace=True)
-        return self.conv_branch2b1(y) + shortcut  # type: ignore[no-any-return]
+        found: Tensor = self.conv_branch2b1(y) + shortcut
+        return found
 
 
 class BottleneckBlock(nn.Module):
@@ -81,7 +82,8 @@ class BottleneckBlock(nn.Module):
         activated = functional.relu(self.bn_branch2a(x), inplace=True)
         y = functional.relu(self.bn_branch2b1(self.conv_branch2a(activated)), inplace=True)
         y = functional.relu(self.bn_branch2b2(self.conv_branch2b1(self.dropout_2b1(y))), inplace=True)
-        return self.conv_branch2b2(self.dropout_2b2(y)) + self.conv_branch1(activated)  # type: ignore[no-any-return]
+        found: Tensor = self.conv_branch2b2(self.dropout_2b2(y)) + self.conv_branch1(activated)
+        return found
 
 
 class ResNet38(PatchClassifier):
@@ -166,22 +168,7 @@ class ResNet38(PatchClassifier):
     def activations(
         self, x: Tensor, layers: Sequence[str] = cam_layers, leaf: bool = False
     ) -> dict[str, Tensor]:
-        """Return the activations of some layers in one forward pass.
-
-        Parameters
-        ----------
-        x : (N, 3, H, W) float
-            RGB / 255.
-        layers : sequence of str, optional
-            Names of blocks (``b2`` … ``b7``); ``bn7``, the last features, is always part of the result.
-        leaf : bool, optional
-            Start the graph at the first of ``layers``: what lies before runs without gradients.
-
-        Returns
-        -------
-        dict of str to (N, K, h, w) tensors
-            Raw residual sums, and ReLU(bn7).
-        """
+        """As :meth:`PatchClassifier.activations`: blocks ``b2`` … ``b7`` give raw residual sums, ``bn7`` ReLU(bn7)."""
         found: dict[str, Tensor] = {}
         start = next((i for i, name in enumerate(_BLOCKS) if name in layers), len(_BLOCKS)) + 1 if leaf else 0
         with torch.no_grad() if leaf else contextlib.nullcontext():
@@ -195,11 +182,3 @@ class ResNet38(PatchClassifier):
                 found[name] = x
         found["bn7"] = functional.relu(self.bn7(x))
         return found
-
-    def backbone_parameters(self) -> Iterator[nn.Parameter]:
-        """Trainable parameters before the classifier (learning rate × 1 in the reference)."""
-        return (p for name, p in self.named_parameters() if p.requires_grad and not name.startswith("fc8"))
-
-    def head_parameters(self) -> Iterator[nn.Parameter]:
-        """Trainable parameters of the classifier (learning rate × 10 in the reference)."""
-        return self.fc8.parameters()

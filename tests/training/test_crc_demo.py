@@ -13,7 +13,6 @@ from skimage.color import deltaE_ciede2000, rgb2lab
 from napari_wsss.models import load_bundle
 from napari_wsss.models.bundle import EMBEDDED
 from tiling.errors import DataError
-from training import crc_demo
 from training.crc_demo import (
     CRC_SCHEMA,
     THRESHOLDS,
@@ -26,6 +25,7 @@ from training.crc_demo import (
     recipe,
     split,
 )
+from training.scores import ALIKE
 from training.settings.presets import override
 
 ABBREVIATIONS = tuple(c.abbreviation for c in CRC_SCHEMA.classes)
@@ -73,7 +73,7 @@ def test_two_classes_counted_as_one(numbers: list[int]) -> None:
 
 
 def test_muscle_and_stroma_are_the_pair() -> None:
-    pair = tuple(ABBREVIATIONS[i] for i in crc_demo._ALIKE)
+    pair = tuple(ABBREVIATIONS[i] for i in ALIKE)
     assert pair == ("MUS", "STR")
 
 

@@ -15,6 +15,7 @@ from PIL import Image
 from napari_wsss.models import load_bundle
 from tiling.errors import DataError, TrainingError
 from training import pseudo_masks, stage1, stage2
+from training.data import recorded_layers
 from training.networks.classifier import ClassifierTrainee
 from training.networks.segmenter import SegmenterTrainee
 from training.settings.console import run_command
@@ -219,7 +220,7 @@ def test_masks_continue_where_they_stopped_and_never_mix(trained: Path, tmp_path
 def test_masks_made_anew_leave_no_old_ones_behind(trained: Path, tmp_path: Path) -> None:
     root, bundle, out = trained / "data", trained / "s1" / "bundle", tmp_path / "PM"
     run_masks(root, bundle, "--out", str(out), "--no-fuse", "--layers", "head,stage6,stage7")
-    assert pseudo_masks.recorded_layers(out) == ("head", "stage7", "stage6")  # whatever order was typed
+    assert recorded_layers(out) == ("head", "stage7", "stage6")  # whatever order was typed
     run_masks(root, bundle, "--out", str(out), "--restart", "--no-turns")
     assert [p.name for p in out.glob("PM_*")] == ["PM_fused"]
     (tmp_path / "theirs" / "PM_bn7").mkdir(parents=True)

@@ -26,3 +26,4 @@ from .mosaic import (
     mix as mix,
     write_mosaics as write_mosaics,
 )
+from .root import TrainingData as TrainingData, data_digest as data_digest, read_data as read_data

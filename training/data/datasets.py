@@ -53,7 +53,7 @@ def read_image(path: Path) -> NDArray[np.uint8]:
                 return np.array(image.convert("RGB"))
             rgba = image.convert("RGBA")
         return np.array(Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB"))
-    except (OSError, ValueError, SyntaxError) as error:
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise DataError(
             f"{path} is not a readable image ({error}); copy it again or leave it out."
         ) from error
@@ -74,7 +74,7 @@ def read_mask(path: Path, num_classes: int) -> NDArray[np.uint8]:
                     f"{path} is a {image.mode} mask; labels must be palette (P) or gray (L) indexes."
                 )
             return np.array(np.minimum(np.asarray(image), num_classes), np.uint8)
-    except (OSError, ValueError, SyntaxError) as error:
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise DataError(f"{path} is not a readable mask ({error}); make it again.") from error
 
 

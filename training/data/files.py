@@ -12,6 +12,8 @@ Nothing here needs torch. Pixels are read by :mod:`training.data.datasets`.
 from __future__ import annotations
 
 import logging
+import stat
+import warnings
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -20,11 +22,13 @@ from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from tiling.errors import DataError
 from tiling.files import read_json
 from tiling.patch_files import PatchName
+from training.data.mask_encoding import IGNORE, MaskEncoding
 
 __all__ = [
     "IMAGE_SUFFIXES",
@@ -35,6 +39,7 @@ __all__ = [
     "check_pairs",
     "check_patches",
     "check_pseudo_masks",
+    "in_threads",
     "pseudo_mask_path",
     "recorded_layers",
     "report_or_raise",
@@ -44,12 +49,18 @@ _log = logging.getLogger("training")
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 _IMAGE_MODES = {"RGB", "RGBA", "L", "LA", "P", "1", "CMYK"}
 _MASK_MODES = {"P", "L"}
-_IGNORE = 255
 _THREADS = 4
 MASKS_JSON = "masks.json"
 """Beside the layers of pseudo masks: what they were made with."""
 _T = TypeVar("_T")
 _R = TypeVar("_R")
+
+
+@dataclass(frozen=True)
+class _Decoded:
+    size: tuple[int, int]
+    mode: str
+    pixels: NDArray[np.uint8] | None
 
 
 @dataclass(frozen=True)
@@ -121,18 +132,18 @@ def check_patches(folder: Path, num_classes: int) -> tuple[list[Patch], list[Pro
     files, problems = _images(folder)
     problems += _same_stem(files)
     patches: list[Patch] = []
-    for path, header in zip(files, _parallel(_header, files), strict=True):
+    for path, image in zip(files, in_threads(_decoded, files), strict=True):
         label: tuple[bool, ...] | None = None
         try:
             label = PatchName.parse(path.name, num_classes).label
         except DataError as error:
             problems.append(Problem(path, str(error)))
-        if isinstance(header, str):
-            problems.append(Problem(path, header))
-        elif header[1] not in _IMAGE_MODES:
-            problems.append(Problem(path, f"is a {header[1]} image; save it as 8-bit RGB"))
+        if isinstance(image, str):
+            problems.append(Problem(path, image))
+        elif image.mode not in _IMAGE_MODES:
+            problems.append(Problem(path, f"is a {image.mode} image; save it as 8-bit RGB"))
         elif label is not None:
-            patches.append(Patch(path, label, header[0]))
+            patches.append(Patch(path, label, image.size))
     if patches:
         common = Counter(p.size for p in patches).most_common(1)[0][0]
         odd = [p for p in patches if p.size != common]
@@ -143,8 +154,17 @@ def check_patches(folder: Path, num_classes: int) -> tuple[list[Patch], list[Pro
     return patches, problems
 
 
-def check_pairs(folder: Path, num_classes: int) -> tuple[list[MaskedImage], list[Problem]]:
+def check_pairs(
+    folder: Path, num_classes: int, trust_masks: bool = False
+) -> tuple[list[MaskedImage], list[Problem]]:
     """Check a folder with ``img`` and ``mask`` (val or test).
+
+    Parameters
+    ----------
+    folder : Path
+    num_classes : int
+    trust_masks : bool
+        Take labels as they are where all masks together look like another encoding.
 
     Returns
     -------
@@ -167,30 +187,38 @@ def check_pairs(folder: Path, num_classes: int) -> tuple[list[MaskedImage], list
     problems += [Problem(m, "is a mask without an image") for m in masks if m.stem not in names]
     candidates = [(i, by_name[i.stem]) for i in images if i.stem in by_name]
 
-    def check(pair: tuple[Path, Path]) -> MaskedImage | list[Problem]:
+    def check(pair: tuple[Path, Path]) -> tuple[MaskedImage, MaskEncoding] | list[Problem]:
         image, mask = pair
         found: list[Problem] = []
-        header = _header(image)
-        if isinstance(header, str):
-            return [Problem(image, header), *_mask_problems(mask, None, num_classes, values=True)]
-        if header[1] not in _IMAGE_MODES:
-            found.append(Problem(image, f"is a {header[1]} image; save it as 8-bit RGB"))
-        found += _mask_problems(mask, header[0], num_classes, values=True)
-        return found or MaskedImage(image, mask, header[0])
+        decoded = _decoded(image)
+        if isinstance(decoded, str):
+            return [Problem(image, decoded), *_mask_problems(mask, None, num_classes)[0]]
+        if decoded.mode not in _IMAGE_MODES:
+            found.append(Problem(image, f"is a {decoded.mode} image; save it as 8-bit RGB"))
+        more, labels = _mask_problems(mask, decoded.size, num_classes)
+        if labels is None or found:
+            return found + more
+        return MaskedImage(image, mask, decoded.size), MaskEncoding.of(image, labels, num_classes)
 
     pairs: list[MaskedImage] = []
-    for result in _parallel(check, candidates):
-        if isinstance(result, MaskedImage):
-            pairs.append(result)
-        else:
+    encoding: MaskEncoding | None = None
+    for result in in_threads(check, candidates):
+        if isinstance(result, list):
             problems += result
+            continue
+        pairs.append(result[0])
+        encoding = result[1] if encoding is None else encoding + result[1]
+    odd = None if encoding is None or trust_masks else encoding.problem(num_classes)
+    if odd is not None:
+        problems.append(Problem(folder / "mask", odd))
+        pairs = []
     return pairs, problems
 
 
 def check_pseudo_masks(
-    root: Path, layers: Sequence[str], patches: Sequence[Patch], num_classes: int, values: bool = False
+    root: Path, layers: Sequence[str], patches: Sequence[Patch], num_classes: int
 ) -> list[Problem]:
-    """Check that every patch has a pseudo mask of its size in every layer.
+    """Check that every patch has a whole pseudo mask of its size in every layer.
 
     Parameters
     ----------
@@ -199,8 +227,6 @@ def check_pseudo_masks(
     layers : sequence of str
     patches : sequence of Patch
     num_classes : int
-    values : bool
-        Decode the masks and check their labels too (slower).
 
     Returns
     -------
@@ -212,9 +238,9 @@ def check_pseudo_masks(
         path, size = job
         if not path.is_file():
             return [Problem(path, "pseudo mask is missing; run python -m training.pseudo_masks")]
-        return _mask_problems(path, size, num_classes, values)
+        return _mask_problems(path, size, num_classes)[0]
 
-    return [problem for found in _parallel(check, jobs) for problem in found]
+    return [problem for found in in_threads(check, jobs) for problem in found]
 
 
 def report_or_raise(problems: Sequence[Problem], what: str, skip_bad: bool) -> None:
@@ -255,58 +281,51 @@ def _same_stem(files: Sequence[Path]) -> list[Problem]:
     return [Problem(f, f"shares its name with another file ({f.stem}.*)") for f in files if count[f.stem] > 1]
 
 
-def _header(path: Path) -> tuple[tuple[int, int], str] | str:
-    """Return size and mode of an image, or what is wrong with the file."""
+def _decoded(path: Path, keep: bool = False) -> _Decoded | str:
+    """Decode an image to its last pixel, or say what is wrong with the file."""
     try:
-        with Image.open(path) as image:
-            size, mode = image.size, image.mode
-            if image.format == "PNG" and not _png_is_whole(path):
-                return "is cut off (a PNG without its end); copy it again"
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError) as error:
-        return f"is not a readable image ({type(error).__name__})"
-    return size, mode
+        # A pipe would be waited for, a device never ends.
+        if not stat.S_ISREG(path.stat().st_mode):
+            return "is no ordinary file"
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # large is fine, and what is damaged raises
+            with Image.open(path) as image:
+                image.load()
+                return _Decoded(image.size, image.mode, np.asarray(image) if keep else None)
+    except Image.DecompressionBombError:
+        return (
+            f"has more than {2 * (Image.MAX_IMAGE_PIXELS or 0) / 1e6:.0f} million pixels; cut it into patches"
+        )
+    except UnidentifiedImageError:
+        return "is not a readable image; save it again or leave it out"
+    except (OSError, ValueError, SyntaxError, EOFError, OverflowError, IndexError) as error:
+        return f"is cut off or damaged ({str(error).partition(chr(10))[0]}); copy it again"
 
 
-def _png_is_whole(path: Path) -> bool:
-    """Whether a PNG ends with its IEND chunk: finds truncated copies without decoding."""
-    with path.open("rb") as file:
-        file.seek(0, 2)
-        file.seek(max(0, file.tell() - 64))
-        return b"IEND" in file.read()
-
-
-def _mask_problems(path: Path, size: tuple[int, int] | None, num_classes: int, values: bool) -> list[Problem]:
-    """Check one mask file."""
-    header = _header(path)
-    if isinstance(header, str):
-        return [Problem(path, header)]
-    if header[1] not in _MASK_MODES:
-        return [
-            Problem(
-                path, f"is a {header[1]} mask; labels must be the indexes of a palette (P) or gray (L) PNG"
-            )
-        ]
-    if size is not None and header[0] != size:
-        return [Problem(path, f"is {_px(header[0])}, its image is {_px(size)}")]
-    if not values:
-        return []
-    try:
-        with Image.open(path) as image:
-            found = np.unique(np.asarray(image))
-    except (OSError, ValueError, SyntaxError) as error:
-        return [Problem(path, f"is not a readable image ({type(error).__name__})")]
-    wrong = [str(v) for v in found if v > num_classes and v != _IGNORE]
+def _mask_problems(
+    path: Path, size: tuple[int, int] | None, num_classes: int
+) -> tuple[list[Problem], NDArray[np.uint8] | None]:
+    """Check one mask file; its labels are given back when they can be read at all."""
+    mask = _decoded(path, keep=True)
+    if isinstance(mask, str):
+        return [Problem(path, mask)], None
+    if mask.mode not in _MASK_MODES or mask.pixels is None:
+        advice = "labels must be the indexes of a palette (P) or gray (L) PNG"
+        return [Problem(path, f"is a {mask.mode} mask; {advice}")], None
+    if size is not None and mask.size != size:
+        return [Problem(path, f"is {_px(mask.size)}, its image is {_px(size)}")], None
+    wrong = [str(v) for v in np.unique(mask.pixels) if v > num_classes and v != IGNORE]
     if wrong:
         known = f"0 … {num_classes - 1} and {num_classes} for ignore"
-        return [Problem(path, f"holds label {', '.join(wrong)}; the schema knows {known}")]
-    return []
+        return [Problem(path, f"holds label {', '.join(wrong)}; the schema knows {known}")], None
+    return [], mask.pixels
 
 
 def _px(size: tuple[int, int]) -> str:
     return f"{size[0]} × {size[1]} px"
 
 
-def _parallel(function: Callable[[_T], _R], items: Sequence[_T]) -> list[_R]:
+def in_threads(function: Callable[[_T], _R], items: Sequence[_T]) -> list[_R]:
     """Map in a few threads; order is kept. Decoding and disk waits release the GIL."""
     with ThreadPoolExecutor(_THREADS) as pool:
         return list(pool.map(function, items))

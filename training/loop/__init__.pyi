@@ -6,5 +6,6 @@ from .fit import (
 )
 from .pages import contact_sheet as contact_sheet, overlay as overlay
 from .reports import SamplePages as SamplePages
-from .run_folder import RunFolder as RunFolder, data_digest as data_digest
-from .trainee import Trainee as Trainee
+from .run_folder import RunFolder as RunFolder
+from .stage import Stage as Stage
+from .trainee import Trainee as Trainee, channels_last as channels_last

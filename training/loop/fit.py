@@ -108,8 +108,8 @@ def run_device(options: LoopOptions) -> torch.device:
 
 
 def _devices(text: str, accelerator: str) -> Any:
-    """Read ``--devices``: a count, or a list of ids such as ``0,1``."""
-    if accelerator == "cpu" or not torch.cuda.is_available():
+    """Read ``--devices``: a count, or a list of ids such as ``0,1``; on a CPU, a number of processes."""
+    if accelerator != "cpu" and not torch.cuda.is_available():
         return 1
     try:
         return [int(i) for i in text.split(",")] if "," in text else int(text)

@@ -7,7 +7,6 @@ the end, ``bundle/``. The bundle is the proof that the run is complete.
 from __future__ import annotations
 
 import csv
-import hashlib
 import io
 import json
 import shutil
@@ -19,7 +18,7 @@ from typing import Any
 from tiling.errors import DataError
 from tiling.files import read_json, replacing, write_json_atomic
 
-__all__ = ["RunFolder", "data_digest"]
+__all__ = ["RunFolder"]
 
 
 @dataclass(frozen=True)
@@ -104,14 +103,6 @@ class RunFolder:
         writer.writerows(rows)
         with replacing(self.log) as file:
             file.write(text.getvalue().encode())
-
-
-def data_digest(files: Sequence[Path], root: Path) -> str:
-    """Return a short digest of file names and sizes: enough to notice that a data set was changed."""
-    digest = hashlib.sha256()
-    for path in sorted(files):
-        digest.update(f"{path.relative_to(root).as_posix()}\0{path.stat().st_size}\n".encode())
-    return digest.hexdigest()[:16]
 
 
 def _differences(old: Any, new: Any, name: str = "") -> list[str]:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 import lightning as L
 import torch
@@ -15,7 +15,16 @@ from torch import Tensor, nn
 from tiling.errors import TrainingError
 from training.settings import LearningRateSchedule, OptimiserSettings
 
-__all__ = ["Trainee"]
+__all__ = ["Trainee", "channels_last"]
+
+
+_N = TypeVar("_N", bound=nn.Module)
+
+
+def channels_last(network: _N) -> _N:
+    """Lay out a network's kernels as its images lie: depthwise convolutions are many times faster on a CPU so."""
+    convert: Callable[..., _N] = network.to
+    return convert(memory_format=torch.channels_last)
 
 
 class Trainee(L.LightningModule):
@@ -33,7 +42,7 @@ class Trainee(L.LightningModule):
         self, network: nn.Module, settings: OptimiserSettings, schedule: LearningRateSchedule, seed: int
     ) -> None:
         super().__init__()
-        self.network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.network = channels_last(network)
         self.settings = settings
         self.schedule = schedule
         self.seed = seed

@@ -4,9 +4,8 @@ from .cams import (
     batch_masks as batch_masks,
     mask_layers as mask_layers,
 )
-from .classifier import CAM_THRESHOLD as CAM_THRESHOLD, ClassifierTrainee as ClassifierTrainee
-from .gate_search import calibrate_gate as calibrate_gate
-from .segmenter import SegmenterTrainee as SegmenterTrainee
+from .classifier import ClassifierStage as ClassifierStage
+from .segmenter import SegmenterStage as SegmenterStage
 from .weights import (
     initial_classifier as initial_classifier,
     initial_segmenter as initial_segmenter,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import product
 from typing import Any
 
@@ -12,7 +12,13 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from napari_wsss.models import build_stage1, multilayer_gradcam, pseudo_mask, white_background
+from napari_wsss.models import (
+    PatchClassifier,
+    build_stage1,
+    multilayer_gradcam,
+    pseudo_mask,
+    white_background,
+)
 from tiling.errors import TrainingError
 from training.settings import CamSettings
 
@@ -53,14 +59,14 @@ def smooth_maps(maps: Tensor, side: int, residual: float) -> Tensor:
     return maps + residual * mean
 
 
-def at_stride(network: nn.Module, output_stride: int) -> nn.Module:
+def at_stride(network: PatchClassifier, output_stride: int) -> PatchClassifier:
     """Return a stage-1 network that gives CAMs at another stride with the same weights.
 
     A dilated encoder computes the same features at more places, so nothing has to be trained anew.
 
     Parameters
     ----------
-    network : nn.Module
+    network : PatchClassifier
         Stage 1.
     output_stride : int
         Input pixels per CAM pixel; 0 keeps the network as it is.
@@ -70,14 +76,13 @@ def at_stride(network: nn.Module, output_stride: int) -> nn.Module:
     TrainingError
         When the architecture has one stride only.
     """
-    arguments: dict[str, Any] = dict(network.arguments)  # type: ignore[arg-type]
+    arguments = dict(network.arguments)
     if output_stride in (0, arguments.get("output_stride")):
         return network
     if "output_stride" not in arguments:
         raise TrainingError(f"{network.architecture} has CAMs of one stride only; leave out --cam-stride.")
     arguments["output_stride"] = output_stride
-    classes: int = network.num_classes  # type: ignore[assignment]
-    other = build_stage1(str(network.architecture), classes, **arguments)
+    other = build_stage1(network.architecture, network.num_classes, **arguments)
     other.load_state_dict(network.state_dict())
     if _shortcuts(other) != _shortcuts(network):
         raise TrainingError(
@@ -92,13 +97,17 @@ def _shortcuts(network: nn.Module) -> list[bool]:
 
 
 def layer_maps(
-    network: nn.Module, images: Tensor, layers: Sequence[str], present: Tensor | None, settings: CamSettings
+    network: PatchClassifier,
+    images: Tensor,
+    layers: Sequence[str],
+    present: Tensor | None,
+    settings: CamSettings,
 ) -> dict[str, Tensor]:
     """Compute the CAMs of every layer at the size of the images.
 
     Parameters
     ----------
-    network : nn.Module
+    network : PatchClassifier
         Stage 1, in eval mode.
     images : (N, 3, H, W) float
         RGB / 255.
@@ -126,7 +135,7 @@ def layer_maps(
             view = torch.rot90(scaled.flip(3) if mirrored else scaled, turn, (2, 3))
             # Depthwise convolutions are many times faster on a CPU in this layout.
             view = view.contiguous(memory_format=torch.channels_last)
-            found: Mapping[str, Tensor] = multilayer_gradcam(network, view, layers, present)  # type: ignore[arg-type]
+            found = multilayer_gradcam(network, view, layers, present)
             for layer, raw in found.items():
                 maps = torch.rot90(raw.detach().float(), -turn, (2, 3))
                 maps = smooth_maps(
@@ -197,7 +206,7 @@ def superpixel_majority(mask: NDArray[np.uint8], image: NDArray[np.uint8], count
 
 
 def batch_masks(
-    network: nn.Module,
+    network: PatchClassifier,
     pixels: NDArray[np.uint8],
     present: NDArray[np.bool_],
     layers: Sequence[str],
@@ -211,7 +220,7 @@ def batch_masks(
 
     Parameters
     ----------
-    network : nn.Module
+    network : PatchClassifier
         Stage 1, in eval mode, on ``device``.
     pixels : (N, H, W, 3) uint8
     present : (N, C) bool

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 
-from napari_wsss.models import class_activation, open_classes, resize_maps
-from training.loop import Trainee
+from napari_wsss.models import Gate, PatchClassifier, class_activation, open_classes, resize_maps
+from training.data import PatchSet
+from training.loop import Stage, Trainee
 from training.networks.losses import masked_loss, presence_loss
+from training.networks.weights import initial_classifier
 from training.scores import SegmentationScores, presence_accuracy
 from training.settings import LearningRateSchedule, OptimiserSettings, Stage1Settings
 
-__all__ = ["ClassifierTrainee", "cam_labels", "classes_in", "classifier_groups"]
+__all__ = ["ClassifierStage", "ClassifierTrainee", "cam_labels", "classes_in", "classifier_groups"]
 
 CAM_THRESHOLD = 0.25
 """Probability above which stage 1's own CAMs show a class (the reference's test mode)."""
@@ -24,14 +29,13 @@ DEEP_SHARES = (0.5, 0.2, 0.3)
 
 
 def classifier_groups(
-    network: nn.Module, settings: OptimiserSettings, bias_factor: float = 2.0
+    network: PatchClassifier, settings: OptimiserSettings, bias_factor: float = 2.0
 ) -> list[dict[str, Any]]:
     """Split the trainable parameters of a stage-1 network as the reference does.
 
     Parameters
     ----------
-    network : nn.Module
-        With ``head_parameters()``.
+    network : PatchClassifier
     settings : OptimiserSettings
     bias_factor : float
         Learning-rate factor of vectors (biases, batch-norm affine), which get no weight decay.
@@ -42,7 +46,7 @@ def classifier_groups(
         Four groups, some maybe empty: weights (1 ×), vectors (``bias_factor`` ×), head weights (``head_lr`` ×), head
         vectors (``head_lr`` · ``bias_factor`` ×).
     """
-    head = {id(p) for p in network.head_parameters()}  # type: ignore[operator]
+    head = {id(p) for p in network.head_parameters()}
     groups: list[list[nn.Parameter]] = [[], [], [], []]
     for parameter in network.parameters():
         if parameter.requires_grad:
@@ -61,13 +65,14 @@ def classes_in(masks: Tensor, num_classes: int) -> Tensor:
     return (masks.flatten(1).unsqueeze(1) == classes).any(2).float()
 
 
-def cam_labels(network: nn.Module, images: Tensor, threshold: float = CAM_THRESHOLD) -> tuple[Tensor, Tensor]:
+def cam_labels(
+    network: PatchClassifier, images: Tensor, threshold: float = CAM_THRESHOLD
+) -> tuple[Tensor, Tensor]:
     """Segment with the closed-form CAM of the last layer.
 
     Parameters
     ----------
-    network : nn.Module
-        Stage 1.
+    network : PatchClassifier
     images : (N, 3, H, W) float
     threshold : float
         Only classes with a higher probability may appear; the most probable one always may.
@@ -77,14 +82,48 @@ def cam_labels(network: nn.Module, images: Tensor, threshold: float = CAM_THRESH
     labels : (N, H, W) int64
     probabilities : (N, C) float32
     """
-    model: Any = network
-    features = model.features(images.contiguous(memory_format=torch.channels_last))
-    weights: Tensor = model.classifier_weights
-    maps = torch.einsum("nkhw,ck->nchw", features.float(), weights.float())
-    probabilities = torch.sigmoid(model.classify(features).float())
+    features = network.features(images.contiguous(memory_format=torch.channels_last))
+    maps = class_activation(features.float(), network.classifier_weights.float())
+    probabilities = torch.sigmoid(network.classify(features).float())
     allowed = open_classes(probabilities, threshold)[:, :, None, None]
     maps = F.interpolate(maps, images.shape[2:], mode="bilinear", align_corners=False)
     return maps.masked_fill(~allowed, -torch.inf).argmax(1), probabilities
+
+
+@dataclass(frozen=True)
+class ClassifierStage(Stage):
+    """Stage 1: patch labels to a classifier."""
+
+    program = "stage1"
+
+    settings: Stage1Settings
+
+    def samples(self) -> PatchSet:
+        """Return patches with their labels."""
+        s = self.settings
+        return PatchSet(
+            self.data.train,
+            s.augment,
+            self.options.seed,
+            s.crop,
+            s.mosaic,
+            s.exact > 0,
+            self.data.schema.white_background,
+        )
+
+    def trainee(self, schedule: LearningRateSchedule) -> ClassifierTrainee:
+        """Build the classifier."""
+        classes = len(self.data.schema)
+        network = initial_classifier(self.settings, classes, self.weights, self.data.side)
+        return ClassifierTrainee(network, self.settings, schedule, self.options.seed)
+
+    def finished(
+        self, trainee: Trainee, val: DataLoader[Any] | None, row: Mapping[str, float]
+    ) -> dict[str, Any]:
+        """Return the classifier and its scores in the chosen epoch."""
+        scores = {k: v for k, v in row.items() if k not in {"epoch", "seconds", "lr", "loss", "score"}}
+        stage1 = trainee.network.cpu().eval()
+        return {"stage1": stage1, "gate": Gate((CAM_THRESHOLD,)), "metrics": {"val": scores}}
 
 
 class ClassifierTrainee(Trainee):
@@ -92,20 +131,20 @@ class ClassifierTrainee(Trainee):
 
     Parameters
     ----------
-    network : nn.Module
-        Of :func:`napari_wsss.models.build_stage1`.
+    network : PatchClassifier
     settings : Stage1Settings
     schedule : LearningRateSchedule
     seed : int
     """
 
+    network: PatchClassifier
+
     def __init__(
-        self, network: nn.Module, settings: Stage1Settings, schedule: LearningRateSchedule, seed: int
+        self, network: PatchClassifier, settings: Stage1Settings, schedule: LearningRateSchedule, seed: int
     ) -> None:
         super().__init__(network, settings.optimiser, schedule, seed)
         self.stage = settings
-        classes: int = network.num_classes  # type: ignore[assignment]
-        self._confusion = SegmentationScores(classes)
+        self._confusion = SegmentationScores(network.num_classes)
         self._seen: list[tuple[Tensor, Tensor]] = []
 
     def parameter_groups(self) -> list[dict[str, Any]]:
@@ -117,14 +156,16 @@ class ClassifierTrainee(Trainee):
         images, labels, *masks, _ = batch
         gamma = None if self.stage.pda is None else self.stage.pda.gamma(self.current_epoch)
         images = images.contiguous(memory_format=torch.channels_last)
-        model: Any = self.network
-        heads: dict[str, Tensor] = model.layer_weights if self.stage.deep_heads else {}
+        model = self.network
+        heads = model.layer_weights if self.stage.deep_heads else {}
         found = model.activations(images, tuple(heads))
         features = found[model.cam_layers[-1]]
         loss = presence_loss(model.classify(features, gamma, self.stage.pda_normalised), labels)
         maps = [class_activation(features, model.classifier_weights)]
         if heads:
-            maps += [class_activation(model.dropout(found[name]), weights) for name, weights in heads.items()]
+            maps += [
+                class_activation(model.last_dropout(found[name]), weights) for name, weights in heads.items()
+            ]
             sides = [presence_loss(m.mean((2, 3)), labels) for m in maps[1:]]
             loss = DEEP_SHARES[0] * loss + sum(w * s for w, s in zip(DEEP_SHARES[1:], sides, strict=True))
         if not self.stage.exact:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -10,9 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from napari_wsss.models import open_classes
+from napari_wsss.models import SegmentationNetwork, open_classes
 from tiling.confusion import Scores, confusion, scores_of
-from training.networks.segmenter import SegmenterTrainee
 
 __all__ = ["GateCalibrator", "calibrate_gate"]
 
@@ -99,35 +98,43 @@ class GateCalibrator:
 
 
 def calibrate_gate(
-    trainee: SegmenterTrainee, val: Iterable[Any] | None, device: torch.device
+    network: SegmentationNetwork,
+    presence: Callable[[Tensor], Tensor],
+    val: Iterable[Any] | None,
+    device: torch.device,
+    start: float,
+    search: bool,
 ) -> tuple[tuple[float, ...], dict[str, Any]]:
     """Choose the gate's thresholds on val and score the network there, gate off and on.
 
     Parameters
     ----------
-    trainee : SegmenterTrainee
-        With the chosen weights.
+    network : SegmentationNetwork
+        Moved to ``device``.
+    presence : callable
+        Images (N, 3, H, W) to stage 1's probabilities (N, C).
     val : iterable of (images, masks), or None
     device : torch.device
         Where the run computes.
+    start : float
+        Threshold of all classes without a search, or where it begins.
+    search : bool
 
     Returns
     -------
     thresholds : tuple of float
-        One per class; the settings' own without val or with ungated selection.
+        One per class, or ``start`` alone without val or search.
     metrics : dict
         JSON-ready scores; empty without val.
     """
-    settings = trainee.stage
-    fixed = (settings.gate_threshold,)
     if val is None:
-        return fixed, {}
-    network = trainee.network.to(device).eval()
-    calibrator = GateCalibrator(trainee.num_classes)
+        return (start,), {}
+    network = network.to(device).eval()
+    calibrator = GateCalibrator(network.num_classes)
     with torch.no_grad():
         for images, masks in val:
             x = images.to(device, memory_format=torch.channels_last)
-            calibrator.add(network(x).float(), trainee.presence(x), masks.to(device))
-    thresholds = calibrator.calibrate(settings.gate_threshold) if settings.gated_selection else fixed
+            calibrator.add(network(x).float(), presence(x), masks.to(device))
+    thresholds = calibrator.calibrate(start) if search else (start,)
     found = {"gate_off": calibrator.scores(None), "gate_on": calibrator.scores(thresholds)}
     return thresholds, {"val": {name: scores.to_dict() for name, scores in found.items()}}

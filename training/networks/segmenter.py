@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 
-from napari_wsss.models import apply_gate
-from training.loop import Trainee
+from napari_wsss.models import Gate, PatchClassifier, SegmentationNetwork, apply_gate
+from training.data import PseudoMaskSet
+from training.loop import Stage, Trainee, channels_last, run_device
+from training.networks.gate_search import calibrate_gate
 from training.networks.losses import masked_loss, noise_weights, reference_loss
+from training.networks.weights import initial_segmenter
 from training.scores import SegmentationScores
 from training.settings import LearningRateSchedule, Stage2Settings
 
-__all__ = ["SegmenterTrainee", "self_label_ramp", "self_labels"]
+__all__ = ["SegmenterStage", "SegmenterTrainee", "self_label_ramp", "self_labels"]
 
 
 def self_label_ramp(progress: float) -> float:
@@ -54,24 +59,108 @@ def self_labels(logits: Tensor, targets: Sequence[Tensor], present: Tensor) -> T
     return torch.where(unsure, own, first)
 
 
+@dataclass(frozen=True)
+class SegmenterStage(Stage):
+    """Stage 2: pseudo masks to a segmentation network, with stage 1 as its gate.
+
+    Attributes
+    ----------
+    stage1 : PatchClassifier
+    stage1_facts : mapping
+        JSON-ready facts about it.
+    """
+
+    program = "stage2"
+
+    settings: Stage2Settings
+    stage1: PatchClassifier
+    stage1_facts: Mapping[str, Any]
+
+    @property
+    def drop_last(self) -> bool:
+        """As the settings say."""
+        return self.settings.drop_last
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """Which masks, made with what, and which gate."""
+        data = self.data
+        return {
+            "layers": list(data.layers),
+            "masks": dict(data.made_with),
+            "stage1": dict(self.stage1_facts),
+        }
+
+    @property
+    def misfit(self) -> str | None:
+        """Whether a layer has no weight."""
+        layers, weights = self.data.layers, self.settings.layer_weights
+        if len(weights) != len(layers):
+            return (
+                f"--layer-weights has {len(weights)} numbers for {len(layers)} layers ({', '.join(layers)}); "
+                "give one each, deepest first."
+            )
+        return None
+
+    def samples(self) -> PseudoMaskSet:
+        """Return patches with their pseudo masks."""
+        s = self.settings
+        assert self.data.masks is not None
+        return PseudoMaskSet(
+            self.data.train,
+            self.data.masks,
+            self.data.layers,
+            len(self.data.schema),
+            s.augment,
+            self.options.seed,
+            s.crop,
+            s.mosaic,
+            s.mosaic_cell,
+            s.self_labels > 0,
+        )
+
+    def trainee(self, schedule: LearningRateSchedule) -> SegmenterTrainee:
+        """Build the segmentation network."""
+        classes = len(self.data.schema)
+        network = initial_segmenter(self.settings, classes, self.weights, self.data.side)
+        return SegmenterTrainee(network, self.stage1, self.settings, schedule, self.options.seed)
+
+    def finished(
+        self, trainee: Trainee, val: DataLoader[Any] | None, row: Mapping[str, float]
+    ) -> dict[str, Any]:
+        """Calibrate the gate on val and return both networks."""
+        assert isinstance(trainee, SegmenterTrainee)
+        thresholds, metrics = calibrate_gate(
+            trainee.network,
+            trainee.presence,
+            val,
+            run_device(self.options),
+            self.settings.gate_threshold,
+            self.settings.gated_selection,
+        )
+        networks = {"stage1": self.stage1.cpu().eval(), "stage2": trainee.network.cpu().eval()}
+        return {**networks, "gate": Gate(thresholds), "metrics": metrics}
+
+
 class SegmenterTrainee(Trainee):
     """Stage 2 in training.
 
     Parameters
     ----------
-    network : nn.Module
-        Of :func:`napari_wsss.models.build_stage2`.
-    stage1 : nn.Module
+    network : SegmentationNetwork
+    stage1 : PatchClassifier
         Trained patch classifier; only its probabilities on val are used.
     settings : Stage2Settings
     schedule : LearningRateSchedule
     seed : int
     """
 
+    network: SegmentationNetwork
+
     def __init__(
         self,
-        network: nn.Module,
-        stage1: nn.Module,
+        network: SegmentationNetwork,
+        stage1: PatchClassifier,
         settings: Stage2Settings,
         schedule: LearningRateSchedule,
         seed: int,
@@ -81,14 +170,11 @@ class SegmenterTrainee(Trainee):
                 module.requires_grad_(False)
         super().__init__(network, settings.optimiser, schedule, seed)
         self.stage = settings
-        classes: int = network.num_classes  # type: ignore[assignment]
-        self.num_classes = classes
         # In a tuple, so that Lightning neither trains nor saves it.
-        stage1 = stage1.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self._gatekeeper = (stage1.eval().requires_grad_(False),)
+        self._gatekeeper = (channels_last(stage1).eval().requires_grad_(False),)
         self._presence: dict[int, Tensor] = {}
-        self._plain = SegmentationScores(classes)
-        self._gated = SegmentationScores(classes)
+        self._plain = SegmentationScores(network.num_classes)
+        self._gated = SegmentationScores(network.num_classes)
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """Return backbone (1 ×) and head (``head_lr`` ×), both with weight decay, as the reference has them."""

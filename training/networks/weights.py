@@ -11,6 +11,8 @@ from torch import nn
 from napari_wsss.models import (
     EfficientNetLite0,
     Encoder,
+    PatchClassifier,
+    SegmentationNetwork,
     build_stage1,
     build_stage2,
     find_encoder,
@@ -30,7 +32,7 @@ _LIGHT = "efficientnet-lite0"
 
 def initial_classifier(
     settings: Stage1Settings, num_classes: int, weights: str | None, side: int
-) -> nn.Module:
+) -> PatchClassifier:
     """Build stage 1 with its initial weights.
 
     Parameters
@@ -52,7 +54,7 @@ def initial_classifier(
     if find_encoder(settings.backbone) is not None:
         architecture, arguments = "encoder", {"encoder": settings.backbone}
     elif settings.backbone == _LIGHT:
-        arguments |= {"width": settings.width, "enlarge": max(1.0, settings.least_side / side)}
+        arguments |= {"width": settings.width, "enlarge": _enlarge(settings, side)}
     if settings.colour_smoothing:
         arguments["colour_smoothing"] = settings.colour_smoothing
     if settings.deep_heads:
@@ -69,13 +71,13 @@ def initial_classifier(
 
 def initial_segmenter(
     settings: Stage2Settings, num_classes: int, weights: str | None, side: int
-) -> nn.Module:
+) -> SegmentationNetwork:
     """Build stage 2 with its initial weights; see :func:`initial_classifier`."""
     arguments: dict[str, Any] = {
         "backbone": settings.backbone,
         "output_stride": settings.output_stride,
         "width": settings.width,
-        "enlarge": max(1.0, settings.least_side / side),
+        "enlarge": _enlarge(settings, side),
     }
     if settings.head_channels:
         arguments["head_channels"] = settings.head_channels
@@ -89,6 +91,11 @@ def initial_segmenter(
     if settings.frozen_stages:
         freeze_encoder(network, settings.frozen_stages)
     return network
+
+
+def _enlarge(settings: Stage1Settings | Stage2Settings, side: int) -> float:
+    """Return the factor that brings patches to the least side, as far as networks enlarge at all."""
+    return min(8.0, max(1.0, settings.least_side / side))
 
 
 def _fill(
@@ -155,7 +162,7 @@ def _quicken(network: nn.Module) -> None:
 
 def trained_classifier(
     weights: str | Path, backbone: str, num_classes: int
-) -> tuple[nn.Module, dict[str, Any]]:
+) -> tuple[PatchClassifier, dict[str, Any]]:
     """Load a trained stage 1.
 
     Parameters
@@ -168,7 +175,7 @@ def trained_classifier(
 
     Returns
     -------
-    network : nn.Module
+    network : PatchClassifier
         In eval mode.
     made_with : dict
         JSON-ready facts that identify it.

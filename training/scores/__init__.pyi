@@ -1,3 +1,10 @@
+from .cross_validation import (
+    ALIKE as ALIKE,
+    THRESHOLDS as THRESHOLDS,
+    CrossValidation as CrossValidation,
+    area_accuracy as area_accuracy,
+    merged as merged,
+)
 from .metrics import (
     SegmentationScores as SegmentationScores,
     presence_accuracy as presence_accuracy,

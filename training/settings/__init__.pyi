@@ -10,7 +10,12 @@ from .console import (
     set_up_logging as set_up_logging,
     share as share,
 )
-from .loop_options import LoopOptions as LoopOptions, options_of as options_of
+from .loop_options import (
+    BundleTexts as BundleTexts,
+    LoopOptions as LoopOptions,
+    options_of as options_of,
+    texts_of as texts_of,
+)
 from .presets import (
     PRESETS as PRESETS,
     AugmentSettings as AugmentSettings,

@@ -71,6 +71,11 @@ def add_common_options(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="leave bad files out (they are still listed) instead of stopping",
     )
+    data.add_argument(
+        "--trust-masks",
+        action="store_true",
+        help="take the labels of val as they are, also where they look like another encoding",
+    )
     machine = parser.add_argument_group("machine")
     machine.add_argument(
         "--workers", type=natural, default=0, metavar="N", help="processes that read patches"

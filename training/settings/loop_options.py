@@ -1,11 +1,11 @@
-"""Where and how a training program computes."""
+"""Where and how a training program computes, and what people will read about its result."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any, Literal
 
-__all__ = ["LoopOptions", "options_of"]
+__all__ = ["BundleTexts", "LoopOptions", "options_of", "texts_of"]
 
 
 @dataclass(frozen=True)
@@ -22,6 +22,35 @@ class LoopOptions:
     sync_bn: bool = False
     tensorboard: bool = False
     pictures: bool = True
+
+
+@dataclass(frozen=True)
+class BundleTexts:
+    """What people read about a bundle, and how it is stored.
+
+    Attributes
+    ----------
+    name : str or None
+        Default: the run folder's.
+    description, licence, training_data : str
+    mpp : float or None
+        µm per pixel of the patches; default 1.0 (10×, as the published sets).
+    half : bool
+        Store 16-bit weights.
+    """
+
+    name: str | None = None
+    description: str = ""
+    licence: str = ""
+    training_data: str = ""
+    mpp: float | None = None
+    half: bool = False
+
+
+def texts_of(args: Any) -> BundleTexts:
+    """Read the bundle's texts from the command line."""
+    texts = (getattr(args, "description", ""), getattr(args, "licence", ""))
+    return BundleTexts(args.name, *texts, mpp=args.mpp, half=args.half)
 
 
 def options_of(args: Any) -> LoopOptions:

@@ -1,12 +1,17 @@
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from PIL import Image
 
+from tiling.classes import ClassSchema
 from tiling.errors import DataError
+from training.data import read_data, read_image
 from training.data.files import check_pairs, check_patches, check_pseudo_masks, report_or_raise
 
 
@@ -100,3 +105,139 @@ def test_missing_folder_and_empty_folder(tmp_path: Path) -> None:
     assert "does not exist" in check_patches(tmp_path / "train", 3)[1][0].reason
     (tmp_path / "train").mkdir()
     assert "no training patches" in check_patches(tmp_path / "train", 3)[1][0].reason
+
+
+def save(folder: Path, name: str, pixels: NDArray[np.uint8], **options: Any) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).save(folder / name, **options)
+    return folder / name
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".tif", ".png", ".bmp"])
+@pytest.mark.parametrize("kept", [0.5, 0.9])
+def test_a_cut_off_patch_is_found_before_training(tmp_path: Path, suffix: str, kept: float) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    for i in range(3):
+        path = save(tmp_path, f"p{i}[1 0]{suffix}", pixels)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: int(len(whole) * kept)])
+    patches, problems = check_patches(tmp_path, 2)
+    assert [p.path.name for p in patches] == [f"p0[1 0]{suffix}", f"p1[1 0]{suffix}"]
+    assert [(p.path, "cut off" in p.reason) for p in problems] == [(path, True)]
+
+
+def test_pipes_and_bombs_are_one_sentence_each(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save(tmp_path, "a[1 0].png", np.zeros((32, 32, 3), np.uint8))
+    large = save(tmp_path, "b[1 0].png", np.zeros((64, 64, 3), np.uint8))
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1500)
+    patches, problems = check_patches(tmp_path, 2)
+    assert [p.path.name for p in patches] == ["a[1 0].png"]
+    assert [(p.path, p.reason) for p in problems] == [
+        (large, "has more than 0 million pixels; cut it into patches")
+    ]
+    with pytest.raises(DataError, match="not a readable image"):
+        read_image(large)
+    assert read_image(tmp_path / "a[1 0].png").shape == (32, 32, 3)
+
+
+GLASS, TISSUE = 250, 120
+
+
+def masks(root: Path, *labels: NDArray[np.uint8], bright: tuple[int, ...] = ()) -> Path:
+    for i, mask in enumerate(labels):
+        gray = np.where(np.isin(mask, bright), GLASS, TISSUE).astype(np.uint8)
+        save(root / "img", f"{i}.png", np.repeat(gray[..., None], 3, 2))
+        save(root / "mask", f"{i}.png", mask)
+    return root
+
+
+def stripes(*values: int) -> NDArray[np.uint8]:
+    return np.repeat(np.array(values, np.uint8), 8)[None].repeat(16, 0)
+
+
+@pytest.mark.parametrize(
+    ("labels", "bright", "match"),
+    [
+        ([stripes(0, 255), stripes(0)], (), "black-and-white"),
+        ([stripes(255)], (), "black-and-white"),
+        ([stripes(1, 2), stripes(2, 3)], (), "counted from 1"),
+        ([stripes(1, 3, 255)], (), "counted from 1"),
+        ([stripes(0, 1, 2, 3)], (0,), "0 for background"),
+    ],
+)
+def test_an_encoding_that_only_happens_to_be_legal(
+    tmp_path: Path, labels: list[NDArray[np.uint8]], bright: tuple[int, ...], match: str
+) -> None:
+    root = masks(tmp_path, *labels, bright=bright)
+    pairs, problems = check_pairs(root, 3)
+    assert (len(pairs), len(problems)) == (0, 1)
+    assert match in problems[0].reason
+    assert len(check_pairs(root, 3, trust_masks=True)[0]) == len(labels)
+
+
+@pytest.mark.parametrize(
+    ("labels", "bright"),
+    [
+        ([stripes(0, 1, 2, 3)], (3,)),
+        ([stripes(0, 1), stripes(2, 3)], (0, 3)),  # fat is as white as glass
+        ([stripes(0, 1, 255)], ()),
+        ([stripes(1, 2)], ()),
+        ([stripes(0)], (0,)),
+    ],
+)
+def test_the_right_encoding_is_no_problem(
+    tmp_path: Path, labels: list[NDArray[np.uint8]], bright: tuple[int, ...]
+) -> None:
+    assert check_pairs(masks(tmp_path, *labels, bright=bright), 3)[1] == []
+
+
+def test_a_cut_off_pseudo_mask_is_found(tiny_root: Path) -> None:
+    patches, _ = check_patches(tiny_root / "train", 3)
+    for patch in patches:
+        save(tiny_root / "PM" / "PM_x", f"{patch.path.stem}.png", np.eye(32, dtype=np.uint8) * 2)
+    assert check_pseudo_masks(tiny_root / "PM", ("x",), patches, 3) == []
+    path = tiny_root / "PM" / "PM_x" / f"{patches[3].path.stem}.png"
+    path.write_bytes(path.read_bytes()[:-30])
+    assert [p.path for p in check_pseudo_masks(tiny_root / "PM", ("x",), patches, 3)] == [path]
+
+
+def test_remarks_are_made_about_what_is_seldom_meant(tiny_root: Path, schema: ClassSchema) -> None:
+    assert read_data(tiny_root, schema).remarks == []
+    for path in list((tiny_root / "train").iterdir()):
+        if path.stem[-2] == "1" or "[1 0" not in path.name:
+            path.unlink()
+    remarks = read_data(tiny_root, schema).remarks
+    assert [r.partition(";")[0] for r in remarks] == [
+        "No patch holds stripes, pale",
+        "All patches have the same label, so nothing tells the classes apart.",
+    ]
+    one = ClassSchema("one", schema.classes[:1])
+    shutil.rmtree(tiny_root / "val")
+    for path in list((tiny_root / "train").iterdir()):
+        path.rename(path.with_name(path.name.replace("[1 0 0]", "[1]")))
+    assert ["one class" in r for r in read_data(tiny_root, one).remarks] == [True]
+
+
+def test_patches_below_every_tile_are_refused(tmp_path: Path, schema: ClassSchema) -> None:
+    for i in range(3):
+        save(tmp_path / "train", f"p{i}[1 0 0].png", np.full((15, 15, 3), 90, np.uint8))
+    with pytest.raises(DataError, match="15 px, and networks need 16"):
+        read_data(tmp_path, schema)
+
+
+def test_the_digest_sees_contents(tiny_root: Path, schema: ClassSchema) -> None:
+    before = read_data(tiny_root, schema).digest
+    path = next((tiny_root / "val" / "mask").iterdir())
+    pixels = np.array(Image.open(path))
+    changed = bytearray(path.read_bytes())
+    assert read_data(tiny_root, schema).digest == before
+    image = Image.open(path)
+    palette = image.getpalette()
+    replaced = Image.fromarray(
+        np.where(pixels == pixels[0, 0], pixels[0, -1], pixels).astype(np.uint8), mode="P"
+    )
+    replaced.putpalette(palette)
+    replaced.save(path)
+    size = path.stat().st_size
+    path.write_bytes(path.read_bytes() + bytes(max(0, len(changed) - size)))  # of the same size, even
+    assert read_data(tiny_root, schema).digest != before
