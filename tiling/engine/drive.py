@@ -321,9 +321,8 @@ def _finish(
     committed = committer.committed
     areas = areas_mm2(job.layout.schema, committed.counts, job.options.mpp)
     errors = committed.read_errors
-    warnings = list(job.slide.warnings)
-    if errors:
-        warnings.append(f"{errors} tiles could not be read and were left blank")
+    unread = [f"{errors} tiles could not be read and were left blank"] if errors else []
+    warnings = [*job.slide.warnings, *job.plan.warnings, *unread]
     tiles = committed.tiles
     _refuse_changed_slide(job)
     try:
@@ -338,6 +337,7 @@ def _finish(
                 "pixels_per_label": list(committed.counts),
             },
             "areas_mm2": areas,
+            "tissue": job.plan.tissue,
             "warnings": warnings,
             "versions": versions(),
             "timings": {

@@ -8,4 +8,9 @@ from .run_plan import (
     make_plan as make_plan,
     plan_grids as plan_grids,
 )
-from .tissue import TissueParameters as TissueParameters, tissue_mask as tissue_mask
+from .tissue import (
+    TissueLook as TissueLook,
+    TissueParameters as TissueParameters,
+    look_for_tissue as look_for_tissue,
+    tissue_mask as tissue_mask,
+)

@@ -15,7 +15,7 @@ from tiling.errors import RegionError, SlideError
 from tiling.geometry import Box
 from tiling.grid import TileGrid, select_tiles
 from tiling.plan.roi import Roi
-from tiling.plan.tissue import TissueParameters, tissue_mask
+from tiling.plan.tissue import TissueParameters, look_for_tissue
 from tiling.slides import Slide
 
 __all__ = ["OVERVIEW_SIDE", "GatePlace", "RunOptions", "RunPlan", "TileBatch", "make_plan", "plan_grids"]
@@ -106,6 +106,8 @@ class RunPlan:
         Tiles to predict.
     mask : (h, w) bool
         Tissue over the whole canvas at the overview's resolution.
+    tissue : dict
+        How it was found, JSON-ready: ``how``, the colours of the glass, the threshold.
     region : Box
         Canvas pixels to which labels are confined.
     roi : Roi or None
@@ -120,11 +122,17 @@ class RunPlan:
     grid: TileGrid
     active: NDArray[np.bool_]
     mask: NDArray[np.bool_]
+    tissue: dict[str, Any]
     region: Box
     roi: Roi | None
     overview: NDArray[np.uint8]
     batch_size: int
     cam_grid: TileGrid | None
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What a user should know of how tissue was looked for."""
+        return () if self.tissue.get("glass", True) else (f"No tissue was looked for: {self.tissue['how']}.",)
 
     @property
     def tiles(self) -> int:
@@ -206,12 +214,13 @@ def make_plan(slide: Slide, tile: int, options: RunOptions) -> RunPlan:
             )
     overview, unknown = _overview(slide, options.read_errors == "fill")
     if options.tissue is None:
-        mask = np.ones(overview.shape[:2], np.bool_)
+        mask, tissue = np.ones(overview.shape[:2], np.bool_), {"how": "everything counts as tissue"}
     else:
         overview_mpp = grid.height * options.mpp / overview.shape[0]
-        mask = tissue_mask(overview, overview_mpp, options.tissue)
+        look = look_for_tissue(overview, overview_mpp, options.tissue)
+        mask, tissue = look.mask(), look.receipt()
         if unknown is not None:  # each tile there tells by itself whether it can be read
-            mask |= unknown
+            mask = mask | unknown
     candidates = mask
     if options.roi is not None:
         inside = options.roi.coarse(grid, (overview.shape[0], overview.shape[1]))
@@ -225,6 +234,7 @@ def make_plan(slide: Slide, tile: int, options: RunOptions) -> RunPlan:
         grid=grid,
         active=select_tiles(grid, candidates) & _touching(grid, region),
         mask=mask,
+        tissue=tissue,
         region=region,
         roi=options.roi,
         overview=overview,

@@ -2,31 +2,46 @@
 
 from __future__ import annotations
 
+import csv
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from PIL import Image
 
 from tiling.errors import SlideError
-from tiling.plan.tissue import TissueParameters, ink_mask, tissue_mask
+from tiling.plan.tissue import TissueParameters, look_for_tissue, tissue_mask
 from tiling.slides.open import open_slide
 
 MPP = 8.0
 GLASS, EOSIN, NUCLEI = (243, 242, 244), (226, 150, 190), (110, 70, 150)
-BLUE, GREEN, BLACK = (40, 60, 150), (30, 140, 80), (35, 35, 40)
+BLUE, GREEN, BLACK, RED = (40, 60, 150), (30, 140, 80), (35, 35, 40), (200, 25, 50)
 
 
-def paint(shape: tuple[int, int] = (200, 200), colour: tuple[int, int, int] = GLASS) -> NDArray[np.uint8]:
-    """A thumbnail of one colour with the scanner's noise."""
-    noise = np.random.default_rng(0).integers(-4, 5, (*shape, 1))
-    return np.clip(np.array(colour) + noise, 0, 255).astype(np.uint8)
+def paint(
+    shape: tuple[int, int] = (200, 200), colour: tuple[int, int, int] = GLASS, structure: float = 0.0
+) -> NDArray[np.uint8]:
+    """A thumbnail of one colour with the scanner's noise, and with cells when it is tissue."""
+    rng = np.random.default_rng(0)
+    cells = rng.normal(0, structure, (*shape, 1)) + rng.normal(0, 0.7, (*shape, 3))
+    return np.clip(np.rint(np.array(colour) + cells), 0, 255).astype(np.uint8)
 
 
 def dab(picture: NDArray[np.uint8], rows: slice, columns: slice, colour: tuple[int, int, int]) -> None:
     part = picture[rows, columns]
-    part[:] = paint(part.shape[:2], colour)
+    part[:] = paint(part.shape[:2], colour, 0 if colour in (GLASS, BLUE, GREEN, BLACK, RED) else 10)
+
+
+def stained(shape: tuple[int, int], colour: tuple[int, int, int]) -> NDArray[np.uint8]:
+    """A thumbnail full of tissue."""
+    return paint(shape, colour, 10)
+
+
+def inked(picture: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Where ink is found in a thumbnail."""
+    return look_for_tissue(picture, MPP).ink
 
 
 def test_tissue_is_found_where_it_is() -> None:
@@ -48,11 +63,11 @@ def test_an_empty_slide_is_empty(white: tuple[int, int, int]) -> None:
 def test_a_picture_no_larger_than_a_gap_is_glass_or_tissue_as_it_looks(side: int) -> None:
     """A patch of 224 px at 0.5 µm is smaller than the gaps that are filled."""
     assert not tissue_mask(paint((side, side)), 0.5).any()
-    assert tissue_mask(paint((side, side), EOSIN), 0.5).all()
+    assert tissue_mask(stained((side, side), EOSIN), 0.5).all()
 
 
 def test_a_slide_full_of_tissue_is_full() -> None:
-    picture = paint(colour=EOSIN)
+    picture = stained((200, 200), EOSIN)
     assert tissue_mask(picture, MPP).all()
     # Two stains: Otsu alone would call the paler one glass.
     dab(picture, slice(0, 100), slice(0, 200), NUCLEI)
@@ -68,7 +83,7 @@ def test_pale_tissue_is_kept_beside_dark_tissue() -> None:
     assert mask[118:172, 28:172].mean() > 0.95
 
 
-@pytest.mark.parametrize("ink", [BLUE, GREEN, BLACK])
+@pytest.mark.parametrize("ink", [BLUE, GREEN, BLACK, RED])
 def test_pen_ink_is_no_tissue(ink: tuple[int, int, int]) -> None:
     picture = paint()
     dab(picture, slice(40, 160), slice(20, 110), EOSIN)
@@ -92,7 +107,7 @@ def test_ink_across_tissue_leaves_the_rest() -> None:
 
 
 def test_a_spot_of_ink_is_no_hole_to_fill() -> None:
-    picture = paint(colour=EOSIN)
+    picture = stained((200, 200), EOSIN)
     dab(picture, slice(100, 113), slice(100, 113), BLUE)
     mask = tissue_mask(picture, MPP)
     assert not mask[100:113, 100:113].any()
@@ -100,7 +115,7 @@ def test_a_spot_of_ink_is_no_hole_to_fill() -> None:
 
 
 def test_ink_is_not_taken_for_the_glass_of_a_slide_without_glass() -> None:
-    picture = paint(colour=NUCLEI)
+    picture = stained((200, 200), NUCLEI)
     dab(picture, slice(0, 200), slice(100, 200), (238, 205, 222))
     dab(picture, slice(0, 200), slice(70, 110), BLUE)
     mask = tissue_mask(picture, MPP)
@@ -108,9 +123,13 @@ def test_ink_is_not_taken_for_the_glass_of_a_slide_without_glass() -> None:
     assert mask[:, 120:].all()
 
 
-@pytest.mark.parametrize("stain", [EOSIN, NUCLEI, (80, 45, 120), (160, 60, 140), (60, 40, 90)])
+@pytest.mark.parametrize(
+    "stain", [EOSIN, NUCLEI, (80, 45, 120), (160, 60, 140), (60, 40, 90), (200, 80, 120), (190, 60, 80)]
+)
 def test_no_stain_of_histology_is_ink(stain: tuple[int, int, int]) -> None:
-    assert not ink_mask(paint(colour=stain), MPP).any()
+    picture = paint()
+    dab(picture, slice(40, 160), slice(40, 160), stain)
+    assert not inked(picture).any()
 
 
 def test_small_pieces_and_holes_go_by_their_size_in_um() -> None:
@@ -118,16 +137,126 @@ def test_small_pieces_and_holes_go_by_their_size_in_um() -> None:
     dab(picture, slice(50, 250), slice(50, 250), EOSIN)
     dab(picture, slice(140, 150), slice(140, 150), GLASS)  # a hole of 6400 µm²
     dab(picture, slice(320, 332), slice(320, 332), EOSIN)  # a piece of 9216 µm²
-    parameters = TissueParameters(smoothing_um=1, min_object_um2=20_000, min_hole_um2=20_000)
+    parameters = TissueParameters(smoothing_um=1, min_object_um2=20_000, max_gap_um2=20_000)
     mask = tissue_mask(picture, MPP, parameters)
     assert mask[145, 145]
     assert not mask[326, 326]
-    fine = replace(parameters, min_object_um2=2_000, min_hole_um2=2_000)
+    fine = replace(parameters, min_object_um2=2_000, max_gap_um2=2_000)
     mask = tissue_mask(picture, MPP, fine)
     assert not mask[145, 145]
     assert mask[326, 326]
     # The same picture at twice the µm per pixel shows things four times as large.
     assert tissue_mask(picture, 2 * MPP, parameters)[326, 326]
+
+
+@pytest.mark.parametrize("glass", [(221, 208, 224), (157, 168, 177), (244, 236, 210), (180, 182, 179)])
+def test_tinted_glass_is_no_tissue(glass: tuple[int, int, int]) -> None:
+    """A tint was taken for a stain: 17 mm² of fat were reported on empty lilac glass."""
+    picture = paint(colour=glass)
+    assert not tissue_mask(picture, MPP).any()
+    part = picture[40:160, 50:150]
+    part[:] = (stained(part.shape[:2], EOSIN).astype(int) * np.array(glass) // 245).astype(np.uint8)
+    mask = tissue_mask(picture, MPP)
+    assert mask[45:155, 55:145].all()
+    mask[37:163, 47:153] = False
+    assert not mask.any()
+
+
+def test_padding_beside_the_scan_and_its_vignette_are_glass() -> None:
+    picture = paint(colour=(228, 226, 232))
+    fall = 1 - 0.08 * (np.linspace(-1, 1, 200) ** 2)
+    picture[:] = np.rint(picture * fall[:, None, None] * fall[None, :, None]).astype(np.uint8)
+    picture[:, :40] = 255
+    dab(picture, slice(60, 120), slice(80, 150), EOSIN)
+    mask = tissue_mask(picture, MPP)
+    assert mask[65:115, 85:145].all()
+    mask[57:123, 77:153] = False
+    assert not mask.any()
+
+
+def test_a_blue_stain_all_over_is_no_pen() -> None:
+    picture = paint()
+    dab(picture, slice(20, 180), slice(20, 180), (120, 150, 190))
+    assert tissue_mask(picture, MPP)[30:170, 30:170].all()
+
+
+def test_a_black_picture_is_empty_and_says_why() -> None:
+    fluorescence = np.random.default_rng(0).poisson(3, (80, 80, 3)).astype(np.uint8)
+    fluorescence[20:40, 20:40, 2] += 60
+    look = look_for_tissue(fluorescence, MPP)
+    assert not look.mask().any()
+    assert "fluorescence" in look.problem
+    assert look.receipt()["glass"] == []
+
+
+def test_the_threshold_can_be_moved_without_looking_again() -> None:
+    picture = paint()
+    dab(picture, slice(20, 100), slice(20, 180), NUCLEI)
+    dab(picture, slice(110, 180), slice(20, 180), (238, 215, 226))
+    look = look_for_tissue(picture, MPP)
+    assert look.problem == ""
+    assert look.receipt()["threshold_from"] == "picture"
+    low, high = look.mask(0.02), look.mask(0.4)
+    assert low[118:172, 28:172].all()
+    assert not high[104:].any()
+    assert high[25:95, 25:175].all()
+    asked = look_for_tissue(picture, MPP, TissueParameters(threshold=0.4))
+    np.testing.assert_array_equal(asked.mask(), high)
+    assert asked.receipt()["threshold_from"] == "user"
+
+
+def test_gaps_are_filled_only_when_small_against_their_piece() -> None:
+    ring = paint()
+    dab(ring, slice(60, 140), slice(60, 140), EOSIN)
+    dab(ring, slice(75, 125), slice(75, 125), GLASS)  # a vessel: most of it is lumen
+    assert not tissue_mask(ring, MPP)[85:115, 85:115].any()
+    sheet = stained((200, 200), EOSIN)
+    dab(sheet, slice(75, 125), slice(75, 125), GLASS)  # 160,000 µm² in 2.4 mm²
+    sheet[0:5], sheet[:, 0:5] = paint((5, 200)), paint((200, 5))
+    assert tissue_mask(sheet, MPP)[80:120, 80:120].all()
+
+
+@pytest.mark.parametrize("gain", [0.8, 0.9, 1.02])
+def test_what_the_scanner_makes_of_brightness_changes_little(gain: float) -> None:
+    picture = paint()
+    dab(picture, slice(40, 160), slice(50, 150), (238, 205, 222))
+    other = np.clip(picture * gain, 0, 255).astype(np.uint8)
+    assert (tissue_mask(picture, MPP) ^ tissue_mask(other, MPP)).mean() < 0.01
+
+
+@pytest.mark.shared
+def test_the_mask_finds_known_tissue_on_real_slides(shared_dir: Path) -> None:
+    """Sensitivity and specificity at points known from elsewhere: mean 0.97 and 0.95, none below 0.90 and 0.85."""
+    with (shared_dir / "tissue" / "index.csv").open(newline="") as stream:
+        index = list(csv.DictReader(stream))
+    scores = np.array([_score(shared_dir / "tissue" / row["file"], float(row["mpp"])) for row in index])
+    assert len(scores) == 12
+    assert (np.nanmean(scores, axis=0) > (0.97, 0.95)).all()
+    assert (np.nanmin(scores, axis=0) > (0.90, 0.85)).all()
+
+
+def _score(path: Path, mpp: float) -> tuple[float, float]:
+    """Return sensitivity and specificity at the points of a picture; NaN where it has none."""
+    mask = tissue_mask(np.asarray(Image.open(path).convert("RGB")), mpp)
+    with path.with_suffix(".csv").open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    inside = np.array([row["inside"].strip() == "1" for row in rows])
+    line, column = (np.array([int(float(row[axis])) for row in rows]) for axis in "yx")
+    found = mask[line.clip(0, mask.shape[0] - 1), column.clip(0, mask.shape[1] - 1)]
+    return found[inside].mean(), (~found[~inside]).mean() if not inside.all() else float("nan")
+
+
+@pytest.mark.shared
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+def test_lilac_glass_is_glass(shared_dir: Path) -> None:
+    """c32d05b took 3,229 of 3,245 tiles of this slide."""
+    with open_slide(shared_dir / "slides" / "her2st-b4.jpg", mpp=0.69) as slide:
+        picture = slide.thumbnail(1024)
+    mask = tissue_mask(picture, 0.69 * slide.bounds.width / picture.shape[1])
+    assert 0.2 < mask.mean() < 0.33
+    assert mask[700:900, 180:300].mean() > 0.97
+    assert not mask[:300].any()
+    assert not mask[:, :100].any()
 
 
 def test_a_thumbnail_must_be_rgb_bytes() -> None:
@@ -139,7 +268,7 @@ def test_a_thumbnail_must_be_rgb_bytes() -> None:
 def test_the_real_slide_is_tissue_in_the_middle_and_glass_at_the_sides(cmu_slide: Path) -> None:
     with open_slide(cmu_slide) as slide:
         mask = tissue_mask(slide.thumbnail(370), slide.require_mpp() * 2967 / 370)
-    assert 0.3 < mask.mean() < 0.42
+    assert 0.3 < mask.mean() < 0.44
     assert mask[250:360, 90:200].mean() > 0.97
     assert not mask[150:, :50].any()
 
