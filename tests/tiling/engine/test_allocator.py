@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import platform
 import subprocess
@@ -49,7 +50,32 @@ def test_blocks_are_used_again_and_given_back() -> None:
     assert found["after"] > found["without"] / 2  # as before: what is freed goes
 
 
-def test_without_glibc_nothing_happens(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(allocator, "_libc", lambda: None)
+@pytest.mark.parametrize("library", ["musl", ""])
+def test_another_c_library_is_not_touched(monkeypatch: pytest.MonkeyPatch, library: str) -> None:
+    """mallopt's numbers mean something else there, or nothing: not even a handle on the library is taken."""
+
+    def taken(*_: object) -> None:
+        raise AssertionError("the process's library was opened")
+
+    monkeypatch.setattr(platform, "libc_ver", lambda *_: (library, ""))
+    monkeypatch.setattr(ctypes, "CDLL", taken)
+    monkeypatch.setattr(allocator, "_libc", allocator._libc.__wrapped__)
     with kept_memory():
         pass
+
+
+def test_the_usual_ways_come_back_after_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[tuple[int, int]] = []
+
+    class Libc:
+        def mallopt(self, parameter: int, value: int) -> None:
+            said.append((parameter, value))
+
+        def malloc_trim(self, pad: int) -> None:
+            said.append((0, pad))
+
+    monkeypatch.setattr(allocator, "_libc", Libc)
+    with pytest.raises(KeyError), kept_memory():
+        raise KeyError("in the middle of a run")
+    assert {value for _, value in said[:2]} == {1 << 30}
+    assert [value for _, value in said[2:]] == [32 << 20, 64 << 20, 0]
