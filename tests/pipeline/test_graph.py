@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from napari_wsss.backends.graph import cut, fold_batch_norms
 from napari_wsss.backends.maps import Pair
+from napari_wsss.models.deeplab import BACKBONES
 from napari_wsss.models.registry import STAGE1_ARCHITECTURES, build_stage1, build_stage2
 from tiling.errors import DeviceError
 
@@ -30,7 +31,7 @@ def shaken(network: nn.Module) -> nn.Module:
 
 
 def pair(stage1: str, **options: Any) -> Pair:
-    backbone = "resnet101" if stage1 == "resnet38" else stage1
+    backbone = {"resnet38": "resnet101"}.get(stage1, stage1 if stage1 in BACKBONES else "efficientnet-lite0")
     head = {"head_channels": 8, "low_channels": 4}
     second = build_stage2("deeplabv3plus", 3, backbone=backbone, width=0.1, **head, **options)
     return Pair(shaken(build_stage1(stage1, 3, width=0.1, **options)), shaken(second))

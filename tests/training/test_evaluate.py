@@ -64,7 +64,8 @@ def bundle(tmp_path_factory: pytest.TempPathFactory, schema: Any) -> Any:
 
 def test_han_protocol_ignores_background_and_the_variant_keeps_it(bundle: Any, tiny_root: Path) -> None:
     path = tiny_root / "val" / "mask" / "v0.png"
-    mask = np.array(Image.open(path))
+    with Image.open(path) as image:
+        mask = np.array(image)
     mask[:8] = 3
     Image.fromarray(mask).save(path)
     pairs, _ = check_pairs(tiny_root / "val", 3)

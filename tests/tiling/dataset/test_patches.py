@@ -59,7 +59,8 @@ def test_names_tell_which_classes_a_patch_shows(slide: Slide, truth: Annotations
     for file in files:
         place, label = file.stem.split("[")
         x, y = (int(number) for number in place.split("-")[1:])
-        assert Image.open(file).size == (96, 96)
+        with Image.open(file) as image:
+            assert image.size == (96, 96)
         shares = np.bincount(labels[y : y + 96, x : x + 96].ravel(), minlength=5)[1:] / 96**2
         for share, digit in zip(shares, label, strict=False):
             assert digit == "1" if share > 0.04 else True
@@ -77,11 +78,12 @@ def test_masks_for_evaluation_hold_the_annotated_classes(
     same, total = 0, 0
     for file in masks:
         x, y = (int(number) for number in file.stem.split("[")[0].split("-")[1:])
-        mask = Image.open(file)
-        assert mask.mode == "P"
+        with Image.open(file) as image:
+            assert image.mode == "P"
+            mask = np.asarray(image)
         true = store_to_reference(PLANE.truth(x, y, 128, 128)[1::2, 1::2], 4)
-        known = np.asarray(mask) < 4
-        same += int((np.asarray(mask) == true)[known].sum())
+        known = mask < 4
+        same += int((mask == true)[known].sum())
         total += int(known.sum())
     assert same / total > 0.99
 

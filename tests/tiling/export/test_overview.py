@@ -50,7 +50,8 @@ def test_the_page_names_slide_classes_amounts_scale_and_purpose(toy_store: Store
 
 def test_the_map_beside_the_slide_shows_each_class_in_its_place(toy_store: Store, tmp_path: Path) -> None:
     write_overview(toy_store, tmp_path / "new" / "toy.png")
-    page = np.asarray(Image.open(tmp_path / "new" / "toy.png")).astype(int)
+    with Image.open(tmp_path / "new" / "toy.png") as image:
+        page = np.asarray(image).astype(int)
     # The toy slide is twice as wide as high, so the map stands below it: 1200 × 600 px each, 250 px of head.
     left = (page.shape[1] - 1200) // 2
     slide, colours = page[210:810, left : left + 1200], page[850:1450, left : left + 1200]

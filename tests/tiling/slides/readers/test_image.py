@@ -22,7 +22,8 @@ def test_exif_orientation(tmp_path: Path, orientation: int) -> None:
     exif = Image.Exif()
     exif[0x0112] = orientation
     Image.fromarray(noise(40, 64)).save(path, exif=exif, quality=95)
-    upright = np.asarray(ImageOps.exif_transpose(Image.open(path)))
+    with Image.open(path) as image:
+        upright = np.asarray(ImageOps.exif_transpose(image))
     with open_slide(path) as slide:
         np.testing.assert_array_equal(slide.read(0, 0, *slide.dimensions), upright)
 
