@@ -6,6 +6,7 @@ written through.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import secrets
@@ -22,6 +23,7 @@ __all__ = [
     "open_own",
     "read_json",
     "read_regular",
+    "refuse_special",
     "replacing",
     "sync_folder",
     "temporary_name",
@@ -137,6 +139,12 @@ def read_regular(path: Path, longest: int | None = None) -> bytes:
             return file.read()
     finally:
         os.close(descriptor)
+
+
+def refuse_special(path: Path) -> None:
+    """Raise OSError for a pipe, which would be waited for, or a device, which never ends; missing files pass."""
+    if path.exists() and not path.is_file():
+        raise OSError(errno.EINVAL, "it is no ordinary file", str(path))
 
 
 def read_json(path: Path) -> Any:

@@ -235,10 +235,8 @@ def train(chosen: Recipe, patches: Sequence[SourcePatch], work: Path, workers: i
     workers : int
         Processes that read patches.
     """
-    from training.networks import trained_classifier
+    from training.networks import ClassifierStage, SegmenterStage, trained_classifier
     from training.settings import LoopOptions
-    from training.stage1 import train_stage1
-    from training.stage2 import train_stage2
 
     root = work / "patches"
     note = data_digest([p.path for p in patches])
@@ -246,13 +244,13 @@ def train(chosen: Recipe, patches: Sequence[SourcePatch], work: Path, workers: i
     write_mosaics(sources, CRC_SCHEMA, root, chosen.patches, chosen.mosaic, chosen.seed, note)
     options = LoopOptions(seed=chosen.seed, device="cpu", workers=workers)
     data = read_data(root, CRC_SCHEMA)
-    first = RunFolder(work / "stage1")
-    train_stage1(data, chosen.stage1, first, options, BundleTexts(mpp=MPP), weights=chosen.weights)
+    stage1 = ClassifierStage(data, chosen.stage1, options, BundleTexts(mpp=MPP), chosen.weights)
+    stage1.run(RunFolder(work / "stage1"))
     network, facts = trained_classifier(work / "stage1" / "bundle", "", len(CRC_SCHEMA))
     data2 = read_data(root, CRC_SCHEMA, masks=root / "train_PM", layers=(EXACT,))
     texts = BundleTexts("crc-demo", mpp=MPP, half=True)
-    folder = RunFolder(work / "stage2")
-    made = train_stage2(data2, network, facts, chosen.stage2, folder, options, texts, weights=chosen.weights)
+    stage2 = SegmenterStage(data2, chosen.stage2, options, texts, chosen.weights, network, facts)
+    made = stage2.run(RunFolder(work / "stage2"))
     assert made is not None  # on one device
     return made
 

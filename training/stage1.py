@@ -6,15 +6,12 @@ import argparse
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
-from training.data import TrainingData, read_data
+from training.data import read_data
 from training.loop import RunFolder
 from training.settings import (
     PRESETS,
-    BundleTexts,
     CommandParser,
-    LoopOptions,
     Stage1Settings,
     add_common_options,
     add_training_options,
@@ -27,48 +24,7 @@ from training.settings import (
     texts_of,
 )
 
-if TYPE_CHECKING:
-    from napari_wsss.models import Bundle
-
-__all__ = ["main", "train_stage1"]
-
-
-def train_stage1(
-    data: TrainingData,
-    settings: Stage1Settings,
-    folder: RunFolder,
-    options: LoopOptions,
-    texts: BundleTexts,
-    *,
-    weights: str | None = None,
-    restart: bool = False,
-) -> Bundle | None:
-    """Train (or continue) and write a bundle with stage 1 only.
-
-    Parameters
-    ----------
-    data : TrainingData
-    settings : Stage1Settings
-    folder : RunFolder
-    options : LoopOptions
-    texts : BundleTexts
-    weights : str, optional
-        ``imagenet``, ``none``, or a file; None: ImageNet where the backbone has such weights.
-    restart : bool
-        Forget a run in the folder.
-
-    Returns
-    -------
-    Bundle or None
-        None on every device but the first.
-
-    Raises
-    ------
-    DataError, TrainingError, BundleError
-    """
-    from training.networks import ClassifierStage
-
-    return ClassifierStage(data, settings, options, texts, weights).run(folder, restart)
+__all__ = ["main"]
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -135,17 +91,11 @@ def main(argv: Sequence[str] | None = None) -> None:
         settings = replace(settings, pda=known if args.pda else None)
 
     from napari_wsss.models import resolve_schema
+    from training.networks import ClassifierStage
 
     data = read_data(args.dataroot, resolve_schema(args.dataset), args.skip_bad, trust_masks=args.trust_masks)
-    train_stage1(
-        data,
-        settings,
-        RunFolder(args.out),
-        options_of(args),
-        texts_of(args),
-        weights=args.weights,
-        restart=args.restart,
-    )
+    stage = ClassifierStage(data, settings, options_of(args), texts_of(args), args.weights)
+    stage.run(RunFolder(args.out), args.restart)
 
 
 if __name__ == "__main__":

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
-from training.data import TrainingData, read_data, recorded_layers
+from training.data import read_data, recorded_layers
 from training.loop import RunFolder
 from training.settings import (
     PRESETS,
-    BundleTexts,
     CommandParser,
-    LoopOptions,
     Stage2Settings,
     add_common_options,
     add_training_options,
@@ -29,56 +26,7 @@ from training.settings import (
     texts_of,
 )
 
-if TYPE_CHECKING:
-    from napari_wsss.models import Bundle, PatchClassifier
-
-__all__ = ["main", "train_stage2"]
-
-
-def train_stage2(
-    data: TrainingData,
-    stage1: PatchClassifier,
-    stage1_facts: Mapping[str, Any],
-    settings: Stage2Settings,
-    folder: RunFolder,
-    options: LoopOptions,
-    texts: BundleTexts,
-    *,
-    weights: str | None = None,
-    restart: bool = False,
-) -> Bundle | None:
-    """Train (or continue) and write a bundle with both stages.
-
-    Parameters
-    ----------
-    data : TrainingData
-        With pseudo masks.
-    stage1 : PatchClassifier
-        Trained patch classifier.
-    stage1_facts : mapping
-        JSON-ready facts about it, for the provenance.
-    settings : Stage2Settings
-    folder : RunFolder
-    options : LoopOptions
-    texts : BundleTexts
-    weights : str, optional
-        Initial weights: ``imagenet``, ``none``, a file or a bundle.
-    restart : bool
-        Forget a run in the folder.
-
-    Returns
-    -------
-    Bundle or None
-        None on every device but the first.
-
-    Raises
-    ------
-    DataError, TrainingError, BundleError
-    """
-    from training.networks import SegmenterStage
-
-    stage = SegmenterStage(data, settings, options, texts, weights, stage1, stage1_facts)
-    return stage.run(folder, restart)
+__all__ = ["main"]
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -217,7 +165,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     settings = settings_of(args, layer_weights)
 
     from napari_wsss.models import resolve_schema
-    from training.networks import trained_classifier
+    from training.networks import SegmenterStage, trained_classifier
 
     schema = resolve_schema(args.dataset)
     stage1, facts = trained_classifier(args.stage1, args.stage1_backbone, len(schema))
@@ -230,17 +178,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     data = read_data(
         args.dataroot, schema, args.skip_bad, masks=masks, layers=layers, trust_masks=args.trust_masks
     )
-    train_stage2(
-        data,
-        stage1,
-        facts,
-        settings,
-        RunFolder(args.out),
-        options_of(args),
-        texts_of(args),
-        weights=args.weights,
-        restart=args.restart,
-    )
+    texts = texts_of(args)
+    stage = SegmenterStage(data, settings, options_of(args), texts, args.weights, stage1, facts)
+    stage.run(RunFolder(args.out), args.restart)
 
 
 if __name__ == "__main__":

@@ -118,11 +118,9 @@ def make_bundle(recipe: Recipe, work: Path, out: Path, workers: int = 0) -> Bund
     """
     from napari_wsss.models import Gate, save_bundle
     from tiling.synthetic import DEMO, SYNTHETIC_SCHEMA, write_patches
-    from training.networks import trained_classifier
+    from training.networks import ClassifierStage, SegmenterStage, trained_classifier
     from training.pseudo_masks import make_pseudo_masks
     from training.settings import LoopOptions
-    from training.stage1 import train_stage1
-    from training.stage2 import train_stage2
 
     root = work / "patches"
     made = root / "made.json"
@@ -134,22 +132,15 @@ def make_bundle(recipe: Recipe, work: Path, out: Path, workers: int = 0) -> Bund
         write_json_atomic(made, facts)
     options = LoopOptions(seed=recipe.seed, device="cpu", workers=workers)
     data = read_data(root, SYNTHETIC_SCHEMA)
-    first = RunFolder(work / "stage1")
-    train_stage1(data, recipe.stage1, first, options, BundleTexts(mpp=0.5), weights="none")
+    stage1 = ClassifierStage(data, recipe.stage1, options, BundleTexts(mpp=0.5), "none")
+    stage1.run(RunFolder(work / "stage1"))
     network, stage1_facts = trained_classifier(work / "stage1" / "bundle", "", len(SYNTHETIC_SCHEMA))
     masks = root / "train_PM"
     make_pseudo_masks(network, data.train, SYNTHETIC_SCHEMA, masks, recipe.cam, stage1_facts)
     data2 = read_data(root, SYNTHETIC_SCHEMA, masks=masks, layers=network.cam_layers[::-1])
-    trained = train_stage2(
-        data2,
-        network,
-        stage1_facts,
-        recipe.stage2,
-        RunFolder(work / "stage2"),
-        options,
-        BundleTexts("synthetic-demo", mpp=0.5, half=True),
-        weights="none",
-    )
+    texts = BundleTexts("synthetic-demo", mpp=0.5, half=True)
+    stage2 = SegmenterStage(data2, recipe.stage2, options, texts, "none", network, stage1_facts)
+    trained = stage2.run(RunFolder(work / "stage2"))
     assert trained is not None  # on one device
     with tempfile.TemporaryDirectory() as folder:
         scores = score_slide(trained, DEMO, Path(folder))

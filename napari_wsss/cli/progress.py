@@ -7,6 +7,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, Self
 
 from napari_wsss.cli.border import tell
+from tiling.words import clock
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -154,9 +155,7 @@ def duration(seconds: float) -> str:
     """Write a time span: 4.2 s, 3:07 min, 2:05:00 h."""
     if seconds < 60:
         return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02} h" if hours else f"{minutes}:{rest:02} min"
+    return f"{clock(seconds)} {'h' if round(seconds) >= 3600 else 'min'}"
 
 
 def _planned(event: object) -> str:

@@ -7,7 +7,6 @@ Reading a bundle loads no torch; building its networks does. Every failure is on
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,6 +17,7 @@ from napari_wsss.models.bundle_json import Gate, NetworkSpec, mapping, parse_gat
 from napari_wsss.models.registry import STAGE1_ARCHITECTURES, STAGE2_ARCHITECTURES
 from tiling.classes import ClassSchema
 from tiling.errors import BundleError, DataError
+from tiling.files import read_json, refuse_special
 
 if TYPE_CHECKING:
     from napari_wsss.models.patch_classifier import PatchClassifier
@@ -185,11 +185,11 @@ def load_bundle(bundle: str | Path, verify: bool = True) -> Bundle:
     folder = _find(bundle)
     path = folder / MODEL_JSON
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = read_json(path)
     except FileNotFoundError as error:
         raise BundleError(f"{path}: the file is missing, so {folder} is no model bundle.") from error
     except OSError as error:
-        raise BundleError(f"{path}: cannot be read ({error.strerror}).") from error
+        raise BundleError(f"{path}: cannot be read ({error.strerror or error}).") from error
     except ValueError as error:
         raise BundleError(
             f"{path}: not valid JSON ({error}); restore the file or make the bundle again."
@@ -201,7 +201,14 @@ def load_bundle(bundle: str | Path, verify: bool = True) -> Bundle:
 
 
 def sha256_of(path: Path) -> str:
-    """Return the digest of a file as 64 hex digits."""
+    """Return the digest of a file as 64 hex digits.
+
+    Raises
+    ------
+    OSError
+        When it cannot be read or is no ordinary file: a device never ends.
+    """
+    refuse_special(path)
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
@@ -230,7 +237,7 @@ def _check_digest(path: Path, expected: str) -> None:
             f"{path}: the weights file is missing; restore it or make the bundle again."
         ) from error
     except OSError as error:
-        raise BundleError(f"{path}: cannot be read ({error.strerror}).") from error
+        raise BundleError(f"{path}: cannot be read ({error.strerror or error}).") from error
     if found != expected:
         raise BundleError(
             f"{path}: the weights differ from the digest in model.json (sha256 {found[:12]}…, not "
@@ -275,7 +282,7 @@ def parse_bundle(data: object, folder: Path, path: Path) -> Bundle:
         )
     except KeyError as error:
         raise BundleError(f"{path}: the entry {error} is missing; restore the file.") from error
-    except (DataError, TypeError, ValueError) as error:
+    except (DataError, TypeError, ValueError, OverflowError) as error:
         raise BundleError(f"{path}: {str(error).rstrip('.')}; correct it.") from error
 
 
@@ -288,7 +295,7 @@ def _build(builder: Callable[..., _N], folder: Path, spec: NetworkSpec, num_clas
         # On the meta device: random weights for 100 million parameters would be made only to be thrown away.
         with torch.device("meta"):
             network = builder(spec.architecture, num_classes, **spec.arguments)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError, RuntimeError) as error:
         raise BundleError(f"{folder / MODEL_JSON}: {spec.architecture} cannot be built ({error}).") from error
     path = folder / spec.file
     fill(network, read_safetensors(path), path)

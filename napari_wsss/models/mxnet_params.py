@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tiling.errors import BundleError
+from tiling.files import refuse_special
 
 __all__ = ["is_mxnet_params", "read_mxnet_params"]
 
@@ -39,6 +40,7 @@ def is_mxnet_params(path: Path) -> bool:
         When the file cannot be read.
     """
     try:
+        refuse_special(path)
         with path.open("rb") as stream:
             return stream.read(8) == _LIST_MAGIC.to_bytes(8, "little")
     except FileNotFoundError as error:
@@ -67,6 +69,7 @@ def read_mxnet_params(path: str | Path) -> dict[str, NDArray[np.generic]]:
     """
     path = Path(path)
     try:
+        refuse_special(path)
         with path.open("rb") as stream:
             return _Reader(stream).read()
     except FileNotFoundError as error:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from tiling.classes import ClassSchema, TissueClass
 from tiling.errors import BundleError, DataError
+from tiling.files import read_json
 
 __all__ = ["BCSS", "LUAD", "SCHEMAS", "resolve_schema"]
 
@@ -59,7 +59,7 @@ def resolve_schema(schema: str | Path | ClassSchema) -> ClassSchema:
         known = ", ".join(SCHEMAS)
         raise BundleError(f"{schema}: neither a known class schema ({known}) nor a file; pass one of them.")
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = read_json(path)
         return ClassSchema.from_dict(data.get("schema", data))
     except (OSError, ValueError, AttributeError, DataError) as error:
         raise BundleError(f"{path}: not a class schema ({error}); see docs for the form.") from error

@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from tiling.errors import BundleError
+from tiling.files import refuse_special
 
 __all__ = ["fill", "read_safetensors", "read_torch_file"]
 
@@ -29,6 +30,7 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
         When the file is missing, cut short or no safetensors file.
     """
     try:
+        refuse_special(path)
         return load_file(path)
     except FileNotFoundError as error:
         raise BundleError(
@@ -67,6 +69,7 @@ def read_torch_file(path: Path) -> dict[str, Any]:
         When the file is missing, damaged, holds something else, or would need to run code to be read.
     """
     try:
+        refuse_special(path)
         # mmap: a checkpoint's optimiser state is as large as its weights and never looked at.
         with _numpy_scalars_allowed():
             content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))

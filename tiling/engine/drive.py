@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,6 +43,7 @@ from tiling.store import (
     versions,
     write_receipt,
 )
+from tiling.words import differences
 
 __all__ = ["run"]
 
@@ -410,21 +411,12 @@ def _describe(slide: Slide, predictor: Predictor, options: RunOptions, layout: S
 def _refuse_difference(out: Path, earlier: dict[str, Any], now: dict[str, Any]) -> None:
     """Raise when an existing store was made from something else."""
     # Who said how large a pixel is does not matter where both say the same.
-    differences = [d for d in _differences("", earlier, now) if not d.startswith("resolution.source:")]
-    if differences:
-        shown = "; ".join(differences[:6]) + ("; …" if len(differences) > 6 else "")
+    changes = [d for d in differences(earlier, now) if not d.startswith("resolution.source:")]
+    if changes:
+        shown = "; ".join(changes[:6]) + ("; …" if len(changes) > 6 else "")
         raise StoreMismatchError(
             f"{out} was made differently ({shown}); run with --restart to replace it or choose another --out."
         )
-
-
-def _differences(path: str, old: Any, new: Any) -> Iterator[str]:
-    """Yield ``key: old → new`` for every leaf that differs."""
-    if isinstance(old, dict) and isinstance(new, dict):
-        for key in sorted(old.keys() | new.keys()):
-            yield from _differences(f"{path}.{key}" if path else key, old.get(key), new.get(key))
-    elif old != new and not (isinstance(new, tuple | list) and list(old or ()) == list(new)):
-        yield f"{path}: {old} → {new}"
 
 
 def _make_parent(out: Path) -> None:

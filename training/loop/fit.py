@@ -7,6 +7,7 @@ ends where an uninterrupted one does.
 from __future__ import annotations
 
 import logging
+import pickle
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,7 +18,9 @@ import torch
 from safetensors.torch import load_file
 from torch.utils.data import DataLoader
 
-from tiling.errors import TrainingError
+from napari_wsss.models import sha256_of
+from tiling.errors import BundleError, TrainingError
+from tiling.files import read_json
 from training.loop.keeper import History, Keeper
 from training.loop.progress import TrainingBar, wants_bar
 from training.loop.reports import Reporter, SamplePages
@@ -85,13 +88,39 @@ def fit_trainee(
             sync_batchnorm=options.sync_bn,
             default_root_dir=folder.path,
         )
-        checkpoint = str(folder.last) if folder.last.is_file() else None
+        checkpoint = _checkpoint(folder)
         if checkpoint:
             _log.info("continuing from %s", folder.last)
-        trainer.fit(trainee, train, val, ckpt_path=checkpoint, weights_only=True)
+        try:
+            trainer.fit(trainee, train, val, ckpt_path=checkpoint, weights_only=True)
+        except pickle.UnpicklingError as error:
+            raise TrainingError(
+                f"{folder.last} holds code, which is not run; pass --restart to start over."
+            ) from error
     if trainer.interrupted:
         raise KeyboardInterrupt
     return history
+
+
+def _checkpoint(folder: RunFolder) -> str | None:
+    """Return the checkpoint to continue from, None when there is none yet.
+
+    Raises
+    ------
+    TrainingError
+        When it is not what was written.
+    """
+    if not folder.last.exists():
+        return None
+    try:
+        known = read_json(folder.sums)
+        if sha256_of(folder.last) in known:
+            return str(folder.last)
+    except (OSError, ValueError, TypeError, BundleError):
+        pass  # The sums are missing or damaged; the answer is the same.
+    raise TrainingError(
+        f"{folder.last} is cut off or changed, so the run cannot be continued; pass --restart to start over."
+    )
 
 
 def load_best(trainee: Trainee, folder: RunFolder) -> None:

@@ -5,14 +5,21 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import lightning as L
 from lightning.pytorch.callbacks import Checkpoint
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 
+from napari_wsss.models import sha256_of
+from tiling.errors import TrainingError, WsssError
+from tiling.files import read_json, write_json_atomic
+from tiling.words import clock
 from training.loop.reports import Reporter
 from training.loop.run_folder import RunFolder
 
@@ -91,15 +98,13 @@ class Keeper(Checkpoint):
         score = trainee.score
         if trainer.is_global_zero:
             if score is not None and (score > self.history.best_score or self.history.best_epoch is None):
-                temporary = self.folder.best.with_suffix(".tmp")
-                save_file(trainee.weights(), temporary)
-                temporary.replace(self.folder.best)
+                with _whole(self.folder.best, trainer) as temporary:
+                    save_file(trainee.weights(), temporary)
                 self.history.best_score, self.history.best_epoch = score, epoch + 1
             self.folder.write_log(self.history.rows)
-        temporary = self.folder.last.with_suffix(".tmp")
-        trainer.save_checkpoint(temporary)
+        with _whole(self.folder.last, trainer, self.folder.sums) as temporary:
+            trainer.save_checkpoint(temporary)
         if trainer.is_global_zero:
-            temporary.replace(self.folder.last)
             self._say(row, now)
             if self.reporter is not None:
                 self.reporter.after_epoch(trainee, self.history.rows)
@@ -119,13 +124,31 @@ class Keeper(Checkpoint):
             epoch,
             self.epochs,
             scores,
-            _clock(row["seconds"]),
-            _clock(left),
+            clock(row["seconds"]),
+            clock(left),
             best,
         )
 
 
-def _clock(seconds: float) -> str:
-    minutes, rest = divmod(int(seconds + 0.5), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+@contextmanager
+def _whole(path: Path, trainer: L.Trainer, sums: Path | None = None) -> Iterator[Path]:
+    """Give a name to write under, which becomes ``path`` on success; its digest is known before it is in place.
+
+    Every device enters, because all take part in a checkpoint; the first one writes.
+    """
+    temporary = path.with_suffix(".tmp")
+    try:
+        yield temporary
+        if trainer.is_global_zero:
+            if sums is not None:
+                former = read_json(sums)[:1] if sums.is_file() else []
+                write_json_atomic(sums, [sha256_of(temporary), *former])
+            temporary.replace(path)
+    except (OSError, RuntimeError, SafetensorError) as error:  # torch says RuntimeError when a disk is full
+        if isinstance(error, WsssError):
+            raise
+        temporary.unlink(missing_ok=True)
+        reason = getattr(error, "strerror", None) or str(error).partition("\n")[0]
+        raise TrainingError(
+            f"{path} cannot be written ({reason}); free some space and run the same command again."
+        ) from error

@@ -17,6 +17,7 @@ from typing import Any
 
 from tiling.errors import DataError
 from tiling.files import read_json, replacing, write_json_atomic
+from tiling.words import differences
 
 __all__ = ["RunFolder"]
 
@@ -36,6 +37,11 @@ class RunFolder:
     def last(self) -> Path:
         """Checkpoint after the last finished epoch."""
         return self.path / "checkpoints" / "last.ckpt"
+
+    @property
+    def sums(self) -> Path:
+        """Digests of the checkpoint that lies there and of the one that may take its place."""
+        return self.path / "checkpoints" / "last.json"
 
     @property
     def best(self) -> Path:
@@ -76,10 +82,10 @@ class RunFolder:
         if self.identity_file.is_file() and not restart:
             try:
                 found = read_json(self.identity_file)
-            except ValueError as error:
+            except (OSError, ValueError) as error:
                 raise DataError(f"{self.identity_file} is damaged; pass --restart to start over.") from error
             if found != wanted:
-                changes = "; ".join(_differences(found, wanted))
+                changes = "; ".join(differences(found, wanted))
                 raise DataError(
                     f"{self.path} holds a run with other settings ({changes}); pass --restart to replace it, "
                     "or another --out."
@@ -103,13 +109,3 @@ class RunFolder:
         writer.writerows(rows)
         with replacing(self.log) as file:
             file.write(text.getvalue().encode())
-
-
-def _differences(old: Any, new: Any, name: str = "") -> list[str]:
-    """Name the leaves in which two JSON trees differ."""
-    if isinstance(old, dict) and isinstance(new, dict):
-        keys = list(dict.fromkeys([*old, *new]))
-        return [
-            d for k in keys for d in _differences(old.get(k), new.get(k), f"{name}.{k}" if name else str(k))
-        ]
-    return [] if old == new else [f"{name}: {old} → {new}"]

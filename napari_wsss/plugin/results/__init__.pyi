@@ -27,6 +27,5 @@ from .state import (
     RunState as RunState,
     advance as advance,
     buttons as buttons,
-    duration as duration,
     progress_text as progress_text,
 )

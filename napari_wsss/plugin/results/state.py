@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from tiling.engine import BlockWritten, Event, Finished, Planned, Progress, TilesDone
+from tiling.words import clock
 
 __all__ = [
     "Buttons",
@@ -14,7 +15,6 @@ __all__ = [
     "RunState",
     "advance",
     "buttons",
-    "duration",
     "progress_text",
 ]
 
@@ -123,7 +123,7 @@ def progress_text(state: RunState) -> str:
     rate = f"{state.tiles_per_second:.1f} tiles/s"
     match state.phase:
         case "done":
-            return f"Finished: {state.tiles:,} tiles in {duration(state.seconds)}."
+            return f"Finished: {state.tiles:,} tiles in {clock(state.seconds)}."
         case "cancelling":
             return f"{tiles} · Cancelling…"
         case "cancelled":
@@ -131,16 +131,9 @@ def progress_text(state: RunState) -> str:
         case "failed":
             return f"{tiles} · stopped by an error." if state.tiles else "Stopped by an error."
     if state.seconds_left is None:
-        return f"{tiles} · elapsed {duration(state.seconds)}"
-    left = duration(state.seconds_left)
-    return f"{tiles} · {rate} · {left} left · elapsed {duration(state.seconds)}"
-
-
-def duration(seconds: float) -> str:
-    """Return ``m:ss``, or ``h:mm:ss`` from an hour on."""
-    whole = round(seconds)
-    hours, minutes, rest = whole // 3600, whole // 60 % 60, whole % 60
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+        return f"{tiles} · elapsed {clock(state.seconds)}"
+    left = clock(state.seconds_left)
+    return f"{tiles} · {rate} · {left} left · elapsed {clock(state.seconds)}"
 
 
 @dataclass(frozen=True)

@@ -15,13 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_wsss.plugin.common import Job, Starter
-from napari_wsss.plugin.results import duration
 from napari_wsss.plugin.segment.request import RunRequest
 from napari_wsss.plugin.view import class_features, label_colormap
 from tiling.classes import ClassSchema
 from tiling.engine import estimate_memory
 from tiling.plan import RunOptions, TissueParameters, make_plan
 from tiling.slides import Slide, open_slide
+from tiling.words import clock
 
 __all__ = ["Estimate", "Estimator", "LiveEstimate", "estimate_text"]
 
@@ -60,7 +60,7 @@ def estimate_text(estimate: Estimate | None) -> str:
     if estimate.tiles == 0:
         return "No tissue in this region."
     text = f"{estimate.tiles:,} tiles · {estimate.memory_bytes / 2**20:.0f} MB"
-    return text if estimate.seconds is None else f"{text} · about {duration(estimate.seconds)}"
+    return text if estimate.seconds is None else f"{text} · about {clock(estimate.seconds)}"
 
 
 class Estimator:

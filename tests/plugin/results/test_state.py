@@ -5,9 +5,10 @@ from pathlib import Path
 import numpy as np
 from hypothesis import given, strategies as st
 
-from napari_wsss.plugin.results.state import RunState, advance, duration, progress_text
+from napari_wsss.plugin.results.state import RunState, advance, progress_text
 from tiling.engine.events import BlockWritten, Finished, Planned, Progress, TilesDone
 from tiling.geometry import Box
+from tiling.words import clock
 
 PLANNED = Planned(Path("a.zarr"), 100, 50, 1.0, 40, 4, 8, 1, 1000)
 
@@ -49,6 +50,6 @@ def test_an_unfinished_result_of_an_earlier_session_has_no_total() -> None:
 
 @given(st.floats(0, 1e6))
 def test_durations(seconds: float) -> None:
-    parts = [int(part) for part in duration(seconds).split(":")]
+    parts = [int(part) for part in clock(seconds).split(":")]
     assert sum(part * 60**i for i, part in enumerate(reversed(parts))) == round(seconds)
     assert all(part < 60 for part in parts[1:])
