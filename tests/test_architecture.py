@@ -10,7 +10,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -125,7 +125,27 @@ def _faces() -> list[Module]:
 
 MODULES = _modules()
 FACES = _faces()
-every_module = pytest.mark.parametrize("module", MODULES, ids=lambda m: m.name)
+
+
+def every_module(rule: Callable[[Module], None], of: Sequence[Module] = MODULES) -> Callable[[], None]:
+    """Return a test that holds a rule against every module and names all that break it."""
+
+    def test() -> None:
+        broken = []
+        for module in of:
+            try:
+                rule(module)
+            except (AssertionError, pytest.fail.Exception) as error:
+                broken.append(f"{module.name}: {str(error).splitlines()[0] if str(error) else rule.__name__}")
+        assert not broken, "\n".join(broken)
+
+    test.__doc__ = rule.__doc__
+    return test
+
+
+def every_module_of_the_plugin(rule: Callable[[Module], None]) -> Callable[[], None]:
+    """Do the same for the plugin's modules."""
+    return every_module(rule, [m for m in MODULES if _under(m.name, "napari_wsss.plugin")])
 
 
 def _under(name: str, *prefixes: str) -> bool:
@@ -317,7 +337,7 @@ def test_no_print_and_no_swallowed_error(module: Module) -> None:
             assert not (broad and silent), f"{module.path}:{node.lineno} swallows every error"
 
 
-@pytest.mark.parametrize("module", [m for m in MODULES if _under(m.name, "napari_wsss.plugin")], ids=str)
+@every_module_of_the_plugin
 def test_no_slot_is_a_lambda(module: Module) -> None:
     """Qt keeps a lambda, and what it holds, for ever: a deleted widget would be called again."""
     for node in ast.walk(module.tree):
@@ -325,7 +345,7 @@ def test_no_slot_is_a_lambda(module: Module) -> None:
             assert not any(isinstance(each, ast.Lambda) for each in ast.walk(node)), node.lineno
 
 
-@pytest.mark.parametrize("module", [m for m in MODULES if _under(m.name, "napari_wsss.plugin")], ids=str)
+@every_module_of_the_plugin
 def test_widgets_compute_nothing(module: Module) -> None:
     """Qt stays in the widgets, and what they show is worked out where no Qt is."""
     widget = module.name.rpartition(".")[2].endswith(("dock", "parts", "_section", "_widget", "_dialog"))
