@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from napari_wsss.backends import BackendName, Precision, choose_backend, presence_of, probabilities_of
+from napari_wsss.backends import (
+    Backend,
+    BackendName,
+    Precision,
+    choose_backend,
+    presence_of,
+    probabilities_of,
+)
 from napari_wsss.models import Bundle, open_classes, resize_maps
 from tiling.classes import ClassSchema
 from tiling.engine import Prediction
@@ -102,6 +112,7 @@ class BundlePredictor:
         self._thresholds = torch.tensor(thresholds, device=self.device)
         choice = choose_backend(bundle, self.device, precision, backend)
         self._run = choice.backend
+        self._stage1: Backend | None = None
         self.backend = choice.backend.name
         self.precision = choice.backend.precision
         self.notes = choice.notes
@@ -142,6 +153,7 @@ class BundlePredictor:
                 "thresholds": [round(t, 6) for t in self._thresholds.tolist()],
                 "mode": self._bundle.gate.mode,
             },
+            "presence": self._bundle.presence,
             "precision": self.precision,
             "backend": self.backend,
         }
@@ -156,7 +168,10 @@ class BundlePredictor:
         gate = self._gate if gated else None
         probabilities = probabilities_of(maps, pixels.shape[1], presence, gate, self._thresholds)
         confidence, shares = self._summary(probabilities, presence, gated)
-        cams = None if cam_side is None else resize_maps(maps.activation, (cam_side, cam_side)).sigmoid()
+        cams = None
+        if cam_side is not None:
+            activation = self._activation(pixels) if maps.activation is None else maps.activation
+            cams = resize_maps(activation, (cam_side, cam_side)).sigmoid()
         return Prediction(
             probabilities=_numpy(probabilities),
             presence=_numpy(presence),
@@ -164,6 +179,17 @@ class BundlePredictor:
             confidence=_numpy(confidence),
             shares=_numpy(shares),
         )
+
+    def _activation(self, pixels: NDArray[np.uint8]) -> Tensor:
+        """Ask stage 1, which is loaded only now, for its class activations."""
+        if self._stage1 is None:
+            alone = replace(self._bundle, stage2=None, presence="stage1")
+            precision: Any = self.precision
+            name: Any = self.backend
+            self._stage1 = choose_backend(alone, self.device, precision, name).backend
+        activation = self._stage1(pixels).activation
+        assert activation is not None, "stage 1 alone gives nothing else"
+        return activation
 
     def _summary(self, probabilities: Tensor, presence: Tensor, gated: bool) -> tuple[Tensor, Tensor]:
         """Return confidence (N,) and shares (N, C) of tiles, always as their own presence gates them."""

@@ -1,4 +1,4 @@
-"""Where converted networks and measured agreements are kept: beside the bundle, else in the user's cache folder."""
+"""Where converted networks and measured agreements are kept, by what they follow from: the user's own cache folder."""
 
 from __future__ import annotations
 
@@ -14,9 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Cache", "cache_for", "key_of"]
+__all__ = ["Cache", "key_of", "user_cache"]
 
-FOLDER = ".cache"
 _DIGESTS = "digests.json"
 _OUTSIDE = ("*\n", "Signature: 8a477f597d28d172789f06886806bc55\n# Made by napari-wsss; may be deleted.\n")
 
@@ -26,26 +25,21 @@ def key_of(facts: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:24]
 
 
-def cache_for(bundle: Path) -> Cache:
-    """Return the cache of a bundle's folder.
+def user_cache() -> Cache:
+    """Return the cache of the person who runs the program.
 
-    Parameters
-    ----------
-    bundle : Path
-        The bundle's folder; when it is not writable the user's cache folder serves.
+    Never a folder of the bundle: what lies beside weights travels with them, and would be believed in their place.
     """
-    for root in (bundle / FOLDER, _user_folder() / "napari-wsss"):
-        try:
-            root.mkdir(parents=True, exist_ok=True)
-            # Neither version control nor backups want it.
-            for name, text in zip((".gitignore", "CACHEDIR.TAG"), _OUTSIDE, strict=True):
-                if not (root / name).exists():
-                    (root / name).write_text(text, encoding="utf-8")
-            if os.access(root, os.W_OK):
-                return Cache(root)
-        except OSError:
-            continue
-    return Cache(None)
+    root = _user_folder() / "napari-wsss"
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        # Neither version control nor backups want it.
+        for name, text in zip((".gitignore", "CACHEDIR.TAG"), _OUTSIDE, strict=True):
+            if not (root / name).exists():
+                (root / name).write_text(text, encoding="utf-8")
+    except OSError:
+        return Cache(None)
+    return Cache(root if os.access(root, os.W_OK) else None)
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from napari_wsss.backends.agreement import check_tiles
 from napari_wsss.backends.graph import fold_batch_norms
-from napari_wsss.backends.maps import Maps, Pair, presence_of, probabilities_of
+from napari_wsss.backends.maps import Maps, networks_of, presence_of, probabilities_of
 from napari_wsss.models import Bundle, Gate
 from tiling.errors import BundleError, DeviceError
 from tiling.files import replacing, write_json_atomic
@@ -59,15 +59,13 @@ class _Whole(nn.Module):
 
     def __init__(self, bundle: Bundle) -> None:
         super().__init__()
-        pair = Pair(bundle.build_stage1(), bundle.build_stage2())
-        self.pair = fold_batch_norms(pair.eval().requires_grad_(False))
+        self.networks = fold_batch_norms(networks_of(bundle).eval().requires_grad_(False))
         self._tile = bundle.tile
         self._gate: Gate = bundle.gate
         self.register_buffer("thresholds", torch.tensor(bundle.gate.thresholds))
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        activation, *logits = self.pair(pixels)
-        maps = Maps(activation, logits[0] if logits else None)
+        maps = Maps.of(self.networks(pixels))
         presence = presence_of(maps)
         thresholds = self.get_buffer("thresholds")
         probabilities = probabilities_of(maps, self._tile, presence, self._gate, thresholds)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -11,9 +12,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from napari_wsss.models import Gate, apply_gate, class_activation, open_classes, resize_maps
+from napari_wsss.models import Bundle, Gate, apply_gate, class_activation, open_classes, resize_maps
 
-__all__ = ["Backend", "Maps", "Pair", "presence_of", "probabilities_of"]
+__all__ = ["Backend", "Maps", "Pair", "Seer", "labels_of", "networks_of", "presence_of", "probabilities_of"]
 
 
 @dataclass(frozen=True)
@@ -22,14 +23,25 @@ class Maps:
 
     Attributes
     ----------
-    activation : (N, C, h, w) float32
-        Stage-1 class activations; their spatial mean is the stage-1 logit.
+    activation : (N, C, h, w) float32, or None
+        Stage-1 class activations; their spatial mean is the stage-1 logit. None where stage 2 says what is present.
     logits : (N, C, H, W) float32, or None
         Stage-2 logits before the last resize; None for a bundle without stage 2.
+    presence : (N, C) float32, or None
+        Stage 2's own logit that a class is somewhere in the tile.
     """
 
-    activation: Tensor
+    activation: Tensor | None
     logits: Tensor | None
+    presence: Tensor | None = None
+
+    @classmethod
+    def of(cls, outputs: Sequence[Tensor]) -> Maps:
+        """Name what a network of this module returned."""
+        outputs = [value.float() for value in outputs]
+        if outputs[-1].ndim == 2:
+            return cls(None, outputs[0], outputs[1])
+        return cls(outputs[0], outputs[1] if len(outputs) > 1 else None)
 
 
 class Backend(Protocol):
@@ -50,6 +62,20 @@ class Backend(Protocol):
         ...
 
 
+class Seer(nn.Module):
+    """A stage 2 that also says what is present: bytes in, logits and presence out, through one encoder."""
+
+    def __init__(self, stage2: nn.Module) -> None:
+        super().__init__()
+        self.stage2 = stage2
+
+    def forward(self, pixels: Tensor) -> tuple[Tensor, ...]:
+        """Return stage-2 logits and presence logits for tiles (N, T, T, 3) uint8."""
+        stage2: Any = self.stage2
+        logits, presence = stage2.segment_and_see(_scaled(pixels))
+        return logits, presence
+
+
 class Pair(nn.Module):
     """Both networks of a bundle as one: bytes in, maps out. What a backend runs or converts.
 
@@ -68,7 +94,7 @@ class Pair(nn.Module):
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, ...]:
         """Return activation, and logits if there is a stage 2, for tiles (N, T, T, 3) uint8."""
-        x = pixels.permute(0, 3, 1, 2).float() / 255
+        x = _scaled(pixels)
         stage1: Any = self.stage1
         activation = class_activation(stage1.features(x), stage1.classifier_weights)
         if self.stage2 is None:
@@ -78,9 +104,25 @@ class Pair(nn.Module):
         return activation, stage2.coarse(x) if hasattr(stage2, "coarse") else stage2(x)
 
 
+def networks_of(bundle: Bundle) -> nn.Module:
+    """Return the network that a backend runs for a bundle."""
+    if bundle.presence == "stage2":
+        stage2 = bundle.build_stage2()
+        assert stage2 is not None, "checked when the bundle was read"
+        return Seer(stage2)
+    return Pair(bundle.build_stage1(), bundle.build_stage2())
+
+
 def presence_of(maps: Maps) -> Tensor:
-    """Return the stage-1 probability that a class is somewhere in the tile, (N, C) float32."""
+    """Return the probability that a class is somewhere in the tile, (N, C) float32."""
+    if maps.presence is not None:
+        return maps.presence.sigmoid()
+    assert maps.activation is not None, "one of the two says what is present"
     return maps.activation.mean((2, 3)).sigmoid()
+
+
+def _scaled(pixels: Tensor) -> Tensor:
+    return pixels.permute(0, 3, 1, 2).float() / 255
 
 
 def probabilities_of(
@@ -108,6 +150,7 @@ def probabilities_of(
     Without stage 2 the class activations of stage 1 take the place of its logits.
     """
     if maps.logits is None:
+        assert maps.activation is not None, "without stage 2 there is a stage 1"
         scores = resize_maps(maps.activation, (tile, tile))
     elif maps.logits.shape[2:] != (tile, tile):
         # Corners aligned, as DeepLabV3Plus.forward does.
@@ -126,5 +169,6 @@ def probabilities_of(
 
 def labels_of(maps: Maps, tile: int, gate: Gate) -> Tensor:
     """Return the most probable class of every pixel, (N, tile, tile) int64, with the bundle's own gate."""
-    thresholds = torch.tensor(gate.thresholds, device=maps.activation.device)
-    return probabilities_of(maps, tile, presence_of(maps), gate, thresholds).argmax(1)
+    presence = presence_of(maps)
+    thresholds = torch.tensor(gate.thresholds, device=presence.device)
+    return probabilities_of(maps, tile, presence, gate, thresholds).argmax(1)

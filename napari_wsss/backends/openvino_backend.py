@@ -104,14 +104,15 @@ class OpenVinoBackend:
 
         def predict(index: int) -> None:
             requests = self._idle.get()
-            values = _infer(requests, pixels[index : index + 1])
-            for result, value in zip(results, values, strict=True):
-                result[index] = value[0]
-            self._idle.put(requests)
+            try:
+                values = _infer(requests, pixels[index : index + 1])
+                for result, value in zip(results, values, strict=True):
+                    result[index] = value[0]
+            finally:  # One that is not given back would be waited for without end.
+                self._idle.put(requests)
 
         list(self._pool.map(predict, range(len(pixels))))
-        activation, *logits = (torch.from_numpy(result) for result in results)
-        return Maps(activation, logits[0] if logits else None)
+        return Maps.of([torch.from_numpy(result) for result in results])
 
 
 def _infer(requests: list[Any], tile: NDArray[np.uint8]) -> list[NDArray[Any]]:

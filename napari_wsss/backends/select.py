@@ -1,7 +1,7 @@
 """Which backend and precision run a bundle: what was asked for, or the fastest that agrees with torch in fp32.
 
-The choice is made once, on fixed synthetic tiles, before any slide is seen, and remembered beside the bundle: every
-slide on a machine, and every resumed run, gets the same one.
+The choice is made once, on fixed synthetic tiles, before any slide is seen, and remembered in the user's cache folder:
+every slide on a machine, and every resumed run, gets the same one.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 
 from napari_wsss._version import __version__
 from napari_wsss.backends import agreement
-from napari_wsss.backends.cache import Cache, cache_for, key_of
-from napari_wsss.backends.maps import Backend, Pair
+from napari_wsss.backends.cache import Cache, key_of, user_cache
+from napari_wsss.backends.maps import Backend, networks_of
 from napari_wsss.backends.openvino_backend import OpenVinoBackend, openvino_has_bf16, openvino_version
 from napari_wsss.backends.torch_backend import TorchBackend, torch_has_bf16
 from napari_wsss.models import Bundle
@@ -150,7 +150,7 @@ class _Workshop:
     def __init__(self, bundle: Bundle, device: torch.device) -> None:
         self._bundle = bundle
         self._device = device
-        self._cache: Cache = cache_for(bundle.path)
+        self._cache: Cache = user_cache()
         self._made: dict[_Candidate, Backend] = {}
 
     def make(self, candidate: _Candidate) -> Backend:
@@ -202,20 +202,25 @@ class _Workshop:
         if candidate.backend == "openvino":
             cut = candidate.precision == "mixed"
             key = key_of({**self._networks, "openvino": openvino_version(), "cut": cut})
-            return OpenVinoBackend(self._pair, self._bundle.tile, candidate.precision, self._cache, key)
+            return OpenVinoBackend(
+                lambda: networks_of(self._bundle), self._bundle.tile, candidate.precision, self._cache, key
+            )
         return TorchBackend(
-            self._pair(), self._bundle.tile, self._device, candidate.precision, candidate.backend == "compile"
+            networks_of(self._bundle),
+            self._bundle.tile,
+            self._device,
+            candidate.precision,
+            candidate.backend == "compile",
         )
-
-    def _pair(self) -> Pair:
-        return Pair(self._bundle.build_stage1(), self._bundle.build_stage2())
 
     @property
     def _networks(self) -> dict[str, Any]:
         """Return what converted networks follow from."""
         bundle = self._bundle
-        specs = [bundle.stage1] if bundle.stage2 is None else [bundle.stage1, bundle.stage2]
+        used = [bundle.stage2] if bundle.presence == "stage2" else [bundle.stage1, bundle.stage2]
+        specs = [spec for spec in used if spec is not None]
         return {
+            "presence": bundle.presence,
             "weights": [spec.sha256 for spec in specs],
             "networks": [[spec.architecture, dict(spec.arguments)] for spec in specs],
             "classes": len(bundle.schema),

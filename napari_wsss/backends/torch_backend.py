@@ -74,8 +74,8 @@ class TorchBackend:
         for part in self._parts[:-1]:
             values = part(*values)
         with torch.autocast(self._device.type, dtype=self._dtype, enabled=self._dtype is not None):
-            activation, *logits = self._parts[-1](*values)
-        return Maps(activation.float(), logits[0].float() if logits else None)
+            outputs = self._parts[-1](*values)
+        return Maps.of(outputs)
 
 
 def torch_has_bf16(device: torch.device) -> bool:

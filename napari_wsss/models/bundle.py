@@ -13,7 +13,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from napari_wsss.models.bundle_json import Gate, NetworkSpec, mapping, parse_gate, parse_spec, spec_to_dict
+from napari_wsss.models.bundle_json import (
+    Gate,
+    NetworkSpec,
+    mapping,
+    parse_gate,
+    parse_presence,
+    parse_spec,
+    spec_to_dict,
+)
 from napari_wsss.models.registry import STAGE1_ARCHITECTURES, STAGE2_ARCHITECTURES
 from tiling.classes import ClassSchema
 from tiling.errors import BundleError, DataError
@@ -65,6 +73,9 @@ class Bundle:
         Thresholds calibrated for this model.
     metrics, provenance : mapping
         Scores with their data set, and how the bundle was made (JSON-ready).
+    presence : str
+        ``stage1`` or ``stage2``: the network whose word on what a tile holds opens the gate. With ``stage2`` a tile
+        passes one encoder, and stage 1 is built for CAMs only.
     """
 
     path: Path
@@ -80,6 +91,7 @@ class Bundle:
     gate: Gate = field(default_factory=Gate)
     metrics: Mapping[str, Any] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    presence: str = "stage1"
 
     @property
     def hashes(self) -> dict[str, str]:
@@ -130,6 +142,7 @@ class Bundle:
             "tile": self.tile,
             "stage1": spec_to_dict(self.stage1),
             "stage2": None if self.stage2 is None else spec_to_dict(self.stage2),
+            "presence": self.presence,
             "gate": {"thresholds": list(self.gate.thresholds), "mode": self.gate.mode},
             "metrics": dict(self.metrics),
             "provenance": dict(self.provenance),
@@ -264,7 +277,9 @@ def parse_bundle(data: object, folder: Path, path: Path) -> Bundle:
             raise DataError(f"mpp is {mpp}, not a plausible µm per pixel")
         if not isinstance(tile, int) or isinstance(tile, bool) or not 16 <= tile <= 8192:
             raise DataError(f"tile is {tile!r}, not a whole number of pixels from 16 to 8192")
-        stage2 = data.get("stage2")
+        stage2 = (
+            None if data.get("stage2") is None else parse_spec(data["stage2"], STAGE2_ARCHITECTURES, "stage2")
+        )
         return Bundle(
             path=folder,
             name=str(data.get("name") or folder.name),
@@ -275,10 +290,11 @@ def parse_bundle(data: object, folder: Path, path: Path) -> Bundle:
             mpp=mpp,
             tile=tile,
             stage1=parse_spec(data["stage1"], STAGE1_ARCHITECTURES, "stage1"),
-            stage2=None if stage2 is None else parse_spec(stage2, STAGE2_ARCHITECTURES, "stage2"),
+            stage2=stage2,
             gate=parse_gate(data.get("gate") or {}, len(schema)),
             metrics=mapping(data.get("metrics") or {}, "metrics"),
             provenance=mapping(data.get("provenance") or {}, "provenance"),
+            presence=parse_presence(data.get("presence", "stage1"), stage2),
         )
     except KeyError as error:
         raise BundleError(f"{path}: the entry {error} is missing; restore the file.") from error

@@ -9,7 +9,7 @@ from typing import Any
 
 from tiling.errors import DataError
 
-__all__ = ["Gate", "NetworkSpec", "mapping", "parse_gate", "parse_spec", "spec_to_dict"]
+__all__ = ["Gate", "NetworkSpec", "mapping", "parse_gate", "parse_presence", "parse_spec", "spec_to_dict"]
 
 
 @dataclass(frozen=True)
@@ -108,3 +108,12 @@ def parse_gate(value: object, num_classes: int) -> Gate:
     if mode not in ("mask", "reference"):
         raise DataError(f"gate mode is {mode!r}; use 'mask' or 'reference'")
     return Gate(thresholds, mode)
+
+
+def parse_presence(value: object, stage2: NetworkSpec | None) -> str:
+    """Read which network says what is present; DataError when that one cannot."""
+    if value not in ("stage1", "stage2"):
+        raise DataError(f"presence is {value!r}; use 'stage1' or 'stage2'")
+    if value == "stage2" and (stage2 is None or stage2.arguments.get("presence") is not True):
+        raise DataError("presence is 'stage2' but stage2 has no presence layer")
+    return str(value)

@@ -59,7 +59,7 @@ def save_bundle(
         As in :class:`Bundle`; mappings must be JSON-ready.
     stage1, stage2 : nn.Module
         Networks of :mod:`napari_wsss.models.registry` (their ``architecture`` and ``arguments`` are
-        recorded).
+        recorded). A stage 2 with a presence layer is the one that opens the gate.
     dtype : {"float32", "float16"}, optional
         Storage of convolution weights; vectors (batch norm, biases) stay float32.
     overwrite : bool, optional
@@ -114,6 +114,7 @@ def save_bundle(
             gate or Gate(),
             metrics or {},
             provenance or {},
+            "stage1" if getattr(stage2, "presence", None) is None else "stage2",
         )
         text = json.dumps(bundle.to_dict(), indent=2, ensure_ascii=False, allow_nan=False)
         parse_bundle(json.loads(text), folder, folder / MODEL_JSON)

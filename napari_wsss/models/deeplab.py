@@ -140,6 +140,10 @@ class Decoder(nn.Module):
         return found
 
 
+def _pooled(high: Tensor, deep: Tensor) -> Tensor:
+    return torch.cat((high.mean((2, 3)), deep.mean((2, 3)), deep.amax((2, 3))), 1)
+
+
 def _recipe(name: str) -> Backbone:
     """Find a backbone.
 
@@ -180,6 +184,9 @@ class DeepLabV3Plus(SegmentationNetwork):
     enlarge : float, optional
         The input is resized by this factor first (:mod:`napari_wsss.models.enlarge`): patches of fewer than about 160
         pixels hold too few places for a CAM.
+    presence : bool, optional
+        Give the network a linear layer on pooled features that says which classes are in the image, so that one encoder
+        does what takes stage 1 and stage 2 otherwise; see :meth:`segment_and_see`.
 
     Notes
     -----
@@ -199,6 +206,7 @@ class DeepLabV3Plus(SegmentationNetwork):
         low_channels: int | None = None,
         colour_smoothing: int = 0,
         enlarge: float = 1.0,
+        presence: bool = False,
     ) -> None:
         super().__init__()
         recipe = _recipe(backbone)
@@ -216,6 +224,8 @@ class DeepLabV3Plus(SegmentationNetwork):
             "colour_smoothing": colour_smoothing,
             "enlarge": enlarge,
         }
+        if presence:  # Left out when off: a bundle without it reads as before.
+            self.arguments["presence"] = True
         self.colour_smoothing = colour_smoothing
         self.enlarge = enlarge
         made: Any = recipe.build(output_stride, width)
@@ -226,6 +236,7 @@ class DeepLabV3Plus(SegmentationNetwork):
             for module in part.modules():
                 if isinstance(module, nn.Conv2d):
                     nn.init.kaiming_normal_(module.weight)
+        self.presence = nn.Linear(made.channels + 2 * channels, num_classes) if presence else None
 
     def forward(self, x: Tensor) -> Tensor:
         """Segment.
@@ -243,9 +254,32 @@ class DeepLabV3Plus(SegmentationNetwork):
 
     def coarse(self, x: Tensor) -> Tensor:
         """Segment without the last resize: (N, 3, H, W) RGB / 255 -> logits (N, C, H / 4, W / 4), × ``enlarge``."""
-        low, high = self.backbone(prepared(x, self.colour_smoothing, self.enlarge))
-        found: Tensor = self.decoder(self.aspp(high), low)
+        low, _, deep = self._maps(x)
+        found: Tensor = self.decoder(deep, low)
         return found
+
+    def pooled(self, x: Tensor) -> Tensor:
+        """Return what ``presence`` sees, (N, K): mean of the backbone's last map, mean and maximum of ASPP's."""
+        _, high, deep = self._maps(x)
+        return _pooled(high, deep)
+
+    def segment_and_see(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the logits of :meth:`coarse`, and the logit (N, C) that a class is somewhere in the image.
+
+        Raises
+        ------
+        ValueError
+            When the network was built without ``presence``.
+        """
+        if self.presence is None:
+            raise ValueError("this network has no presence layer")
+        low, high, deep = self._maps(x)
+        return self.decoder(deep, low), self.presence(_pooled(high, deep))
+
+    def _maps(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the backbone's map at stride 4, its last map, and what ASPP makes of it."""
+        low, high = self.backbone(prepared(x, self.colour_smoothing, self.enlarge))
+        return low, high, self.aspp(high)
 
     def backbone_parameters(self) -> Iterator[nn.Parameter]:
         """Trainable parameters of the backbone (learning rate × 1 in the reference)."""

@@ -42,10 +42,9 @@ def lived_in(network: nn.Module, seed: int) -> nn.Module:
 @pytest.fixture(scope="session")
 def _bundles(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("bundles")
-    for name, second in (("pair", True), ("first", False)):
-        stage2 = build_stage2(
-            "deeplabv3plus", 4, backbone="efficientnet-lite0", width=0.1, head_channels=8, low_channels=4
-        )
+    for name, second in (("pair", True), ("first", False), ("seer", True)):
+        narrow = {"backbone": "efficientnet-lite0", "width": 0.1, "head_channels": 8, "low_channels": 4}
+        stage2 = build_stage2("deeplabv3plus", 4, **narrow, **({"presence": True} if name == "seer" else {}))
         save_bundle(
             root / name,
             name=name,
@@ -69,22 +68,31 @@ def bundle(_bundles: Path, tmp_path: Path) -> Bundle:
 def _converted(_bundles: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     if openvino_version() is None:
         pytest.skip("needs the extra openvino")
-    folder = shutil.copytree(_bundles / "pair", tmp_path_factory.mktemp("converted") / "pair")
-    for precision in ("fp32", "mixed"):
-        BundlePredictor(load_bundle(folder), "cpu", precision, backend="openvino")  # type: ignore[arg-type]
-    return folder
+    user = tmp_path_factory.mktemp("converted")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(user))
+        for precision in ("fp32", "mixed"):
+            BundlePredictor(load_bundle(_bundles / "pair"), "cpu", precision, backend="openvino")  # type: ignore[arg-type]
+    return user
 
 
 @pytest.fixture
-def converted(_converted: Path, tmp_path: Path) -> Bundle:
-    """The bundle of :func:`bundle` with converted networks in its cache, and nothing measured yet."""
-    return load_bundle(shutil.copytree(_converted, tmp_path / "pair"))
+def converted(bundle: Bundle, _converted: Path, tmp_path: Path) -> Bundle:
+    """The bundle of :func:`bundle`; its converted networks are in the user's cache, and nothing is measured yet."""
+    shutil.copytree(_converted, tmp_path / "user", dirs_exist_ok=True)
+    return bundle
 
 
 @pytest.fixture
 def first_only(_bundles: Path, tmp_path: Path) -> Bundle:
     """The same without stage 2."""
     return load_bundle(shutil.copytree(_bundles / "first", tmp_path / "first"))
+
+
+@pytest.fixture
+def seer(_bundles: Path, tmp_path: Path) -> Bundle:
+    """Both stages; stage 2 says what is present."""
+    return load_bundle(shutil.copytree(_bundles / "seer", tmp_path / "seer"))
 
 
 @pytest.fixture(scope="session")

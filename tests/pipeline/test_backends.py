@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import builtins
+import hashlib
 import json
+import shutil
+import sys
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,8 +19,8 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from napari_wsss.backends import agreement, cache, openvino_backend, select
-from napari_wsss.backends.cache import Cache, cache_for
+from napari_wsss.backends import agreement, openvino_backend, select
+from napari_wsss.backends.cache import Cache, user_cache
 from napari_wsss.models.bundle import Bundle
 from napari_wsss.predictor import BundlePredictor
 from tiling.errors import DeviceError
@@ -30,6 +34,12 @@ def _own_user_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No test writes to the real cache folder of whoever runs it."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "user"))
     monkeypatch.setenv("LOCALAPPDATA", str(tmp_path / "user"))
+
+
+@pytest.fixture
+def user(tmp_path: Path) -> Path:
+    """The cache folder of the one who runs the test."""
+    return tmp_path / "user" / "napari-wsss"
 
 
 @pytest.fixture
@@ -320,11 +330,9 @@ def test_a_damaged_list_of_digests_is_noticed(kept_folder: Path, text: str) -> N
     assert Cache(kept_folder.parent).folder("key") is None
 
 
-def test_a_damaged_cache_is_rebuilt(converted: Bundle, tiles: Tiles) -> None:
+def test_a_damaged_cache_is_rebuilt(converted: Bundle, user: Path, tiles: Tiles) -> None:
     expected = _openvino(converted)(tiles).probabilities
-    (weights,) = [
-        path for path in converted.path.glob(".cache/*/part0.bin") if len(list(path.parent.iterdir())) == 3
-    ]
+    (weights,) = [path for path in user.glob("*/part0.bin") if len(list(path.parent.iterdir())) == 3]
     content = weights.read_bytes()
     weights.unlink()  # it may be mapped into memory
     weights.write_bytes(content[: len(content) // 2])
@@ -332,27 +340,69 @@ def test_a_damaged_cache_is_rebuilt(converted: Bundle, tiles: Tiles) -> None:
     assert weights.read_bytes() == content
 
 
-def test_other_weights_are_converted_anew(converted: Bundle, first_only: Bundle) -> None:
+def test_other_weights_are_converted_anew(converted: Bundle, first_only: Bundle, user: Path) -> None:
     workshop = [select._Workshop(b, torch.device("cpu")) for b in (converted, first_only)]
     assert workshop[0]._networks != workshop[1]._networks
     facts = {**workshop[0]._networks, "openvino": select.openvino_version(), "cut": False}
-    assert (converted.path / ".cache" / select.key_of(facts) / "part0.xml").exists()
+    assert (user / select.key_of(facts) / "part0.xml").exists()
 
 
-def test_the_cache_is_ignored_by_version_control_and_backups(bundle: Bundle) -> None:
-    root = cache_for(bundle.path).root
-    assert root == bundle.path / ".cache"
-    assert (root / ".gitignore").read_text() == "*\n"
-    assert (root / "CACHEDIR.TAG").exists()
+def test_the_cache_is_ignored_by_version_control_and_backups(user: Path) -> None:
+    if sys.platform == "linux":
+        assert user_cache().root == user
+    assert (user / ".gitignore").read_text() == "*\n"
+    assert (user / "CACHEDIR.TAG").exists()
 
 
-def test_a_read_only_bundle_uses_the_users_cache(tmp_path: Path) -> None:
-    (tmp_path / "bundle").write_text(
-        "a file where the folder should be: nobody, not even root, can write there"
-    )
-    found = cache_for(tmp_path / "bundle").root
-    assert found is not None
-    assert found == cache._user_folder() / "napari-wsss"
+def test_without_a_writable_cache_folder_nothing_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("a file where the folder should be: not even root can write there")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    assert user_cache() == Cache(None)
+
+
+@needs_openvino
+def test_a_cache_that_came_with_a_bundle_is_never_believed(
+    converted: Bundle, user: Path, tiles: Tiles
+) -> None:
+    expected = _openvino(converted)(tiles).probabilities
+    # Somebody copied a bundle and left converted networks in it, with other weights and digests that fit.
+    planted = shutil.copytree(user, converted.path / ".cache")
+    for weights in planted.glob("*/part0.bin"):
+        weights.write_bytes(bytes(weights.stat().st_size))
+        digests = weights.parent / "digests.json"
+        names = json.loads(digests.read_text())
+        digests.write_text(json.dumps({n: _sha256(weights.parent / n) for n in names}))
+    before = sorted(p.name for p in planted.iterdir())
+    shutil.rmtree(user)
+    np.testing.assert_array_equal(_openvino(converted)(tiles).probabilities, expected)
+    assert sorted(p.name for p in planted.iterdir()) == before
+
+
+@needs_openvino
+def test_a_request_that_fails_is_given_back(
+    converted: Bundle, tiles: Tiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    predictor = _openvino(converted)
+    expected = predictor(tiles).probabilities
+    infer = openvino_backend._infer
+
+    def failing(requests: list[Any], tile: Tiles) -> Any:
+        raise RuntimeError("out of memory")
+
+    monkeypatch.setattr(openvino_backend, "_infer", failing)
+    for _ in range(3):  # more often than there are requests
+        with pytest.raises(RuntimeError, match="out of memory"):
+            predictor(tiles)
+    monkeypatch.setattr(openvino_backend, "_infer", infer)
+    with ThreadPoolExecutor(1) as pool:
+        found = pool.submit(predictor, tiles)
+        np.testing.assert_array_equal(found.result(timeout=60).probabilities, expected)
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 @needs_openvino
@@ -360,7 +410,7 @@ def test_nothing_writable_still_works(
     bundle: Bundle, tiles: Tiles, agrees: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     agrees({})
-    monkeypatch.setattr(select, "cache_for", lambda path: Cache(None))
+    monkeypatch.setattr(select, "user_cache", lambda: Cache(None))
     found = BundlePredictor(bundle, "cpu", "fp32")
     assert in_use(found) == ("openvino", "fp32")
     assert found(tiles).probabilities.shape == (5, 4, 64, 64)
@@ -398,10 +448,10 @@ def test_damaged_facts_are_measured_again(tmp_path: Path, text: str) -> None:
     assert not isinstance((kept.fact("key") or {}).get("agreement"), float)
 
 
-def test_a_damaged_fact_of_a_bundle_is_measured_again(converted: Bundle, agrees: Any) -> None:
+def test_a_damaged_fact_of_a_bundle_is_measured_again(converted: Bundle, user: Path, agrees: Any) -> None:
     agrees({})
     BundlePredictor(converted, "cpu", "fp32")
-    (fact,) = converted.path.glob(".cache/*.json")
+    (fact,) = user.glob("*.json")
     fact.write_text('{"agreement": "high"}')
     assert agrees({}) == []
     assert BundlePredictor(converted, "cpu", "fp32").backend == "openvino"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from napari_wsss.models.bundle import Bundle, Gate
+from napari_wsss.models.bundle import Bundle, Gate, load_bundle
 from napari_wsss.models.cam import class_activation, resize_maps
 from napari_wsss.models.gate import apply_gate
 from napari_wsss.predictor import BundlePredictor, choose_device
@@ -180,3 +181,70 @@ def test_devices_with_two_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_what_is_not_there_is_one_sentence(bundle: Bundle, options: dict[str, Any], message: str) -> None:
     with pytest.raises(DeviceError, match=message):
         plain(bundle, **options)
+
+
+# One encoder ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("backend", ["torch", "openvino"])
+def test_stage_2_says_what_is_present(seer: Bundle, tiles: NDArray[np.uint8], backend: Any) -> None:
+    if backend == "openvino":
+        pytest.importorskip("openvino")
+    stage2: Any = seer.build_stage2()
+    x = torch.from_numpy(tiles).permute(0, 3, 1, 2).float() / 255
+    with torch.no_grad():
+        logits, presence = stage2.segment_and_see(x)
+        assert torch.equal(logits, stage2.coarse(x))
+        assert torch.allclose(presence, stage2.presence(stage2.pooled(x)))
+    found = BundlePredictor(seer, "cpu", "fp32", backend=backend)(tiles)
+    np.testing.assert_allclose(found.presence, presence.sigmoid().numpy(), atol=1e-5)
+    gated = apply_gate(stage2(x), presence.sigmoid(), seer.gate.thresholds).softmax(1).detach()
+    np.testing.assert_allclose(found.probabilities, gated.numpy(), atol=1e-4)
+
+
+def test_stage_1_is_loaded_only_for_cams(
+    seer: Bundle, bundle: Bundle, tiles: NDArray[np.uint8], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    built: list[str] = []
+    build = Bundle.build_stage1
+    monkeypatch.setattr(Bundle, "build_stage1", lambda self: built.append(self.name) or build(self))
+    predictor = BundlePredictor(seer, "cpu", "fp32", backend="torch")
+    assert predictor(tiles).cams is None
+    assert built == []
+    found = predictor(tiles, cam_side=8).cams
+    predictor(tiles, cam_side=8)
+    assert built == ["seer"]
+    # The two bundles have the same stage 1.
+    expected = BundlePredictor(bundle, "cpu", "fp32", backend="torch")(tiles, cam_side=8).cams
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_the_identity_says_who_speaks_of_presence(seer: Bundle, bundle: Bundle) -> None:
+    said = [BundlePredictor(b, "cpu", "fp32", backend="torch").identity["presence"] for b in (seer, bundle)]
+    assert said == ["stage2", "stage1"]
+
+
+@pytest.mark.parametrize("value", ["stage3", None, 1, "stage2"])
+def test_a_bundle_whose_presence_nobody_can_tell_is_refused(bundle: Bundle, value: object) -> None:
+    path = bundle.path / "model.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "presence": value}))
+    with pytest.raises(BundleError, match="presence"):
+        load_bundle(bundle.path)
+
+
+def test_a_bundle_from_before_reads_as_before(bundle: Bundle) -> None:
+    path = bundle.path / "model.json"
+    content = json.loads(path.read_text())
+    del content["presence"]
+    path.write_text(json.dumps(content))
+    assert load_bundle(bundle.path).presence == "stage1"
+
+
+def test_ungated_probabilities_keep_the_table_of_tiles(bundle: Bundle, tiles: NDArray[np.uint8]) -> None:
+    predictor = BundlePredictor(bundle, "cpu", "fp32", backend="torch")
+    gated, open_ = predictor(tiles), predictor(tiles, gated=False)
+    assert not np.array_equal(gated.probabilities, open_.probabilities)
+    np.testing.assert_allclose(open_.shares, gated.shares, atol=1e-5)
+    np.testing.assert_allclose(open_.confidence, gated.confidence, atol=1e-5)
+    assert predictor.thresholds == pytest.approx((0.45, 0.5, 0.55, 0.5))
+    assert BundlePredictor(bundle, "cpu", "fp32", gate=False, backend="torch").thresholds is None

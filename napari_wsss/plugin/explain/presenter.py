@@ -71,7 +71,9 @@ def explain_tile(
     x = torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1)[None].float() / 255
     cams = multilayer_gradcam(networks.stage1, x)
     with torch.inference_mode():
-        presence = networks.stage1(x).sigmoid()
+        # Whichever network opens the gate in a run.
+        said = networks.stage2.segment_and_see(x)[1] if bundle.presence == "stage2" else networks.stage1(x)
+        presence = said.sigmoid()
         deepest = list(cams.values())[-1]
         scores = (
             networks.stage2(x)
