@@ -38,12 +38,12 @@ ROOMS: dict[str, tuple[str, ...]] = {
         "plugin.results",
         "plugin.files",
         "plugin.segment",
+        "plugin.teach",
         "plugin.review",
         "plugin.correct",
         "plugin.compare",
         "plugin.explain",
         "plugin.queue",
-        "plugin.teach",
     ),
     "training": ("settings", "data", "scores", "loop", "networks"),
 }

@@ -1,5 +1,5 @@
 from .asking import Order as Order
-from .decisions import Source as Source
+from .decisions import Decision as Decision, Source as Source, last_action as last_action
 from .description import ProjectFile as ProjectFile, SlideEntry as SlideEntry
 from .encoder import DEFAULT_ENCODER as DEFAULT_ENCODER
 from .events import (
@@ -19,6 +19,7 @@ from .fitted import (
     SlideMap as SlideMap,
     UncertaintyMap as UncertaintyMap,
 )
+from .label_log import LabelLog as LabelLog
 from .project import Project as Project, new_project as new_project, open_project as open_project
 from .score import ClassScore as ClassScore, Score as Score
 from .tiles import Tile as Tile, TileLabel as TileLabel

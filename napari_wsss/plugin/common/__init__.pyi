@@ -5,6 +5,7 @@ from .job import (
     limit_compute_threads as limit_compute_threads,
     start_in_thread as start_in_thread,
 )
+from .key_parts import WindowKeys as WindowKeys
 from .messages import explain as explain
 from .parts import (
     button as button,
@@ -23,3 +24,5 @@ from .preferences import (
     load_preferences as load_preferences,
     save_preferences as save_preferences,
 )
+from .strip import STRIP_LENGTH as STRIP_LENGTH, Strip as Strip
+from .thumbnail_widget import Thumbnail as Thumbnail

@@ -133,6 +133,8 @@ def unusual_options(run: Mapping[str, Any]) -> list[str]:
         words.append("glass included")
     if asked.get("cams"):
         words.append("with what the model looked at")
+    if run.get("corrected"):
+        words.append("corrected by hand")
     return words
 
 
@@ -161,6 +163,8 @@ def difference_text(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
     rest = (asked.keys() & before.keys()) - {"region", "roi", "tissue", "overlap"}
     if any(asked[key] != before[key] for key in rest):
         found.append("its options")
+    if old.get("corrected"):
+        found.append("corrections by hand")
     return ", ".join(found)
 
 

@@ -1,4 +1,4 @@
-"""Which tiles a person should look at: those of which stage 2 is unsure, or on which the two stages disagree."""
+"""Which tiles a person should look at: those whose label would change most, glass left out. Pure, but for the store."""
 
 from __future__ import annotations
 
@@ -8,14 +8,25 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from tiling.grid import TileGrid
 from tiling.store import FLAG_PREDICTED, Store
 
-__all__ = ["ReviewEntry", "ReviewOrder", "disagreement", "review_entries"]
+__all__ = ["HELD_SHARE", "ReviewEntry", "ReviewOrder", "disagreement", "review_entries", "side_by_side"]
 
 ReviewOrder = Literal["uncertain", "disagreement"]
 
 FULL_SHARE = 0.1
 """A class that fills this part of a tile is as present as stage 1 can say."""
+
+LEAST_TISSUE = 0.3
+"""A tile with less tissue than this teaches nothing: its doubt is about glass."""
+
+HELD_SHARE = 0.15
+"""A class that fills this part of a tile's tissue is said to be in it."""
+
+_COARSE = 2048
+_NEIGHBOUR = 0.5
+"""What the neighbours of a chosen tile are still worth: what they show was just looked at."""
 
 
 @dataclass(frozen=True)
@@ -25,17 +36,28 @@ class ReviewEntry:
     Attributes
     ----------
     row, column : int
-        Place in the grid of the run.
+        Place in the lattice.
     score : float
-        0 … 1, higher is more worth it.
+        0 … 1, higher is more worth it: doubt times the share of tissue at stake.
     reason : str
         In words.
+    classes : tuple of str
+        What the result shows in it, in the order of the schema.
+    tissue : float
+        Share of the tile that is tissue.
     """
 
     row: int
     column: int
     score: float
     reason: str
+    classes: tuple[str, ...] = ()
+    tissue: float = 1.0
+
+
+def side_by_side(grid: TileGrid) -> TileGrid:
+    """Return the lattice of a run without its overlap: no tissue is asked about twice."""
+    return TileGrid(grid.width, grid.height, grid.tile, grid.tile, grid.scale, grid.origin)
 
 
 def disagreement(presence: NDArray[np.float32], shares: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -52,8 +74,10 @@ def disagreement(presence: NDArray[np.float32], shares: NDArray[np.float32]) -> 
     return np.asarray(np.abs(presence - np.clip(shares / FULL_SHARE, 0, 1)))
 
 
-def review_entries(store: Store, order: ReviewOrder, limit: int = 200) -> list[ReviewEntry]:
-    """Return the tiles of a store that are most worth a look, first things first.
+def review_entries(
+    store: Store, order: ReviewOrder, limit: int = 200, lattice: TileGrid | None = None
+) -> list[ReviewEntry]:
+    """Return the tiles of a result that are most worth a look, first things first.
 
     Parameters
     ----------
@@ -63,32 +87,108 @@ def review_entries(store: Store, order: ReviewOrder, limit: int = 200) -> list[R
         By mean confidence of stage 2, or by the class on which the stages disagree most.
     limit : int
         Largest number of entries.
+    lattice : TileGrid, optional
+        The tiles that are asked about, on the same slide: a project's. Default: those of the run, side by side.
     """
+    lattice = lattice or side_by_side(store.grid)
     table = store.tiles()
-    predicted = np.flatnonzero(table["flags"] & FLAG_PREDICTED)
+    known = _run_tiles(store.grid, lattice)
+    areas = _class_shares(store, lattice)
+    tissue = areas.sum(-1)
+    predicted = ((table["flags"][known] & FLAG_PREDICTED) > 0) & (tissue >= LEAST_TISSUE)
     if order == "uncertain":
-        scores = 1 - table["confidence"][predicted]
+        doubt = 1 - table["confidence"]
     else:
-        per_class = disagreement(table["presence"][predicted], table["shares"][predicted])
-        scores = per_class.max(1) if len(predicted) else np.zeros(0, np.float32)
-    scores = np.where(np.isfinite(scores), scores, 0.0)
-    first = np.argsort(-scores, kind="stable")[:limit]
-    return [_entry(store, table, int(predicted[i]), float(scores[i]), order) for i in first]
+        per_class = disagreement(table["presence"], table["shares"])
+        doubt = per_class.max(1) if len(per_class) else np.zeros(0, np.float32)
+    doubt = np.where(np.isfinite(doubt), doubt, 0.0)[known]
+    worth = np.where(predicted, doubt * tissue, -1.0)
+    return [
+        _entry(store, table, int(known[row, column]), row, column, float(worth[row, column]), order, areas)
+        for row, column in _spread(worth, limit)
+    ]
+
+
+def _spread(worth: NDArray[np.float64], limit: int) -> list[tuple[int, int]]:
+    """Choose places by worth, one after the other; what lies beside a chosen one is worth less from then on."""
+    left = worth.copy()
+    chosen: list[tuple[int, int]] = []
+    while len(chosen) < min(limit, left.size):
+        row, column = divmod(int(left.argmax()), left.shape[1])
+        if left[row, column] < 0:
+            break
+        chosen.append((row, column))
+        around = left[max(0, row - 1) : row + 2, max(0, column - 1) : column + 2]
+        around[around > 0] *= _NEIGHBOUR
+        left[row, column] = -1.0
+    return chosen
+
+
+def _run_tiles(grid: TileGrid, lattice: TileGrid) -> NDArray[np.int64]:
+    """Return for every place of the lattice the run's tile whose middle is nearest, (rows, columns) indices."""
+
+    def nearest(count: int, axis: int, tiles: int) -> NDArray[np.int64]:
+        middle = (np.arange(count) * lattice.stride + lattice.tile / 2) * lattice.scale + lattice.origin[axis]
+        place = ((middle - grid.origin[axis]) / grid.scale - grid.tile / 2) / grid.stride
+        return np.clip(np.rint(place), 0, tiles - 1).astype(np.int64)
+
+    rows, columns = nearest(lattice.rows, 1, grid.rows), nearest(lattice.columns, 0, grid.columns)
+    return np.asarray(rows[:, None] * grid.columns + columns[None])
+
+
+def _class_shares(store: Store, lattice: TileGrid) -> NDArray[np.float64]:
+    """Return the share of every place of the lattice that the result gives to each class, (rows, columns, C)."""
+    levels = store.labels()
+    level = next((level for level in levels if max(level.shape) <= _COARSE), levels[-1])
+    labels = np.asarray(level[...])
+    height, width = labels.shape
+    # Level-0 pixels per pixel of this level: the same for the whole pyramid, halved with rounding up.
+    step_y, step_x = (store.grid.scale * n / m for n, m in zip(levels[0].shape, labels.shape, strict=True))
+
+    def edges(count: int, axis: int, step: float, extent: int) -> tuple[NDArray[Any], NDArray[Any]]:
+        start = (
+            np.arange(count) * lattice.stride * lattice.scale + lattice.origin[axis] - store.origin[axis]
+        ) / step
+        end = start + lattice.tile * lattice.scale / step
+        low = np.clip(np.rint(start), 0, extent).astype(int)
+        return low, np.clip(np.maximum(np.rint(end), low + 1), 0, extent).astype(int)
+
+    top, bottom = edges(lattice.rows, 1, step_y, height)
+    left, right = edges(lattice.columns, 0, step_x, width)
+    area = np.maximum((bottom - top)[:, None] * (right - left)[None], 1)
+    shares = np.empty((lattice.rows, lattice.columns, len(store.schema)))
+    for index in range(len(store.schema)):
+        total = np.zeros((height + 1, width + 1), np.int64)
+        np.cumsum(np.cumsum(labels == index + 1, 0), 1, out=total[1:, 1:])
+        rows = total[bottom] - total[top]
+        shares[..., index] = (rows[:, right] - rows[:, left]) / area
+    return shares
 
 
 def _entry(
-    store: Store, table: dict[str, NDArray[Any]], tile: int, score: float, order: ReviewOrder
+    store: Store,
+    table: dict[str, NDArray[Any]],
+    tile: int,
+    row: int,
+    column: int,
+    score: float,
+    order: ReviewOrder,
+    areas: NDArray[np.float64],
 ) -> ReviewEntry:
-    row, column = divmod(tile, store.grid.columns)
     presence, shares = table["presence"][tile], table["shares"][tile]
+    names = store.schema.names
     if order == "uncertain":
         first, second = np.argsort(-shares)[:2] if len(shares) > 1 else (0, 0)
-        names = store.schema.names
         reason = f"{names[first]} {100 * shares[first]:.0f} %, {names[second]} {100 * shares[second]:.0f} %"
     else:
         worst = int(disagreement(presence[None], shares[None])[0].argmax())
         reason = (
-            f"{store.schema.names[worst]}: stage 1 {100 * presence[worst]:.0f} %, "
-            f"stage 2 {100 * shares[worst]:.0f} % of the area"
+            f"{names[worst]}: expected in the tile with {100 * presence[worst]:.0f} %, "
+            f"drawn on {100 * shares[worst]:.0f} % of it"
         )
-    return ReviewEntry(row, column, score, reason)
+    own = areas[row, column]
+    tissue = float(own.sum())
+    held = tuple(
+        name for name, share in zip(names, own, strict=True) if tissue and share >= HELD_SHARE * tissue
+    )
+    return ReviewEntry(row, column, score, reason, held, tissue)

@@ -1,25 +1,51 @@
-"""The presenter of the Review dock: a list of tiles worth a look, and going to one of them."""
+"""The presenter of the Review dock: doubtful tiles of a result, one after the other, and what a person says of each."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from napari_wsss.plugin.common import explain
-from napari_wsss.plugin.review.doubt import ReviewEntry, ReviewOrder, review_entries
-from napari_wsss.plugin.view import METADATA_KEY, go_to_box, mark_box
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_wsss.plugin.common import STRIP_LENGTH, Job, Starter, Strip, explain, start_in_thread
+from napari_wsss.plugin.review.doubt import ReviewEntry, ReviewOrder, review_entries, side_by_side
+from napari_wsss.plugin.review.verdicts import VerdictLog, verdict_path
+from napari_wsss.plugin.view import METADATA_KEY, go_to_box, mark_box, slide_of
+from napari_wsss.project import Project, Tile
 from tiling.errors import WsssError
-from tiling.store import open_store
+from tiling.grid import TileGrid
+from tiling.slides import open_slide
+from tiling.store import Store, open_store
 
-__all__ = ["Reviewer"]
+__all__ = ["Reviewer", "Verdict"]
+
+Verdict = Literal["right", "wrong", "class"]
+
+THUMBNAIL = 160
+
+
+@dataclass(frozen=True)
+class Picture:
+    """How a tile looks: (THUMBNAIL, THUMBNAIL, 3) uint8."""
+
+    entry: ReviewEntry
+    pixels: NDArray[np.uint8]
 
 
 class Reviewer:
-    """Lists tiles of a result that is shown in a viewer.
+    """Lists tiles of a result that is shown in a viewer, and keeps what is said of them.
 
     Parameters
     ----------
     viewer : napari.Viewer
+    project : callable, optional
+        Returns the project that is open, if any: decisions on its slides become its tile labels.
+    start : callable, optional
+        Starts a job in another thread.
 
     Attributes
     ----------
@@ -27,18 +53,42 @@ class Reviewer:
         The result that is reviewed.
     order : {"uncertain", "disagreement"}
     entries : list of ReviewEntry
-    problem : str
+    strip : Strip of ReviewEntry
+        Those that are asked about now.
+    pictures : dict of ReviewEntry to (h, w, 3) uint8
+    said : dict of ReviewEntry to tuple of str
+        Classes that a person said a tile holds; empty: none of those shown.
+    problem, notice : str
     revision : int
         Grows with every change.
     """
 
-    def __init__(self, viewer: Any) -> None:
+    def __init__(
+        self,
+        viewer: Any,
+        *,
+        project: Callable[[], Project | None] | None = None,
+        start: Starter = start_in_thread,
+    ) -> None:
         self.viewer = viewer
         self.layer: Any | None = None
         self.order: ReviewOrder = "uncertain"
         self.entries: list[ReviewEntry] = []
+        self.strip: Strip[ReviewEntry] = Strip()
+        self.pictures: dict[ReviewEntry, NDArray[np.uint8]] = {}
+        self.said: dict[ReviewEntry, tuple[str, ...]] = {}
         self.problem = ""
+        self.notice = ""
         self.revision = 0
+        self._project = project
+        self._start = start
+        self._job: Job[Picture] | None = None
+        self._store: Store | None = None
+        self._lattice: TileGrid | None = None
+        self._first = 0
+        self._done: list[tuple[ReviewEntry, Strip[ReviewEntry]]] = []
+
+    # --- which result ------------------------------------------------------------------------------------------
 
     def result_layers(self) -> list[Any]:
         """Return the results that can be reviewed: those with a store."""
@@ -68,23 +118,202 @@ class Reviewer:
 
     def list_tiles(self) -> None:
         """Read the tile table again (a running result has more tiles by now)."""
-        self.entries, self.problem = [], ""
+        self.entries, self.said, self.strip = [], {}, Strip()
+        self._store = self._lattice = None
+        self._first, self._done = 0, []
+        self.problem = self.notice = ""
         if self.layer is not None:
             try:
-                self.entries = review_entries(
-                    open_store(Path(self.layer.metadata[METADATA_KEY]["path"])), self.order
+                self._store = open_store(Path(self.layer.metadata[METADATA_KEY]["path"]))
+                slide_id = self._project_slide()
+                project = None if slide_id is None else self._open_project()
+                self._lattice = (
+                    side_by_side(self._store.grid) if project is None else project.grid(str(slide_id))
                 )
+                self.entries = review_entries(self._store, self.order, lattice=self._lattice)
+                self._show_strip()
             except WsssError as error:
                 self.problem = explain(error)
-        self.revision += 1
+        self._changed()
+
+    def _open_project(self) -> Project | None:
+        return None if self._project is None else self._project()
+
+    def _project_slide(self) -> str | None:
+        """Return the id of the result's slide in the open project, when its labels can go there."""
+        project, store = self._open_project(), self._store
+        if project is None or store is None or project.read_only:
+            return None
+        if tuple(project.schema.names) != tuple(store.schema.names):
+            return None
+        identity = store.run.get("slide", {})
+        return next((s for s in project.slides if project.entry(s).is_same(identity)), None)
+
+    # --- the strip ---------------------------------------------------------------------------------------------
+
+    def more(self) -> None:
+        """Show the twelve that come next."""
+        self._first = self._first + STRIP_LENGTH if self._first + STRIP_LENGTH < len(self.entries) else 0
+        self._show_strip()
+        self._changed()
+
+    def _show_strip(self) -> None:
+        self.strip = Strip.of(self.entries[self._first : self._first + STRIP_LENGTH])
+        self.strip = self.strip.marked(self.said.__contains__)
+        self.pictures = {}
+        if self._job is not None:
+            self._job.cancel()
+        path = self._slide_path()
+        if path is not None and self.strip.tiles and self._lattice is not None and self._store is not None:
+            self._job = Job(partial(_pictures, path, self._store.slide_mpp, self._lattice, self.strip.tiles))
+            self._start(self._job)
+
+    def _slide_path(self) -> Path | None:
+        """Return the file of the result's slide, where that is open."""
+        key = slide_of(self.layer) if self.layer is not None else None
+        for layer in self.viewer.layers:
+            known = layer.metadata.get(METADATA_KEY, {})
+            if key is not None and known.get("kind") == "slide" and slide_of(layer) == key:
+                return Path(known["path"])
+        return None
+
+    def poll(self) -> bool:
+        """Take pictures that have come; tell whether there were any."""
+        job = self._job
+        if job is None:
+            return False
+        ended = job.has_ended
+        pictures = job.poll()
+        for picture in pictures:
+            self.pictures[picture.entry] = picture.pixels
+        if ended:
+            self._job = None
+            if job.error is not None:
+                self.problem = explain(job.error)
+        if pictures or ended:
+            self._changed()
+        return bool(pictures) or ended
+
+    def go(self, index: int) -> None:
+        """Make it the turn of a tile of the strip."""
+        self.strip = self.strip.go(index)
+        self._changed()
 
     def go_to(self, index: int) -> ReviewEntry | None:
         """Show a tile of the list in the middle of the view, outlined."""
-        if self.layer is None or not 0 <= index < len(self.entries):
+        if self.layer is None or self._store is None or not 0 <= index < len(self.entries):
             return None
         entry = self.entries[index]
-        grid = open_store(Path(self.layer.metadata[METADATA_KEY]["path"])).grid
-        box = grid.tile_box(entry.row, entry.column)
-        mark_box(self.viewer, self.layer, box.y, box.x, grid.tile)
-        go_to_box(self.viewer, self.layer, box.y, box.x, grid.tile)
+        tile = self._tile(entry)
+        store = self._store
+        x, y = ((v - o) / store.scale for v, o in zip((tile.x, tile.y), store.origin, strict=True))
+        side = tile.side / store.scale
+        mark_box(self.viewer, self.layer, y, x, side)
+        go_to_box(self.viewer, self.layer, y, x, side)
         return entry
+
+    def show_turn(self) -> ReviewEntry | None:
+        """Show the tile whose turn it is."""
+        return self.go_to(self._first + self.strip.turn)
+
+    def _tile(self, entry: ReviewEntry) -> Tile:
+        assert self._lattice is not None
+        assert self._store is not None
+        grid = self._lattice
+        x, y = grid.level0(entry.column * grid.stride, entry.row * grid.stride)
+        slide_id = self._project_slide() or self._store.name
+        return Tile(slide_id, entry.row, entry.column, x, y, grid.tile * grid.scale)
+
+    # --- what is said ------------------------------------------------------------------------------------------
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Classes of the result, in the order of their keys."""
+        return () if self._store is None else tuple(self._store.schema.names)
+
+    @property
+    def class_colors(self) -> dict[str, str]:
+        """Colour of each class of the result, ``#rrggbb``."""
+        return {} if self._store is None else {c.name: c.color for c in self._store.schema.classes}
+
+    def right(self) -> bool:
+        """Say that the tile holds what the result shows, and go on."""
+        entry = self.strip.current
+        return entry is not None and self._say(entry, entry.classes)
+
+    def wrong(self) -> bool:
+        """Say that the tile does not hold what the result shows, and go on."""
+        entry = self.strip.current
+        return entry is not None and self._say(entry, ())
+
+    def is_class(self, index: int) -> bool:
+        """Say that the tile holds one class only, and go on."""
+        entry = self.strip.current
+        return (
+            entry is not None
+            and index < len(self.class_names)
+            and self._say(entry, (self.class_names[index],))
+        )
+
+    def _say(self, entry: ReviewEntry, classes: Sequence[str]) -> bool:
+        store = self._store
+        assert store is not None
+        tile = self._tile(entry)
+        try:
+            project = self._open_project()
+            if project is not None and self._project_slide() is not None:
+                project.label_tiles([tile], classes, source="review")
+            VerdictLog(verdict_path(store.path), store).append(tile, classes)
+        except WsssError as error:
+            self.problem = explain(error)
+            self._changed()
+            return False
+        self.problem = ""
+        self._done.append((entry, self.strip))
+        self.said[entry] = tuple(classes)
+        self.strip = self.strip.marked(self.said.__contains__).advance()
+        right = sum(said == asked.classes for asked, said in self.said.items())
+        self.notice = f"{len(self.said)} looked at, {right} as the result has them."
+        if self.strip.is_done:
+            self.more()
+        self._changed()
+        return True
+
+    def undo(self) -> bool:
+        """Take the last decision back; tell whether there was one."""
+        store = self._store
+        if store is None or not self._done:
+            return False
+        entry, strip = self._done[-1]
+        try:
+            project = self._open_project()
+            if project is not None and self._project_slide() is not None and self.said[entry]:
+                project.undo()
+            VerdictLog(verdict_path(store.path), store).take_back()
+        except WsssError as error:
+            self.problem = explain(error)
+            self._changed()
+            return False
+        self._done.pop()
+        del self.said[entry]
+        if strip.tiles != self.strip.tiles:
+            self._first = self.entries.index(strip.tiles[0])
+            self._show_strip()
+        self.strip = strip.marked(self.said.__contains__)
+        self.notice = "Taken back."
+        self._changed()
+        return True
+
+    def _changed(self) -> None:
+        self.revision += 1
+
+
+def _pictures(
+    path: Path, slide_mpp: float, lattice: TileGrid, entries: Sequence[ReviewEntry]
+) -> Generator[Picture]:
+    """Read the pictures of tiles one by one."""
+    with open_slide(path, mpp=slide_mpp) as slide:
+        for entry in entries:
+            x, y = lattice.level0(entry.column * lattice.stride, entry.row * lattice.stride)
+            mpp = lattice.tile * lattice.scale * slide_mpp / THUMBNAIL
+            yield Picture(entry, slide.read(round(x), round(y), THUMBNAIL, THUMBNAIL, mpp=mpp))

@@ -34,7 +34,7 @@ def test_review_goes_to_the_tile(make_napari_viewer: Callable[..., Any], result:
     assert viewer.scene.camera.center != before
     assert "Tile" in viewer.layers
     review.order.setCurrentIndex(1)
-    assert "stage 1" in review.table.item(0, 1).text()
+    assert "expected in the tile" in review.table.item(0, 1).text()
     viewer.layers.clear()
     qtbot.waitUntil(lambda: review.table.rowCount() == 0, timeout=120_000)
 

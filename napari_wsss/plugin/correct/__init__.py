@@ -1,0 +1,1 @@
+"""The Correct dock: a region of a result painted anew, the original untouched."""

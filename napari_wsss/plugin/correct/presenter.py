@@ -1,0 +1,337 @@
+"""The presenter of the Correct dock: a box of a result becomes a layer to paint in, and a corrected result. No Qt."""
+
+from __future__ import annotations
+
+import getpass
+from collections.abc import Callable, Generator
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_wsss.plugin.common import Job, Starter, explain, start_in_thread
+from napari_wsss.plugin.correct.corrected import (
+    build_corrected,
+    corrected_path,
+    original_path,
+    remove_corrected,
+)
+from napari_wsss.plugin.correct.regions import (
+    Region,
+    corrections_folder,
+    read_regions,
+    remove_regions,
+    write_region,
+)
+from napari_wsss.plugin.segment import view_box
+from napari_wsss.plugin.view import METADATA_KEY, class_features, follow, label_colormap, store_layers
+from tiling.errors import RegionError, WsssError
+from tiling.geometry import Box
+from tiling.store import Store, open_store
+
+__all__ = ["LARGEST_SIDE", "Corrector", "Painting"]
+
+LARGEST_SIDE = 4096
+"""Pixels: a larger box would make every stroke of the brush slow."""
+
+
+@dataclass
+class Painting:
+    """A box of a result that is being painted.
+
+    Attributes
+    ----------
+    store : Store
+        Whose labels were taken: the original, or its corrected one.
+    box : Box
+        In pixels of the store's finest level.
+    before : (h, w) uint8
+    layer : napari.layers.Labels
+    """
+
+    store: Store
+    box: Box
+    before: NDArray[np.uint8] = field(repr=False)
+    layer: Any = field(repr=False)
+
+
+class Corrector:
+    """Lets a person paint over a result.
+
+    Parameters
+    ----------
+    viewer : napari.Viewer
+    start : callable, optional
+        Starts a job in another thread.
+    on_region : callable, optional
+        Told of every region that was saved: slide, and the region; a project keeps it.
+
+    Attributes
+    ----------
+    result : napari.layers.Labels or None
+        The result that is corrected.
+    painting : Painting or None
+    brush_um : float
+        Diameter of the brush.
+    only_tissue : bool
+        Whether what the result calls no tissue stays so.
+    problem, notice : str
+    revision : int
+    """
+
+    def __init__(
+        self,
+        viewer: Any,
+        *,
+        start: Starter = start_in_thread,
+        on_region: Callable[[Store, Region], object] | None = None,
+    ) -> None:
+        self.viewer = viewer
+        self.result: Any | None = None
+        self.painting: Painting | None = None
+        self.brush_um = 40.0
+        self.only_tissue = True
+        self.problem = ""
+        self.notice = ""
+        self.revision = 0
+        self._on_region = on_region
+        self._start = start
+        self._job: Job[Store | None] | None = None
+
+    # --- which result ------------------------------------------------------------------------------------------
+
+    def results(self) -> list[Any]:
+        """Return the layers that show a result."""
+        return [
+            layer
+            for layer in self.viewer.layers
+            if layer.metadata.get(METADATA_KEY, {}).get("kind") == "store"
+        ]
+
+    def follow_layers(self) -> None:
+        """Choose the result that came last when the chosen one has gone, and notice a painting that was deleted."""
+        layers = self.results()
+        if self.result not in layers:
+            self.choose(layers[-1] if layers else None)
+        if self.painting is not None and self.painting.layer not in self.viewer.layers:
+            self._leave()
+            self._changed()
+
+    def choose(self, layer: Any | None) -> None:
+        """Choose the result to correct."""
+        if layer != self.result:
+            self.result = layer
+            self._changed()
+
+    @property
+    def store(self) -> Path | None:
+        """The original of the chosen result."""
+        return (
+            None if self.result is None else original_path(Path(self.result.metadata[METADATA_KEY]["path"]))
+        )
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a corrected result is being made."""
+        return self._job is not None
+
+    def saved_regions(self) -> int:
+        """Return how many regions of the chosen result are corrected."""
+        folder = None if self.store is None else corrections_folder(self.store)
+        return 0 if folder is None or not folder.is_dir() else len(list(folder.glob("*.json")))
+
+    # --- painting ----------------------------------------------------------------------------------------------
+
+    def begin(self) -> bool:
+        """Make what the view shows of the result paintable; tell whether it is."""
+        if self.result is None or self.painting is not None:
+            return False
+        try:
+            store = open_store(Path(self.result.metadata[METADATA_KEY]["path"]))
+            box = view_box(self.viewer, self.result)
+            if max(box.width, box.height) > LARGEST_SIDE:
+                width, height, most = (n * store.mpp / 1000 for n in (box.width, box.height, LARGEST_SIDE))
+                raise RegionError(
+                    f"The view shows {width:.1f} × {height:.1f} mm of the result; zoom in until it is at most "
+                    f"{most:.1f} mm wide and high."
+                )
+            labels = np.array(store.labels()[0][box.y : box.bottom, box.x : box.right])
+        except WsssError as error:
+            return self._report(error)
+        layer = self.viewer.add_labels(
+            labels.copy(),
+            name=f"Correction of {self.result.name}",
+            opacity=self.result.opacity,
+            colormap=label_colormap(store.schema),
+            features=class_features(store.schema),
+            metadata={METADATA_KEY: {"kind": "correction", "path": str(store.path), "schema": store.schema}},
+            axis_labels=("y", "x"),
+            **follow(self.result, (float(box.x), float(box.y)), 1.0),
+        )
+        layer.mode = "paint"
+        layer.selected_label = 1
+        layer.events.paint.connect(self._painted)
+        self.result.visible = False
+        self.painting = Painting(store, box, labels, layer)
+        self.set_brush(self.brush_um)
+        self._say("Paint; Ctrl+Z takes a stroke back, Space and drag moves the view.")
+        return True
+
+    def set_brush(self, um: float) -> None:
+        """Set the diameter of the brush in µm."""
+        self.brush_um = um
+        if self.painting is not None:
+            self.painting.layer.brush_size = max(1, round(um / self.painting.store.mpp))
+        self._changed()
+
+    def take_class(self, label: int) -> None:
+        """Paint with a class: store label, 0 wipes out."""
+        if self.painting is not None and 0 <= label <= len(self.painting.store.schema):
+            layer = self.painting.layer
+            layer.mode = "erase" if label == 0 else "paint"
+            if label:
+                layer.selected_label = label
+            self._changed()
+
+    @property
+    def label(self) -> int:
+        """The store label that the brush paints; 0 wipes out."""
+        if self.painting is None:
+            return 0
+        layer = self.painting.layer
+        return 0 if str(layer.mode) == "erase" else int(layer.selected_label)
+
+    def keep_to_tissue(self, wanted: bool) -> None:
+        """Paint only over tissue, or also beside it."""
+        self.only_tissue = wanted
+        self._changed()
+
+    def undo_stroke(self) -> None:
+        """Take the last stroke back."""
+        if self.painting is not None:
+            self.painting.layer.undo()
+
+    def _painted(self, _event: Any = None) -> None:
+        """Give glass back what a stroke put on it."""
+        painting = self.painting
+        if painting is None or not self.only_tissue:
+            return
+        glass = painting.before == 0
+        data = painting.layer.data
+        if data[glass].any():
+            data[glass] = 0
+            painting.layer.refresh()
+
+    def discard(self) -> None:
+        """Leave the painting without saving."""
+        if self.painting is not None:
+            self._leave()
+            self._say()
+
+    def _leave(self) -> None:
+        assert self.painting is not None
+        layer, self.painting = self.painting.layer, None
+        if layer in self.viewer.layers:
+            self.viewer.layers.remove(layer)
+        if self.result is not None and self.result in self.viewer.layers:
+            self.result.visible = True
+
+    # --- saving ------------------------------------------------------------------------------------------------
+
+    def save(self) -> bool:
+        """Write the painted region and make the corrected result in the background; tell whether that was started."""
+        painting, original = self.painting, self.store
+        if painting is None or original is None or self._job is not None:
+            return False
+        labels = np.array(painting.layer.data, np.uint8)
+        if np.array_equal(labels, painting.before):
+            self._say("Nothing was painted, so there is nothing to save.")
+            return False
+        region = Region(painting.box, labels, _user())
+        try:
+            write_region(corrections_folder(original), painting.store, region)
+        except WsssError as error:
+            return self._report(error)
+        if self._on_region is not None:
+            self._on_region(painting.store, region)
+        self._say("Saved; counting anew …")
+        self._begin(partial(_rebuilt, original))
+        return True
+
+    def undo_all(self) -> bool:
+        """Remove all corrections of the chosen result and the corrected one; tell whether there were any."""
+        original = self.store
+        if original is None or self._job is not None or not self.saved_regions():
+            return False
+        for layer in self.results():
+            if Path(layer.metadata[METADATA_KEY]["path"]) == corrected_path(original):
+                self.viewer.layers.remove(layer)
+        try:
+            remove_regions(corrections_folder(original))
+            remove_corrected(original)
+        except WsssError as error:
+            return self._report(error)
+        self._show(original)
+        self._say("All corrections of this result are taken back.")
+        return True
+
+    def _begin(self, work: Callable[[], Generator[Store | None]]) -> None:
+        self._job = Job(work)
+        self._start(self._job)
+        self._changed()
+
+    def poll(self) -> bool:
+        """Take the corrected result when it is made; tell whether there was something."""
+        job = self._job
+        if job is None or not job.has_ended:
+            return False
+        self._job = None
+        if job.error is not None:
+            self._report(job.error)
+            return True
+        if self.painting is not None:
+            self._leave()
+        for store in job.poll():
+            if store is not None:
+                self._show(store.path)
+                areas = ", ".join(f"{name} {area:.3g}" for name, area in store.areas.items())
+                self._say(f"Counted anew, mm²: {areas}.")
+        return True
+
+    def _show(self, store: Path) -> None:
+        """Show a result, and hide the other one of the same original."""
+        for layer in list(self.results()):
+            path = Path(layer.metadata[METADATA_KEY]["path"])
+            if path == store:
+                self.viewer.layers.remove(layer)  # its levels are of a store that is no more
+            elif original_path(path) == original_path(store):
+                layer.visible = False
+        *_, (data, arguments, _) = store_layers(open_store(store), backdrop=False)
+        self.choose(self.viewer.add_labels(data, **arguments))
+
+    def _say(self, notice: str = "") -> None:
+        self.notice, self.problem = notice, ""
+        self._changed()
+
+    def _report(self, error: BaseException) -> bool:
+        self.problem, self.notice = explain(error), ""
+        self._changed()
+        return False
+
+    def _changed(self) -> None:
+        self.revision += 1
+
+
+def _rebuilt(original: Path) -> Generator[Store | None]:
+    store = open_store(original)
+    yield build_corrected(store, read_regions(corrections_folder(original), store.schema))
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError, ImportError):  # no such user in this container: a name is not needed
+        return ""

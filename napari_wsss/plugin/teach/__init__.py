@@ -1,0 +1,10 @@
+"""The Teach dock: from clicks on tiles to a map of the whole slide, and to a model.
+
+Other rooms use the names listed in ``__init__.pyi``; each is loaded on first use.
+"""
+
+from __future__ import annotations
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,0 +1,173 @@
+"""The dialog "New project": where it lies, which classes it has, and the slide that is open goes in."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from qtpy.QtCore import Qt
+from qtpy.QtGui import QColor
+from qtpy.QtWidgets import (
+    QAbstractItemView,
+    QCheckBox,
+    QColorDialog,
+    QComboBox,
+    QDialog,
+    QDialogButtonBox,
+    QFileDialog,
+    QFormLayout,
+    QHBoxLayout,
+    QLabel,
+    QLineEdit,
+    QTableWidgetItem,
+    QVBoxLayout,
+    QWidget,
+)
+
+from napari_wsss.plugin.common import button, note, set_note, table
+from napari_wsss.plugin.teach.draft import PALETTE, DraftClass, draft_of, first_draft, schema_of
+from tiling.errors import WsssError
+
+if TYPE_CHECKING:
+    from napari_wsss.plugin.teach.presenter import Teacher
+
+__all__ = ["ProjectDialog"]
+
+KEY, NAME, COLOR = range(3)
+OWN = "my own classes"
+
+
+class ProjectDialog(QDialog):
+    """Make a project.
+
+    Parameters
+    ----------
+    teacher : Teacher
+    parent : QWidget
+    """
+
+    def __init__(self, teacher: Teacher, parent: QWidget) -> None:
+        super().__init__(parent)
+        self.teacher = teacher
+        self.setWindowTitle("New project")
+        self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        self.setMinimumWidth(340)
+        column = QVBoxLayout(self)
+        form = QFormLayout()
+        self.folder = QLineEdit(str(teacher.suggested_folder()))
+        self.folder.setToolTip(
+            "A folder that ends with .wsss; it is made. Everything that you teach is kept in it."
+        )
+        place = QHBoxLayout()
+        place.addWidget(self.folder, 1)
+        place.addWidget(button("&Browse…", self._browse, "Choose where the folder is made"))
+        label = QLabel("&Folder")
+        label.setBuddy(self.folder)
+        form.addRow(label, place)
+        self.source = QComboBox()
+        self.source.addItem(OWN, None)
+        for name, schema in teacher.known_schemas():
+            self.source.addItem(name, schema)
+        self.source.setToolTip("Begin with your own classes, or with those of a schema or a model")
+        self.source.currentIndexChanged.connect(self._source_chosen)
+        form.addRow("&Classes", self.source)
+        column.addLayout(form)
+        self.table = table(("Key", "Class", "Colour"), NAME)
+        self.table.setEditTriggers(QAbstractItemView.EditTrigger.AllEditTriggers)
+        self.table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectItems)
+        self.table.setColumnWidth(KEY, 36)
+        self.table.setColumnWidth(COLOR, 70)
+        self.table.setMinimumHeight(180)
+        self.table.setAccessibleName("Classes of the new project")
+        self.table.cellClicked.connect(self._cell_clicked)
+        column.addWidget(self.table)
+        row = QHBoxLayout()
+        self.more = button("&Add class", self._more, "One class more, up to nine: one per key")
+        self.less = button("&Remove class", self._less, "Remove the chosen class")
+        row.addWidget(self.more)
+        row.addWidget(self.less)
+        column.addLayout(row)
+        self.slides = QCheckBox("Add the slides that are open")
+        self.slides.setChecked(True)
+        self.slides.setVisible(bool(teacher.open_slides()))
+        column.addWidget(self.slides)
+        self.error = note("error")
+        column.addWidget(self.error)
+        kinds = QDialogButtonBox.StandardButton
+        self.buttons = QDialogButtonBox(kinds.Ok | kinds.Cancel)
+        self.buttons.accepted.connect(self._make)
+        self.buttons.rejected.connect(self.reject)
+        column.addWidget(self.buttons)
+        self._fill(first_draft())
+
+    def classes(self) -> list[DraftClass]:
+        """Return the classes as they stand."""
+        found = []
+        for row in range(self.table.rowCount()):
+            name, color = self.table.item(row, NAME), self.table.item(row, COLOR)
+            assert name is not None
+            assert color is not None
+            found.append(DraftClass(name.text(), color.background().color().name()))
+        return found
+
+    def _fill(self, classes: list[DraftClass]) -> None:
+        self.table.setRowCount(len(classes))
+        for row, tissue in enumerate(classes):
+            key, name, color = (
+                QTableWidgetItem(str(row + 1)),
+                QTableWidgetItem(tissue.name),
+                QTableWidgetItem(),
+            )
+            fixed = Qt.ItemFlag.ItemIsEnabled  # a selected colour would not be seen
+            key.setFlags(fixed)
+            key.setTextAlignment(Qt.AlignmentFlag.AlignCenter)
+            color.setFlags(fixed)
+            color.setBackground(QColor(tissue.color))
+            color.setToolTip("Click to choose another colour")
+            for number, item in ((KEY, key), (NAME, name), (COLOR, color)):
+                self.table.setItem(row, number, item)
+        self.more.setEnabled(len(classes) < len(PALETTE))
+        self.less.setEnabled(len(classes) > 1)
+
+    def _source_chosen(self, index: int) -> None:
+        schema = self.source.itemData(index)
+        self._fill(first_draft() if schema is None else draft_of(schema)[: len(PALETTE)])
+
+    def _more(self) -> None:
+        classes = self.classes()
+        free = [color for color in PALETTE if color not in {c.color for c in classes}]
+        self._fill([*classes, DraftClass("", (free or list(PALETTE))[0])])
+        self.table.setCurrentCell(len(classes), NAME)
+        self.table.editItem(self.table.item(len(classes), NAME))
+
+    def _less(self) -> None:
+        row = self.table.currentRow()
+        row = row if row >= 0 else self.table.rowCount() - 1
+        self._fill([c for i, c in enumerate(self.classes()) if i != row])
+
+    def _cell_clicked(self, row: int, column: int) -> None:
+        item = self.table.item(row, COLOR)
+        if column == COLOR and item is not None:
+            chosen = QColorDialog.getColor(item.background().color(), self, "Colour of the class")
+            if chosen.isValid():
+                item.setBackground(chosen)
+
+    def _browse(self) -> None:
+        name, _ = QFileDialog.getSaveFileName(self, "Name of the project's folder", self.folder.text())
+        if name:
+            self.folder.setText(name)
+
+    def _make(self) -> None:
+        folder = Path(self.folder.text().strip()).expanduser()
+        try:
+            schema = schema_of(folder.stem, self.classes(), self.source.currentData())
+        except WsssError as error:
+            set_note(self.error, str(error))
+            return
+        slides = self.teacher.open_slides() if self.slides.isChecked() else []
+        if not self.teacher.new_project(folder, schema):
+            set_note(self.error, self.teacher.work.problem)
+            return
+        for path in slides:
+            self.teacher.add_slide(path)
+        self.accept()

@@ -1,0 +1,199 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from napari_wsss.models.bundle import Bundle
+from napari_wsss.plugin.common.preferences import Preferences
+from napari_wsss.plugin.correct.presenter import Corrector
+from napari_wsss.plugin.correct.regions import corrections_folder
+from napari_wsss.plugin.segment.request import RunRequest
+from napari_wsss.plugin.view.layers import store_layers
+from tiling.store import content_digest, open_store, verify
+
+
+@pytest.fixture
+def viewer() -> Any:
+    from napari.components import ViewerModel
+
+    viewer = ViewerModel()
+    viewer.canvas.size = (600, 800)
+    return viewer
+
+
+@pytest.fixture
+def result(toy: Any, toy_bundle: Bundle, banded_slide: Path, tmp_path: Path) -> Path:
+    request = RunRequest(
+        banded_slide, toy_bundle, tmp_path / "a.zarr", None, None, None, Preferences(skip_background=False)
+    )
+    list(toy.events(request))
+    return request.out
+
+
+@pytest.fixture
+def corrector(viewer: Any, result: Path) -> Corrector:
+    for data, arguments, kind in store_layers(open_store(result)):
+        (viewer.add_image if kind == "image" else viewer.add_labels)(data, **arguments)
+    made = Corrector(viewer)
+    made.follow_layers()
+    assert made.result is not None
+    look_at(viewer, 300.0, 200.0, zoom=4.0)
+    return made
+
+
+def look_at(viewer: Any, y: float, x: float, zoom: float) -> None:
+    viewer.scene.camera.center = (y, x)
+    viewer.scene.camera.zoom = zoom
+
+
+def wait(corrector: Corrector) -> None:
+    assert corrector._job is not None
+    assert corrector._job.wait(60)
+    corrector.poll()
+    assert not corrector.problem
+
+
+def paint(corrector: Corrector, label: int, top: int, left: int, side: int) -> None:
+    """Paint as a stroke does: napari tells of it when it ends."""
+    assert corrector.painting is not None
+    layer = corrector.painting.layer
+    corrector.take_class(label)
+    data = np.zeros(layer.data.shape, bool)
+    data[top : top + side, left : left + side] = True
+    layer.data_setitem(np.nonzero(data), label)
+    layer.events.paint(value=[])
+
+
+def test_from_a_look_to_a_corrected_result(corrector: Corrector, result: Path, viewer: Any) -> None:
+    before = content_digest(result)
+    assert corrector.begin()
+    painting = corrector.painting
+    assert painting is not None
+    assert painting.box.width == pytest.approx(200, abs=2), (
+        "800 px at zoom 4 are 200 µm, 200 px of the result"
+    )
+    layer = painting.layer
+    assert layer.editable
+    assert layer.mode == "paint"
+    np.testing.assert_array_equal(layer.data, painting.before)
+    corner = corrector.result.data_to_world((painting.box.y, painting.box.x))  # type: ignore[union-attr]
+    np.testing.assert_allclose(layer.data_to_world((0, 0)), corner)
+    paint(corrector, 4, 10, 20, 30)
+    assert corrector.save()
+    wait(corrector)
+    assert corrector.painting is None
+    assert layer not in viewer.layers
+    store = open_store(result.with_name("a-corrected.zarr"))
+    assert verify(store.path).ok
+    wanted = np.asarray(open_store(result).labels()[0]).copy()
+    box = painting.box
+    wanted[box.y + 10 : box.y + 40, box.x + 20 : box.x + 50] = 4
+    np.testing.assert_array_equal(np.asarray(store.labels()[0]), wanted)
+    assert content_digest(result) == before
+    shown = [layer for layer in corrector.results() if layer.visible]
+    assert [Path(layer.metadata["wsss"]["path"]) for layer in shown] == [store.path]
+    assert corrector.saved_regions() == 1
+
+    # Another box, on top of what is corrected: both stay.
+    look_at(viewer, 300.0, 500.0, zoom=4.0)
+    assert corrector.begin()
+    paint(corrector, 1, 0, 0, 10)
+    assert corrector.save()
+    wait(corrector)
+    assert corrector.saved_regions() == 2
+    both = np.asarray(open_store(store.path).labels()[0])
+    assert (both[box.y + 10 : box.y + 40, box.x + 20 : box.x + 50] == 4).all()
+    assert len(corrector.results()) == 2
+
+    assert corrector.undo_all()
+    assert not store.path.exists()
+    assert not corrections_folder(result).exists()
+    assert [Path(layer.metadata["wsss"]["path"]) for layer in corrector.results()] == [result]
+    assert corrector.results()[0].visible
+    assert not corrector.undo_all()
+
+
+def test_glass_stays_glass_unless_wanted(corrector: Corrector) -> None:
+    assert corrector.begin()
+    painting = corrector.painting
+    assert painting is not None
+    painting.before[:, :40] = 0
+    painting.layer.data[:, :40] = 0
+    paint(corrector, 4, 0, 20, 40)
+    assert not painting.layer.data[:, :40].any()
+    assert (painting.layer.data[:40, 40:60] == 4).all()
+    corrector.keep_to_tissue(False)
+    paint(corrector, 4, 0, 20, 40)
+    assert (painting.layer.data[:40, 20:60] == 4).all()
+
+
+def test_the_brush_is_in_micrometres_and_keys_choose_classes(corrector: Corrector) -> None:
+    assert corrector.begin()
+    assert corrector.painting is not None
+    layer, mpp = corrector.painting.layer, corrector.painting.store.mpp
+    corrector.set_brush(50)
+    assert layer.brush_size == round(50 / mpp)
+    corrector.take_class(3)
+    assert corrector.label == 3
+    corrector.take_class(0)
+    assert corrector.label == 0
+    assert layer.mode == "erase"
+    corrector.take_class(99)
+    assert corrector.label == 0
+
+
+def test_strokes_are_undone(corrector: Corrector) -> None:
+    assert corrector.begin()
+    assert corrector.painting is not None
+    paint(corrector, 4, 10, 10, 20)
+    corrector.undo_stroke()
+    np.testing.assert_array_equal(corrector.painting.layer.data, corrector.painting.before)
+    assert not corrector.save()
+    assert "Nothing was painted" in corrector.notice
+
+
+def test_too_large_a_view_says_what_to_do(corrector: Corrector, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("napari_wsss.plugin.correct.presenter.LARGEST_SIDE", 100)
+    assert not corrector.begin()
+    assert "zoom in" in corrector.problem
+
+
+def test_leaving_changes_nothing(corrector: Corrector, result: Path, viewer: Any) -> None:
+    assert corrector.begin()
+    paint(corrector, 4, 10, 10, 20)
+    corrector.discard()
+    assert corrector.painting is None
+    assert corrector.result.visible  # type: ignore[union-attr]
+    assert sorted(path.name for path in result.parent.iterdir() if path.suffix == ".zarr") == ["a.zarr"]
+    assert corrector.begin()
+    viewer.layers.remove(corrector.painting.layer)  # type: ignore[union-attr]
+    corrector.follow_layers()
+    assert corrector.painting is None
+    assert corrector.result.visible  # type: ignore[union-attr]
+
+
+def test_a_region_is_told_to_a_project(viewer: Any, result: Path, corrector: Corrector) -> None:
+    told: list[Any] = []
+    corrector._on_region = lambda store, region: told.append((store.path, region.box))  # type: ignore[assignment]
+    assert corrector.begin()
+    box = corrector.painting.box  # type: ignore[union-attr]
+    paint(corrector, 2, 0, 0, 5)
+    paint(corrector, 4, 0, 0, 5)
+    assert corrector.save()
+    wait(corrector)
+    assert told == [(result, box)]
+
+
+def test_without_a_result_nothing_happens() -> None:
+    from napari.components import ViewerModel
+
+    corrector = Corrector(ViewerModel())
+    corrector.follow_layers()
+    assert not corrector.begin()
+    assert not corrector.save()
+    assert not corrector.undo_all()
+    corrector.discard()
+    assert corrector.saved_regions() == 0

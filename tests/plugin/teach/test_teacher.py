@@ -1,0 +1,326 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from napari_wsss.plugin.teach.presenter import Teacher, open_project_of, teacher_for
+from napari_wsss.project import open_project
+from tiling.synthetic import SYNTHETIC_SCHEMA
+
+NAMES = SYNTHETIC_SCHEMA.names
+Settled = Callable[[Teacher], None]
+TILE = 64
+
+
+def hover(teacher: Teacher, row: int, column: int) -> None:
+    teacher._hovered((column + 0.5) * TILE, (row + 0.5) * TILE)
+
+
+def teach_all(teacher: Teacher, settled: Settled) -> None:
+    for index, column in enumerate((1, 5, 8, 12)):
+        for row in (2, 8):
+            hover(teacher, row, column)
+            assert teacher.key(index)
+    settled(teacher)
+
+
+def shown(teacher: Teacher) -> np.ndarray:
+    layer = teacher.canvas.shown("map")
+    assert layer is not None
+    return np.asarray(layer.data)
+
+
+def test_the_map_follows_the_labels(teacher: Teacher, settled: Settled, threads_before: None) -> None:
+    assert teacher.canvas.shown("map") is None
+    teach_all(teacher, settled)
+    labels = shown(teacher)
+    assert labels.shape == (24, 32)
+    truth = np.array([min(3, c * 4 // 14) + 1 for c in range(14)]).repeat(2)
+    assert (labels[:, :28] == truth).mean() > 0.97
+    assert not labels[:, 28:].any(), "glass got a class"
+    layer = teacher.canvas.shown("map")
+    slide = teacher.work.slide_layer()
+    assert layer is not None
+    assert slide is not None
+    # Corners on corners: half a map pixel inside the slide's corner.
+    np.testing.assert_allclose(layer.data_to_world((-0.5, -0.5)), slide.data_to_world((-0.5, -0.5)))
+    hover(teacher, 0, 0)
+    teacher.key(3)
+    settled(teacher)
+    assert teacher.canvas.shown("map") is layer, "the map was added anew instead of drawn anew"
+
+
+def test_a_tile_may_hold_several_classes_and_shift_takes_one_away(teacher: Teacher) -> None:
+    hover(teacher, 3, 3)
+    tile = teacher.labelling.tile
+    assert tile is not None
+    assert tile.place == (3, 3)
+    teacher.key(0)
+    teacher.key(1)
+    assert teacher.work.held(tile) == NAMES[:2]
+    teacher.key(0, shift=True)
+    assert teacher.work.held(tile) == (NAMES[1],)
+    assert not teacher.key(1), "saying the same again is a decision"
+    teacher.key(1, shift=True)
+    assert teacher.work.held(tile) == ()
+    assert teacher.work.labels() == []
+    assert not teacher.key(7), "a key without a class"
+    points = teacher.canvas.shown("labels")
+    assert points is None or not len(points.data)
+
+
+def test_undo_has_no_end_and_reaches_into_earlier_sessions(
+    teacher: Teacher, folder: Path, viewer: Any, settled: Settled
+) -> None:
+    states = []
+    for index in range(4):
+        states.append({label.tile.place: label.classes for label in teacher.work.labels()})
+        hover(teacher, index, index)
+        teacher.key(index)
+    teacher.close()
+    again = Teacher(viewer)
+    again.work.reader = "KL"
+    assert again.open_project(folder)
+    hover(again, 9, 9)
+    again.key(0)
+    assert again.undo()
+    for state in reversed(states):
+        assert again.undo()
+        assert {label.tile.place: label.classes for label in again.work.labels()} == state
+    assert not again.undo()
+    assert "nothing of yours" in again.work.notice
+    settled(again)
+    again.close()
+
+
+def test_a_click_says_what_the_key_said_last(teacher: Teacher) -> None:
+    hover(teacher, 1, 1)
+    teacher.key(2)
+    teacher._clicked(7 * TILE + 3, 4 * TILE + 3, False, False)
+    assert {label.tile.place: label.classes for label in teacher.work.labels()} == {
+        (1, 1): (NAMES[2],),
+        (4, 7): (NAMES[2],),
+    }
+    teacher._clicked(7 * TILE + 3, 4 * TILE + 3, True, False)
+    assert [label.tile.place for label in teacher.work.labels()] == [(1, 1)]
+
+
+def test_a_rectangle_is_all_only_one_class_on_tissue_alone(teacher: Teacher, settled: Settled) -> None:
+    hover(teacher, 3, 12)
+    teacher.key(0)
+    outline = [
+        (11.0 * TILE, 2.0 * TILE),
+        (16.0 * TILE, 2.0 * TILE),
+        (16.0 * TILE, 5.0 * TILE),
+        (11.0 * TILE, 5.0 * TILE),
+    ]
+    teacher._drawn(outline, False)
+    places = {tile.place for tile in teacher.labelling.selection}
+    assert places == {(r, c) for r in range(2, 5) for c in range(11, 14)}, "glass was selected"
+    assert len(teacher.canvas.shown("selection").data) == 9  # type: ignore[union-attr]
+    assert teacher.key(3)
+    assert {label.classes for label in teacher.work.labels()} == {(NAMES[3],)}
+    assert len(teacher.work.labels()) == 9
+    assert {label.source for label in teacher.work.labels()} == {"rectangle"}
+    assert teacher.labelling.selection == ()
+    assert teacher.canvas.shown("selection") is None
+    assert teacher.undo()
+    assert {label.tile.place: label.classes for label in teacher.work.labels()} == {(3, 12): (NAMES[0],)}
+    settled(teacher)
+
+
+def test_control_and_shift_in_a_selection_and_one_undo_for_all(teacher: Teacher) -> None:
+    hover(teacher, 0, 0)
+    teacher.key(0)
+    teacher._drawn([(0.0, 0.0), (3.0 * TILE, 0.0), (3.0 * TILE, 1.0 * TILE), (0.0, 1.0 * TILE)], False)
+    assert teacher.key(1, control=True)
+    held = {label.tile.place: label.classes for label in teacher.work.labels()}
+    assert held == {(0, 0): NAMES[:2], (0, 1): (NAMES[1],), (0, 2): (NAMES[1],)}
+    assert len(teacher.labelling.selection) == 3, "Control keeps the selection for another class"
+    assert teacher.key(1, shift=True)
+    assert {label.tile.place: label.classes for label in teacher.work.labels()} == {(0, 0): (NAMES[0],)}
+    assert teacher.undo()
+    assert {label.tile.place: label.classes for label in teacher.work.labels()} == held, (
+        "one gesture, one undo"
+    )
+    teacher.escape()
+    assert teacher.labelling.selection == ()
+
+
+def test_the_strip_asks_and_answers(teacher: Teacher, settled: Settled) -> None:
+    teach_all(teacher, settled)
+    teacher.next()
+    settled(teacher)
+    strip = teacher.asking.strip
+    assert len(strip.tiles) == 12
+    assert teacher.asking.is_asking
+    assert set(teacher.asking.pictures) == set(strip.tiles)
+    assert teacher.asking.pictures[strip.tiles[0]].shape == (160, 160, 3)  # type: ignore[union-attr]
+    first = strip.tiles[0]
+    assert first.slide_id == teacher.work.slide_id, "the view did not go to the slide of the tile"
+    assert teacher.key(1, control=True)
+    assert teacher.asking.strip.current == first, "Control stays: the tile holds more"
+    assert teacher.key(2)
+    assert teacher.work.held(first) == (NAMES[1], NAMES[2])
+    assert teacher.asking.strip.turn == 1
+    answers = teacher.sketching.answers
+    assert set(answers) == set(strip.tiles)
+    assert teacher.asking.agree()
+    assert all(teacher.work.held(tile) == answers[tile] for tile in strip.tiles[1:])
+    settled(teacher)
+    assert teacher.asking.strip.tiles != strip.tiles, "all are answered: others are asked"
+    assert not set(teacher.asking.strip.tiles) & set(strip.tiles)
+    teacher.undo()
+    assert [teacher.work.held(tile) for tile in strip.tiles[1:]] == [()] * 11
+    settled(teacher)
+
+
+def test_a_nudge_of_the_mouse_does_not_take_the_keys_from_the_strip(
+    teacher: Teacher, settled: Settled
+) -> None:
+    class Event:
+        def __init__(self, x: float, y: float) -> None:
+            self.pos, self.position = (x, y), (y, x)
+
+    teach_all(teacher, settled)
+    teacher.mouse._moved(None, Event(300, 300))
+    assert teacher.labelling.tile is not None
+    teacher.next()
+    settled(teacher)
+    for nudge in (300, 302, 310):
+        teacher.mouse._moved(None, Event(nudge, 300))
+    assert teacher.asking.is_asking
+    teacher.mouse._moved(None, Event(360, 300))
+    assert not teacher.asking.is_asking
+
+
+def test_test_tiles_never_train(teacher: Teacher, settled: Settled) -> None:
+    teach_all(teacher, settled)
+    before = len(teacher.sketching.head.taught.labels)  # type: ignore[union-attr]
+    teacher.asking.sort("test")
+    settled(teacher)
+    teacher.asking.go(0)
+    for _ in range(12):
+        teacher.key(0)
+    settled(teacher)
+    head = teacher.sketching.head
+    assert head is not None
+    assert len(head.taught.labels) == before
+    assert len(head.tested.labels) == 12
+
+
+def test_two_slides_one_head_and_the_numbers_follow(teacher: Teacher, settled: Settled) -> None:
+    teach_all(teacher, settled)
+    assert teacher.counts("a") == [2, 2, 2, 2]
+    assert teacher.choose_slide("b")
+    settled(teacher)
+    assert teacher.counts("b") == [0, 0, 0, 0]
+    assert teacher.counts() == [2, 2, 2, 2]
+    truth = np.array([min(3, c * 4 // 14) + 1 for c in range(14)]).repeat(2)
+    assert (shown(teacher)[:, :28] == truth).mean() > 0.95
+    assert [(line.slide_id, line.case, line.labels, line.prepared) for line in teacher.slides()] == [
+        ("a", "P0", 8, 1.0),
+        ("b", "P1", 0, 1.0),
+    ]
+    assert teacher.set_case("b", "P0")
+    assert [line.case for line in teacher.slides()] == ["P0", "P0"]
+
+
+def test_the_last_label_taken_back_takes_the_map_away(teacher: Teacher, settled: Settled) -> None:
+    hover(teacher, 0, 0)
+    teacher.key(0)
+    settled(teacher)
+    assert teacher.canvas.shown("map") is not None
+    teacher.undo()
+    settled(teacher)
+    assert teacher.canvas.shown("map") is None
+    assert teacher.sketching.head is None
+
+
+def test_a_stale_map_is_never_drawn(
+    teacher: Teacher, settled: Settled, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    teach_all(teacher, settled)
+    hover(teacher, 5, 5)
+    teacher.key(0)
+    teacher.choose_slide("b")
+    settled(teacher)
+    layer = teacher.canvas.shown("map")
+    assert layer is not None
+    assert teacher.canvas.slide is teacher.work.slide_layer()
+    slide = teacher.work.slide_layer()
+    assert slide is not None
+    assert slide.name == "b.tif"
+
+
+def test_layers_deleted_by_hand_come_back(teacher: Teacher, settled: Settled, viewer: Any) -> None:
+    teach_all(teacher, settled)
+    for kind in ("map", "labels", "tile"):
+        viewer.layers.remove(teacher.canvas.shown(kind))
+    hover(teacher, 4, 4)
+    teacher.key(1)
+    settled(teacher)
+    assert all(teacher.canvas.shown(kind) is not None for kind in ("map", "labels", "tile"))
+
+
+def test_the_second_window_reads_and_says_so(teacher: Teacher, folder: Path) -> None:
+    from napari.components import ViewerModel
+
+    other = Teacher(ViewerModel())
+    assert other.open_project(folder)
+    assert not other.work.can_write
+    assert other.work.project is not None
+    assert "not changed" in other.work.project.notice
+    hover(other, 0, 0)
+    assert not other.key(0)
+    assert other.work.problem
+    assert not (folder / "labels" / "a.csv").exists()
+    hover(teacher, 0, 0)
+    assert teacher.key(0)
+    other.close()
+
+
+def test_every_key_is_on_disk_before_the_next(teacher: Teacher, folder: Path) -> None:
+    for index in range(4):
+        hover(teacher, index, 2)
+        teacher.key(index)
+        assert len((folder / "labels" / "a.csv").read_text().splitlines()) == index + 2
+    with open_project(folder, write=False) as reading:
+        assert len(reading.labels()) == 4
+    assert 0 <= teacher.minutes() < 1
+
+
+def test_a_slide_that_has_gone_is_one_sentence(teacher: Teacher, slides: Any) -> None:
+    slides[1].path.rename(slides[1].path.with_suffix(".away"))
+    assert not teacher.choose_slide("b")
+    assert "put it back" in teacher.work.problem
+    assert teacher.work.slide_id == "a"
+
+
+def test_nothing_works_without_a_project_and_nothing_breaks(viewer: Any, tmp_path: Path) -> None:
+    teacher = Teacher(viewer)
+    teacher.listen(True)
+    teacher.key(0)
+    teacher.next()
+    teacher.undo()
+    teacher.escape()
+    teacher.asking.agree()
+    assert teacher.slides() == []
+    assert teacher.counts() == []
+    assert not teacher.preparing.begin()
+    assert not teacher.open_project(tmp_path)
+    assert "no project" in teacher.work.problem
+    teacher.close()
+
+
+def test_one_teacher_per_viewer(viewer: Any) -> None:
+    assert open_project_of(viewer) is None
+    teacher = teacher_for(viewer)
+    assert teacher_for(viewer) is teacher
+    teacher.close()
+    assert teacher_for(viewer) is not teacher
+    teacher_for(viewer).close()
