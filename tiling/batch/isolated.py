@@ -89,7 +89,7 @@ class Isolated:
     def _failed(self, job: SlideJob, sentence: str, log: Path, start: float) -> SlideOutcome:
         try:
             log.parent.mkdir(parents=True, exist_ok=True)
-            with log.open("a", encoding="utf-8") as file:
+            with log.open("a", encoding="utf-8", errors="backslashreplace") as file:
                 now = datetime.now(UTC).isoformat(timespec="seconds")
                 file.write(f"{now} {job.path}\n{traceback.format_exc()}\n")
         except OSError as error:  # a full disk often is the reason of the failure itself

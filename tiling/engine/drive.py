@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import os
 import time
 from collections.abc import Generator
 from contextlib import closing
@@ -419,7 +420,17 @@ def _refuse_difference(out: Path, earlier: dict[str, Any], now: dict[str, Any]) 
         )
 
 
+_LONGEST_NAME = 240
+"""Bytes of a store's name: file systems take 255, and locks and exports add their endings."""
+
+
 def _make_parent(out: Path) -> None:
+    length = len(os.fsencode(out.name))
+    if length > _LONGEST_NAME:
+        raise StoreError(
+            f"The name {out.name[:40]}… is {length} bytes long, and file systems have room for {_LONGEST_NAME}; "
+            "give the slide a shorter slide_id in a manifest (columns slide_id,path)."
+        )
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:

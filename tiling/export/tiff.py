@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from tiling.errors import ExportError
 from tiling.files import replacing
+from tiling.folders import LABELS_MARK
 from tiling.store import Store
 
 __all__ = ["write_tiff"]
@@ -91,6 +92,6 @@ def _ome(store: Store) -> dict[str, Any]:
         "PhysicalSizeXUnit": "µm",
         "PhysicalSizeY": store.mpp,
         "PhysicalSizeYUnit": "µm",
-        "Description": "Store labels of napari-wsss. Research use only, not for diagnosis.",
+        "Description": f"{LABELS_MARK}. Research use only, not for diagnosis.",
         "MapAnnotation": {"Namespace": "napari-wsss/classes", "0": "nothing here", **classes},
     }

@@ -1,5 +1,11 @@
+from .dicom import dicom_series as dicom_series, may_be_dicom as may_be_dicom
 from .level import Level as Level, LevelReader as LevelReader
-from .open import FORMATS as FORMATS, open_slide as open_slide
+from .open import (
+    SlideFormat as SlideFormat,
+    open_slide as open_slide,
+    register_format as register_format,
+    slide_suffixes as slide_suffixes,
+)
 from .readers.array import ArrayReader as ArrayReader
 from .readers.segments import CACHE_BYTES as CACHE_BYTES
 from .resolution import Resolution as Resolution, WeighedStatement as WeighedStatement

@@ -1,8 +1,18 @@
-"""Opening a slide: the formats, asked one after the other, and the slide over the first that knows the file."""
+"""Opening a slide: the formats, asked one after the other, and the slide over the first that knows the file.
+
+Other packages add formats with :func:`register_format`, or by an entry point of the group ``napari_wsss.slide_formats``
+whose object is a :class:`SlideFormat`.
+"""
 
 from __future__ import annotations
 
 import importlib
+import stat
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import entry_points
 from pathlib import Path
 
 from tiling.errors import SlideError
@@ -10,15 +20,78 @@ from tiling.slides.level import LevelReader
 from tiling.slides.readers import srgb
 from tiling.slides.slide import Slide
 
-__all__ = ["FORMATS", "open_slide"]
+__all__ = ["GROUP", "SlideFormat", "open_slide", "register_format", "slide_suffixes"]
 
-FORMATS: tuple[str, ...] = (
-    # Asked in this order. Each module has ``open_reader(path) -> LevelReader | None`` (None: not my format).
-    "tiling.slides.readers.ome_zarr",
-    "tiling.slides.readers.openslide",
-    "tiling.slides.readers.tiff",
-    "tiling.slides.readers.image",
+GROUP = "napari_wsss.slide_formats"
+"""Entry-point group of slide formats."""
+
+
+@dataclass(frozen=True)
+class SlideFormat:
+    """A family of slide files and who reads it.
+
+    Attributes
+    ----------
+    name : str
+        Of the family; no two formats share one.
+    open_reader : callable or str
+        Takes a path, returns an open :class:`tiling.slides.LevelReader`, or None when the file is of another format.
+        ``module:name`` loads it when it is first needed.
+    suffixes : tuple of str
+        What such files are called (``.svs``), in lower case: folder scans look for these. A format of another
+        package is asked for files of its suffixes only, and before ours.
+    """
+
+    name: str
+    open_reader: Callable[[Path], LevelReader | None] | str
+    suffixes: tuple[str, ...] = ()
+
+    def open(self, path: Path) -> LevelReader | None:
+        """Return an open reader, or None when the file is of another format."""
+        function = self.open_reader
+        if isinstance(function, str):
+            module, name = function.split(":")
+            function = getattr(importlib.import_module(module), name)
+        found: LevelReader | None = function(path)
+        return found
+
+
+_READERS = "tiling.slides.readers"
+_OWN = (
+    # Asked in this order.
+    SlideFormat("ome-zarr", f"{_READERS}.ome_zarr:open_reader"),
+    SlideFormat(
+        "openslide",
+        f"{_READERS}.openslide:open_reader",
+        (".svs", ".ndpi", ".mrxs", ".scn", ".bif", ".svslide", ".vms", ".vmu", ".czi", ".dcm"),
+    ),
+    SlideFormat("tiff", f"{_READERS}.tiff:open_reader", (".tif", ".tiff", ".btf", ".tf2", ".tf8", ".qptiff")),
+    SlideFormat("image", f"{_READERS}.image:open_reader"),
 )
+
+
+def register_format(kind: SlideFormat) -> None:
+    """Make a slide format known: :func:`open_slide` asks it, and folder scans find its suffixes.
+
+    Raises
+    ------
+    ValueError
+        When there is a format of that name, or it names no suffix.
+    """
+    known = _others()
+    if kind.name in {*known, *(own.name for own in _OWN)}:
+        raise ValueError(f"there is a slide format {kind.name!r} already; register it under another name")
+    if not kind.suffixes or not all(s.startswith(".") and s == s.lower() for s in kind.suffixes):
+        raise ValueError(f"the slide format {kind.name!r} needs suffixes such as '.abc', in lower case")
+    known[kind.name] = kind
+
+
+def slide_suffixes() -> frozenset[str]:
+    """Return the suffixes that a folder scan takes for slides.
+
+    Plain images (PNG, JPEG) are not among them: folders of slides are full of labels and thumbnails.
+    """
+    return frozenset(suffix for kind in (*_OWN, *_others().values()) for suffix in kind.suffixes)
 
 
 def open_slide(
@@ -51,17 +124,26 @@ def open_slide(
         When ``mpp`` is implausible.
     """
     path = Path(path)
-    if not path.exists():
-        raise SlideError(f"{path} does not exist; check the path.")
+    _refuse_no_file(path)
+    suffix = path.suffix.casefold()
     problems: list[SlideError] = []
-    for name in FORMATS:
+    for kind in (*(other for other in _others().values() if suffix in other.suffixes), *_OWN):
         try:
-            reader = importlib.import_module(name).open_reader(path)
+            reader = kind.open(path)
         except SlideError as error:
             problems.append(error)
             continue
         except OSError as error:
             raise SlideError(f"{path} cannot be read: {error.strerror or error}; check the file.") from error
+        except Exception as error:
+            if kind in _OWN:
+                raise
+            problems.append(
+                SlideError(
+                    f"{path} cannot be read by the slide format {kind.name!r}: {error}; tell its makers."
+                )
+            )
+            continue
         if reader is not None:
             return _as_slide(reader, mpp, mpp_source, icc)
     if problems:
@@ -70,6 +152,43 @@ def open_slide(
         f"{path} is not a slide that OpenSlide, tifffile, Pillow or zarr can read; "
         "check that the file is complete, or convert it to a pyramidal TIFF."
     )
+
+
+@cache
+def _others() -> dict[str, SlideFormat]:
+    """Return the formats of other packages by name; one that cannot be loaded is warned of, once, and left out."""
+    known: dict[str, SlideFormat] = {}
+    taken = {own.name for own in _OWN}
+    for point in entry_points(group=GROUP):
+        try:
+            kind = point.load()
+            if not isinstance(kind, SlideFormat) or kind.name in taken or not kind.suffixes:
+                raise TypeError(f"{point.value} is no SlideFormat with a name of its own and suffixes")
+        except Exception as error:  # noqa: BLE001  whatever another package raises when it is imported
+            package = point.dist.name if point.dist is not None else "another package"
+            warnings.warn(
+                f"The slide format {point.name!r} of {package} cannot be used ({error}); mend or uninstall that "
+                "package.",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+            continue
+        taken.add(kind.name)
+        known[kind.name] = kind
+    return known
+
+
+def _refuse_no_file(path: Path) -> None:
+    """Refuse what is neither a file nor a folder: opening a pipe would wait for ever."""
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        raise SlideError(f"{path} does not exist; check the path.") from None
+    except (OSError, ValueError) as error:  # a name too long, no permission; a zero byte
+        reason = getattr(error, "strerror", None) or error
+        raise SlideError(f"{path} cannot be read: {reason}; check the path.") from error
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        raise SlideError(f"{path} is a pipe or a device, not a file; name the slide itself.")
 
 
 def _as_slide(reader: LevelReader, mpp: float | None, mpp_source: str, icc: bool) -> Slide:

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
+import numpy as np
 import pytest
+import tifffile
 from hypothesis import given, strategies as st
+from wsss_dicom import write_dicom
 
 from tiling.batch.jobs import Shard, SlideJob, find_jobs
-from tiling.errors import JobError
+from tiling.errors import JobError, SlideError
+from tiling.folders import LABELS_MARK
+from tiling.slides import open_slide
 
 
 def make(folder: Path, *names: str) -> None:
@@ -169,3 +175,110 @@ def test_a_shard_that_does_not_exist_is_refused(text: str) -> None:
 
 def test_shard_is_read_from_text() -> None:
     assert Shard.parse("2/4") == Shard(2, 4)
+
+
+def test_dicom_is_grouped_by_series_whatever_lies_beside_it(tmp_path: Path) -> None:
+    for i, series in enumerate(("1", "1", "2")):
+        write_dicom(tmp_path / f"IM{i}", series=series)
+        (tmp_path / "alone").mkdir(exist_ok=True)
+        write_dicom(tmp_path / "alone" / f"{i}.dcm" if i < 2 else tmp_path / "u.dcm", series="7")
+    write_dicom(tmp_path / "report.dcm", series="9", sop_class="1.2.840.10008.5.1.4.1.1.88.11")
+    make(tmp_path, "other.svs", "notes")
+    assert [(j.slide_id, j.path.name) for j in find_jobs([tmp_path])] == [
+        ("IM0", "IM0"),
+        ("IM2", "IM2"),
+        ("other", "other.svs"),
+        ("u", "u.dcm"),
+        ("alone", "alone"),
+    ]
+    named = find_jobs(sorted(tmp_path.glob("IM*")))  # a shell's IM*
+    assert ids(named) == ["IM0", "IM2"]
+    assert ids(find_jobs([str(tmp_path / "IM*")])) == ["IM0", "IM2"]
+    assert ids(find_jobs(sorted((tmp_path / "alone").iterdir()))) == ["alone"]
+
+
+def test_files_named_by_uid_keep_their_whole_name(tmp_path: Path) -> None:
+    for series in ("1", "2"):
+        write_dicom(tmp_path / f"1.2.840.{series}", series=series)
+    assert ids(find_jobs([tmp_path])) == ["1.2.840.1", "1.2.840.2"]
+
+
+def test_rarer_suffixes_are_found(tmp_path: Path) -> None:
+    make(tmp_path, "a.qptiff", "b.tf8", "c.BTF", "d.tf2", "e.jpg")
+    assert ids(find_jobs([tmp_path])) == ["a", "b", "c", "d"]
+
+
+def test_what_we_exported_is_no_slide(tmp_path: Path) -> None:
+    make(tmp_path, "a.svs", "run1/a.zarr/zarr.json", "run1/a.zarr/run.json", "run1/a.overview.png")
+    labels = np.zeros((64, 64), np.uint8)
+    said = {"axes": "YX", "Description": f"{LABELS_MARK}. Research use only."}
+    for name in ("run1/a.labels.ome.tif", "renamed.tif"):
+        tifffile.imwrite(tmp_path / name, labels, metadata=said)
+    assert ids(find_jobs([tmp_path])) == ["a"]
+    assert ids(find_jobs([str(tmp_path / "**" / "*")])) == ["a"]
+    with pytest.raises(SlideError, match="label image"):
+        open_slide(tmp_path / "renamed.tif")
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        "slide_id,path,mpp",
+        "slide_id,path,MPP",
+        " Slide_ID , PATH , mpp ",
+        '"slide_id","path","mpp"',
+        "sep=,\nslide_id,path,mpp",
+    ],
+)
+@pytest.mark.parametrize("separator", [",", ";", "\t", "|"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32"])
+def test_manifests_as_spreadsheets_write_them(
+    tmp_path: Path, head: str, separator: str, encoding: str
+) -> None:
+    manifest = tmp_path / "list.csv"
+    text = head.replace(",", separator) + "\r\n\r\n# made by hand\r\n"
+    text += separator.join(["a", f'"x{separator} y.svs"', "0.25"]) + "\r\n" + separator * 2 + "\r\n"
+    manifest.write_bytes(text.encode(encoding))
+    assert find_jobs([manifest]) == [SlideJob("a", tmp_path / f"x{separator} y.svs", 0.25)]
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("slide_id,path,mpp_x\na,b.svs,1\n", "'mpp_x', which looks like mpp"),
+        ("slide_id,path,mpp (µm)\na,b.svs,1\n", "looks like mpp"),
+        ("slide_id,path,Resolution\na,b.svs,1\n", "looks like mpp"),
+        ("slide_id,path,mp\na,b.svs,1\n", "looks like mpp"),
+        ("slide id,path\na,b.svs\n", "no column slide_id"),
+        ("slide_id,path,paths\na,b.svs,c\n", "looks like path"),
+        ("slide_id,path,path\na,b.svs,c.svs\n", "column path twice"),
+        ("slide_id,path,MPP,mpp\na,b.svs,1,2\n", "column mpp twice"),
+        ("slide_id,path\na,b,c.svs\n", "line 2: 3 fields"),
+        ("# list\n\nslide_id,path\n\na,\n", "line 5: the path is empty"),
+        ('slide_id,path\na,"b.svs\n', "quotation marks"),
+        ("slide_id,path\na,b\0.svs\n", "zero bytes"),
+        ("slide_id,path\na,~nobody-of-this-name/b.svs\n", "user who does not exist"),
+        ("slide_id,path,mpp\na,b.svs,0,25\n", "4 fields"),
+    ],
+)
+def test_a_slip_in_a_manifest_is_one_sentence(tmp_path: Path, text: str, complaint: str) -> None:
+    manifest = tmp_path / "list.csv"
+    manifest.write_text(text)
+    with pytest.raises(JobError) as caught:
+        find_jobs([manifest])
+    assert complaint in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_decimal_comma_is_clear_where_commas_do_not_separate(tmp_path: Path) -> None:
+    (tmp_path / "list.csv").write_text("slide_id;path;mpp\na;b.svs;0,25\n")
+    assert [job.mpp for job in find_jobs([tmp_path / "list.csv"])] == [0.25]
+
+
+@given(st.text())
+def test_any_text_is_a_manifest_or_one_sentence(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
+    manifest = tmp_path_factory.getbasetemp() / "any.csv"
+    for candidate in (text, "slide_id,path,mpp\n" + text):
+        manifest.write_text(candidate, "utf-8", "surrogatepass")
+        with contextlib.suppress(JobError):
+            assert find_jobs([manifest])

@@ -45,7 +45,14 @@ def open_reader(path: Path) -> LevelReader | None:
         return None
     except Image.DecompressionBombError as error:
         raise _too_large(path) from error
-    except (OSError, SyntaxError, ValueError) as error:
+    except OSError as error:
+        if error.errno is not None:  # not the picture's fault
+            raise
+        raise SlideError(f"{path} is a damaged picture ({error}); copy or export it again.") from error
+    # Pillow raises whatever the decoder of a damaged picture stumbles over (struct, zlib, index, value errors).
+    except Exception as error:
+        if isinstance(error, SlideError):
+            raise
         raise SlideError(f"{path} is a damaged picture ({error}); copy or export it again.") from error
 
 

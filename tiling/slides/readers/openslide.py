@@ -17,6 +17,7 @@ from PIL import Image, ImageCms
 
 from tiling.errors import SlideError
 from tiling.geometry import Box
+from tiling.slides.dicom import dicom_head, dicom_series, jpeg_is_ycbcr, may_be_dicom
 from tiling.slides.level import Level, LevelReader
 from tiling.slides.readers.segments import CACHE_BYTES
 from tiling.slides.resolution import exact_downsample
@@ -42,25 +43,30 @@ def open_reader(path: Path) -> LevelReader | None:
 
 def _open_dicom_folder(folder: Path) -> LevelReader | None:
     """Open the one DICOM slide in a folder, whichever of its files comes first."""
-    files = sorted(f for f in folder.iterdir() if f.suffix.lower() == ".dcm" and f.is_file())
-    slides: dict[str, Path] = {}
+    series = dicom_series(sorted(f for f in folder.iterdir() if f.is_file() and may_be_dicom(f)))
+    if not series:
+        return None
+    if len(series) > 1:
+        names = " and ".join(files[0].name for files in series.values())
+        raise SlideError(f"{folder} holds several DICOM slides ({names}); name one of the files instead.")
+    (files,) = series.values()
     problem: SlideError | None = None
     for file in files:
         if openslide.OpenSlide.detect_format(file) is None:
             continue
         try:
-            with _open(file) as handle:
-                slides.setdefault(handle.properties.get("dicom.SeriesInstanceUID", str(file)), file)
+            return OpenSlideReader(folder, file, files=tuple(files))
         except SlideError as error:
             problem = error
-        if len(slides) > 1:
-            names = " and ".join(f.name for f in slides.values())
-            raise SlideError(f"{folder} holds several DICOM slides ({names}); name one of the files instead.")
-    if slides:
-        return OpenSlideReader(folder, next(iter(slides.values())), files=tuple(files))
     if problem is not None:
         raise problem
     return None
+
+
+MISNAMED_COLOURS = (
+    "The DICOM file calls its pixels RGB, but its JPEGs look like YCbCr: colours may be wrong by far. "
+    "Compare them with the original, and export the slide again if they differ."
+)
 
 
 class OpenSlideReader:
@@ -105,6 +111,8 @@ class OpenSlideReader:
         self.held_bytes = CACHE_BYTES
         self.icc_profile = _icc_profile(handle)
         self.files = files if files is not None else (file, *_companions(file, self.vendor))
+        if self.vendor == "dicom" and any(jpeg_is_ycbcr(f) for f in self.files):
+            self.warnings = (MISNAMED_COLOURS,)
 
     def read_level(self, level: int, x: int, y: int, width: int, height: int) -> NDArray[np.uint8]:
         """Return a part of one level, (height, width, 3) uint8, white where nothing was scanned."""
@@ -206,7 +214,11 @@ def _bounds(handle: openslide.OpenSlide) -> Box:
 
 
 def _companions(file: Path, vendor: str) -> tuple[Path, ...]:
-    """Return the files beside the one that is opened: MIRAX keeps its pixels in a folder."""
+    """Return the files beside the one that is opened: a DICOM series, MIRAX's folder of pixels."""
+    if vendor == "dicom":
+        beside = (f for f in sorted(file.parent.iterdir()) if f != file and may_be_dicom(f))
+        series = dicom_head(file).series
+        return tuple(f for f in beside if dicom_head(f).series == series)
     folder = file.with_suffix("")
     if vendor != "mirax" or not folder.is_dir():
         return ()

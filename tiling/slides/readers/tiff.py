@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tiling.errors import SlideError
+from tiling.folders import is_own_export
 from tiling.geometry import Box
 from tiling.slides.level import LevelReader
 from tiling.slides.ome_xml import other_files
@@ -36,6 +37,10 @@ def open_reader(path: Path) -> LevelReader | None:
     """
     if path.is_dir() or not is_tiff(path):
         return None
+    if is_own_export(path):
+        raise SlideError(
+            f"{path} is a label image that we exported, not a slide; name the slide it was made from."
+        )
     with opened(path) as tiff:
         others = other_files(tiff.ome_metadata or "") if tiff.is_ome else ()
         if others:

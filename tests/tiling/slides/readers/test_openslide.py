@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -9,9 +10,11 @@ from typing import Any
 
 import numpy as np
 import openslide
+import pydicom
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
+from wsss_dicom import write_dicom
 
 import tiling.slides.readers.openslide as module
 from tiling.errors import SlideError
@@ -218,17 +221,32 @@ def test_the_same_region_as_svs_and_as_dicom(shared_dir: Path, cmu_slide: Path) 
         np.testing.assert_array_equal(member, dicom)
 
 
-@pytest.mark.shared
-def test_a_folder_of_two_dicom_slides_is_refused(
-    shared_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name in ("a.dcm", "b.dcm"):
-        (tmp_path / name).write_bytes(b"")
-    monkeypatch.setattr(openslide.OpenSlide, "detect_format", staticmethod(lambda path: "dicom"))
-    monkeypatch.setattr(
-        module,
-        "_open",
-        lambda file: FakeOpenSlide([opaque(10, 10)], properties={"dicom.SeriesInstanceUID": file.name}),
-    )
+def test_a_folder_of_two_dicom_slides_is_refused(tmp_path: Path) -> None:
+    write_dicom(tmp_path / "a.dcm", series="1.2.3")
+    write_dicom(tmp_path / "b.dcm", series="1.2.4")
     with pytest.raises(SlideError, match=r"several DICOM slides \(a\.dcm and b\.dcm\)"):
         module.open_reader(tmp_path)
+
+
+@pytest.mark.shared
+def test_a_dicom_series_is_found_under_any_names(shared_dir: Path, tmp_path: Path) -> None:
+    """Beside an SVS, without suffixes, and by each of its files, the label's too."""
+    for i, file in enumerate(sorted((shared_dir / "slides" / "cmu-1-small-region-dicom").glob("*.dcm"))):
+        shutil.copy(file, tmp_path / f"IM{i:04}")
+    write_dicom(tmp_path / "IM9999", series="9.9", sop_class="1.2.840.10008.5.1.4.1.1.2")  # a CT beside it
+    for path in (tmp_path, *sorted(tmp_path.glob("IM000*"))):
+        with open_slide(path) as slide:
+            assert slide.dimensions == (2220, 2967)
+            assert slide.mpp == pytest.approx(0.499)
+            assert slide.warnings == ()
+
+
+@pytest.mark.shared
+def test_dicom_colours_under_a_wrong_name_are_warned_of(shared_dir: Path, tmp_path: Path) -> None:
+    """highdicom's and others' files that say RGB over JPEGs in YCbCr: 66 grey levels off without a word."""
+    for file in (shared_dir / "slides" / "cmu-1-small-region-dicom").glob("*.dcm"):
+        data = pydicom.dcmread(file)
+        data.PhotometricInterpretation = "RGB"
+        data.save_as(tmp_path / file.name)
+    with open_slide(tmp_path) as slide:
+        assert slide.warnings == (module.MISNAMED_COLOURS,)

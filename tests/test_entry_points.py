@@ -1,0 +1,127 @@
+"""A package of somebody else adds a slide format, an encoder and an export by entry points alone, or is broken."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+PACKAGE = '''
+"""A slide format (a line of numbers), and what else a package may add."""
+
+from pathlib import Path
+
+import numpy as np
+
+from tiling.slides import ArrayReader, SlideFormat
+
+
+def open_reader(path):
+    text = path.read_text()
+    if not text.startswith("squares"):
+        return None
+    _, side, mpp = text.split()
+    reader = ArrayReader(np.full((int(side), int(side), 3), 120, np.uint8), mpp=float(mpp), path=path)
+    reader.format = "squares"
+    return reader
+
+
+SQUARES = SlideFormat("squares", open_reader, (".sqr",))
+'''
+
+USE = """
+import sys
+from pathlib import Path
+from tiling.batch import find_jobs
+from tiling.slides import open_slide
+
+folder = Path(sys.argv[1])
+(folder / "a.sqr").write_text("squares 96 0.5")
+[job] = find_jobs([folder])
+with open_slide(job.path) as slide:
+    assert (slide.format, slide.dimensions, slide.mpp) == ("squares", (96, 96), 0.5), slide
+    assert slide.read(0, 0, 8, 8).shape == (8, 8, 3)
+"""
+
+
+def install(site: Path, package: str, entry_points: str, source: str) -> None:
+    """Lay a package down as an installer does: its module and the metadata that names its entry points."""
+    (site / package).mkdir(parents=True)
+    (site / package / "__init__.py").write_text(source)
+    info = site / f"{package}-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(textwrap.dedent(entry_points))
+
+
+def run(site: Path, code: str, *arguments: Path) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(site), str(ROOT)])}
+    return subprocess.run(
+        [sys.executable, "-c", code, *map(str, arguments)], env=environment, capture_output=True, text=True
+    )
+
+
+def test_a_package_adds_a_slide_format(tmp_path: Path) -> None:
+    points = """
+        [napari_wsss.slide_formats]
+        squares = squares_slides:SQUARES
+    """
+    install(tmp_path / "site", "squares_slides", points, PACKAGE)
+    (tmp_path / "slides").mkdir()
+    done = run(tmp_path / "site", USE, tmp_path / "slides")
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+
+
+@pytest.mark.parametrize(
+    "source",
+    ["raise RuntimeError('of an older version')", "SQUARES = 7", "", "import a_library_that_is_missing"],
+)
+def test_a_broken_package_is_warned_of_once_and_stops_nothing(tmp_path: Path, source: str) -> None:
+    points = """
+        [napari_wsss.slide_formats]
+        squares = broken_slides:SQUARES
+    """
+    install(tmp_path / "site", "broken_slides", points, source)
+    code = """
+        import sys
+        import numpy as np, tifffile
+        from tiling.slides import open_slide
+        path = sys.argv[1]
+        tifffile.imwrite(path, np.zeros((32, 32, 3), np.uint8), photometric="rgb")
+        for _ in range(2):
+            with open_slide(path) as slide:
+                assert slide.dimensions == (32, 32)
+    """
+    done = run(tmp_path / "site", textwrap.dedent(code), tmp_path / "a.tif")
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("RuntimeWarning") == 1
+    assert "'squares' of broken_slides" in done.stderr
+
+
+def test_a_reader_of_another_package_that_fails_is_named(tmp_path: Path) -> None:
+    points = """
+        [napari_wsss.slide_formats]
+        squares = squares_slides:SQUARES
+    """
+    install(tmp_path / "site", "squares_slides", points, PACKAGE)
+    code = """
+        import sys
+        from pathlib import Path
+        from tiling.errors import SlideError
+        from tiling.slides import open_slide
+        Path(sys.argv[1]).write_text("squares many small")
+        try:
+            open_slide(sys.argv[1])
+        except SlideError as error:
+            print(error)
+    """
+    done = run(tmp_path / "site", textwrap.dedent(code), tmp_path / "a.sqr")
+    assert done.returncode == 0, done.stderr
+    assert "slide format 'squares'" in done.stdout
