@@ -16,6 +16,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from tiling.errors import StoreError
+
 __all__ = [
     "LEFTOVERS",
     "create_new",
@@ -23,6 +25,7 @@ __all__ = [
     "open_own",
     "read_json",
     "read_regular",
+    "refuse_long_name",
     "refuse_special",
     "replacing",
     "sync_folder",
@@ -172,3 +175,23 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+LONGEST_NAME = 240
+"""Bytes of a store's name: file systems take 255, and locks and exports add their endings."""
+
+
+def refuse_long_name(out: Path) -> None:
+    """Refuse a store's name that leaves no room for what stands beside it.
+
+    Raises
+    ------
+    StoreError
+        With its length.
+    """
+    length = len(os.fsencode(out.name))
+    if length > LONGEST_NAME:
+        raise StoreError(
+            f"The name {out.name[:40]}… is {length} bytes long, and file systems have room for {LONGEST_NAME}; "
+            "give the slide a shorter slide_id in a manifest (columns slide_id,path)."
+        )

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
-import os
 import time
 from collections.abc import Generator
 from contextlib import closing
@@ -25,6 +24,7 @@ from tiling.engine.memory import MemoryEstimate, available_memory, estimate_memo
 from tiling.engine.predictor import Predictor
 from tiling.engine.read_ahead import ReadAhead
 from tiling.errors import SlideChangedError, StoreDamagedError, StoreError, StoreMismatchError
+from tiling.files import refuse_long_name
 from tiling.plan import RunOptions, RunPlan, TileBatch, make_plan, plan_grids
 from tiling.slides import Slide
 from tiling.store import (
@@ -420,17 +420,8 @@ def _refuse_difference(out: Path, earlier: dict[str, Any], now: dict[str, Any]) 
         )
 
 
-_LONGEST_NAME = 240
-"""Bytes of a store's name: file systems take 255, and locks and exports add their endings."""
-
-
 def _make_parent(out: Path) -> None:
-    length = len(os.fsencode(out.name))
-    if length > _LONGEST_NAME:
-        raise StoreError(
-            f"The name {out.name[:40]}… is {length} bytes long, and file systems have room for {_LONGEST_NAME}; "
-            "give the slide a shorter slide_id in a manifest (columns slide_id,path)."
-        )
+    refuse_long_name(out)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:

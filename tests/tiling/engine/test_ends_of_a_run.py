@@ -87,3 +87,10 @@ def test_an_error_of_the_writer_is_the_runs_error(tmp_path: Path, monkeypatch: p
     with pytest.raises(StoreError, match="disk is full"):
         segment_array(colourful(150, 150), tmp_path / "a.zarr")
     assert read_receipt(tmp_path / "a.zarr") is None
+
+
+@pytest.mark.parametrize("name", ["a" * 300, "ä" * 125])
+def test_a_name_that_is_too_long_is_what_is_wrong(tmp_path: Path, name: str) -> None:
+    """It used to be answered with another output folder."""
+    with pytest.raises(StoreError, match=r"bytes long.*shorter slide_id in a manifest"):
+        segment_array(colourful(64, 64), tmp_path / f"{name}.zarr")
