@@ -55,9 +55,11 @@ def answer(result: object) -> None:
 def answer_json(result: object) -> None:
     """Write a result as JSON to standard output."""
     text = json.dumps(result, indent=2, ensure_ascii=False)
-    typer.echo(
-        text.encode("utf-8", "backslashreplace").decode()
-    )  # halves of surrogates: names that are no UTF-8
+    try:
+        text.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:  # a poor locale, or a name that is no UTF-8: JSON can say all of it in ASCII
+        text = json.dumps(result, indent=2)
+    typer.echo(text)
 
 
 def write_anywhere() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_wsss.cli.border import answer
-from tiling.errors import ExportError, UsageProblem
+from tiling.errors import ExportError, StoreDamagedError, UsageProblem
 
 if TYPE_CHECKING:
     from tiling.export import Frame
@@ -31,11 +31,15 @@ def export_store(path: Path, targets: ExportTargets, min_area: float, simplify: 
     """Run the command; prints the files written."""
     if not any(getattr(targets, field.name) for field in fields(targets)):
         raise UsageProblem("Nothing to write: give at least one of --geojson, --tiff, --csv and --png.")
-    from tiling.store import open_store
+    from tiling.store import open_store, verify
 
     store = open_store(path)
     if not store.is_complete:
         raise ExportError(f"{path} is not complete; run the slide again to finish it, then export.")
+    # A lost chunk would be exported as "nothing here".
+    checked = verify(path, recount=False)
+    if not checked.ok:
+        raise StoreDamagedError(checked.problem)
     for file in write_exports(store, targets, min_area, simplify, frame):
         answer(file)
     return 0

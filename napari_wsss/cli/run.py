@@ -272,6 +272,7 @@ def _report(out: Path, outcomes: Sequence[SlideOutcome], as_json: bool) -> None:
                 "tiles_per_s": round(outcome.tiles_per_s, 3),
                 "areas_mm2": dict(outcome.areas),
                 "error": outcome.error or None,
+                "code": outcome.code or None,
             }
             for outcome in outcomes
         ]

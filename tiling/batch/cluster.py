@@ -140,4 +140,4 @@ def _outcome(future: Any, job: SlideJob) -> SlideOutcome:
     reason = type(error).__name__ if isinstance(error, BaseException) else str(error)
     advice = "run again to resume, with fewer workers if memory was short"
     sentence = f"Its worker was lost again and again ({reason}); {advice}."
-    return SlideOutcome(job.slide_id, job.path, Status.FAILED, error=sentence)
+    return SlideOutcome(job.slide_id, job.path, Status.FAILED, error=sentence, code=ClusterError.code)

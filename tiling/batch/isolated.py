@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import os
 import re
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 from tiling.batch.jobs import SlideJob
 from tiling.batch.summary import SlideOutcome, Status, Summary
 from tiling.errors import StoreError, WsssError
+from tiling.files import create_new, open_own, temporary_name
+from tiling.untrusted import printable
 
 __all__ = ["Isolated", "RunOne", "Scheduler", "one_after_another", "prepare_output", "run_batch"]
 
@@ -67,11 +71,10 @@ class Isolated:
         try:
             outcome = self._tried(job)
         except WsssError as error:
-            return self._failed(job, _sentence(error), log, start)
+            return self._failed(job, _sentence(error), error.code, log, start)
         except Exception as error:  # noqa: BLE001 - whatever a slide does, the next one runs; the log has it all
-            return self._failed(
-                job, f"{type(error).__name__}: {_sentence(error)} (traceback in {log})", log, start
-            )
+            sentence = f"{type(error).__name__}: {_sentence(error)} (traceback in {log})"
+            return self._failed(job, sentence, "unexpected", log, start)
         with contextlib.suppress(OSError):
             log.unlink()  # of an earlier run that failed
         return outcome
@@ -86,16 +89,17 @@ class Isolated:
             time.sleep(self.pause_s)  # what is done so far stays; the next try goes on from there
         return self.run_one(job)
 
-    def _failed(self, job: SlideJob, sentence: str, log: Path, start: float) -> SlideOutcome:
+    def _failed(self, job: SlideJob, sentence: str, code: str, log: Path, start: float) -> SlideOutcome:
         try:
             log.parent.mkdir(parents=True, exist_ok=True)
-            with log.open("a", encoding="utf-8", errors="backslashreplace") as file:
+            with os.fdopen(open_own(log), "ab") as file:
                 now = datetime.now(UTC).isoformat(timespec="seconds")
-                file.write(f"{now} {job.path}\n{traceback.format_exc()}\n")
+                entry = f"{now} [{code}] {printable(str(job.path))}\n{traceback.format_exc()}\n"
+                file.write(entry.encode("utf-8", "backslashreplace"))
         except OSError as error:  # a full disk often is the reason of the failure itself
             sentence += f" (no log: {error.strerror or error})"
         seconds = time.perf_counter() - start
-        return SlideOutcome(job.slide_id, job.path, Status.FAILED, seconds=seconds, error=sentence)
+        return SlideOutcome(job.slide_id, job.path, Status.FAILED, seconds=seconds, error=sentence, code=code)
 
 
 def one_after_another(run_one: RunOne, jobs: Sequence[SlideJob]) -> Iterator[SlideOutcome]:
@@ -111,11 +115,11 @@ def prepare_output(out: Path) -> None:
     StoreError
         When it cannot, with the reason.
     """
-    probe = out / ".writable"
     try:
         out.mkdir(parents=True, exist_ok=True)
-        probe.touch()
-        probe.unlink(missing_ok=True)  # another shard may have been as quick
+        probe = out / temporary_name()
+        os.close(create_new(probe))
+        probe.unlink()
     except OSError as error:
         raise StoreError(
             f"Output folder {out} cannot be written to ({error.strerror or error}); choose another one."
@@ -156,14 +160,21 @@ def run_batch(
     """
     prepare_output(out)
     summary = Summary(out / "summary.csv")
-    for outcome in schedule(Isolated(run_one, out / "logs"), jobs):
+
+    def told(update: Callable[[], None]) -> None:
         try:
-            summary.add(outcome)
+            update()
         except StoreError as error:
             if on_warning is None:
                 raise
             on_warning(str(error))
-        yield outcome
+
+    try:
+        for outcome in schedule(Isolated(run_one, out / "logs"), jobs):
+            told(partial(summary.add, outcome))
+            yield outcome
+    finally:
+        told(summary.close)
 
 
 def _may_pass(error: BaseException | None) -> bool:

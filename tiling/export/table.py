@@ -11,6 +11,7 @@ from tiling.errors import ExportError
 from tiling.export.amounts import amounts
 from tiling.files import replacing
 from tiling.store import FLAG_PREDICTED, FLAG_READ_ERROR, Store
+from tiling.untrusted import safe_cell
 
 __all__ = ["write_areas", "write_tiles"]
 
@@ -24,7 +25,11 @@ def write_areas(store: Store, path: Path) -> None:
         When the store is not complete or the file cannot be written.
     """
     rows = (
-        (store.name, a.tissue.name, a.tissue.abbreviation, f"{a.area_mm2:.6f}", f"{a.percent_of_tissue:.3f}")
+        (
+            *map(safe_cell, (store.name, a.tissue.name, a.tissue.abbreviation)),
+            f"{a.area_mm2:.6f}",
+            f"{a.percent_of_tissue:.3f}",
+        )
         for a in amounts(store)
     )
     _write(path, ("slide_id", "class", "abbreviation", "area_mm2", "percent_of_tissue"), rows)
