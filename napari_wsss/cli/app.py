@@ -45,6 +45,7 @@ from napari_wsss.cli.options import (
     UsePrecision,
     Workers,
 )
+from napari_wsss.cli.project_app import project_app
 
 __all__ = ["app", "main"]
 
@@ -61,6 +62,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(models_app, name="models")
+app.add_typer(project_app, name="project")
 
 
 def _version(wanted: bool) -> None:

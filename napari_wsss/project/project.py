@@ -2,25 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping
+import re
+from collections.abc import Callable, Generator, Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from napari_wsss.models import resolve_schema
+from napari_wsss.project.agreement import Agreement, merge_labels
 from napari_wsss.project.asking import Order, ask, by_slide, draw_test_tiles
 from napari_wsss.project.cache import FeatureCache
+from napari_wsss.project.card import card_of
 from napari_wsss.project.core import ProjectCore
+from napari_wsss.project.corrections import Correction, read_corrections, write_correction
 from napari_wsss.project.description import ProjectFile
 from napari_wsss.project.encoder import DEFAULT_ENCODER, resolve_encoder
-from napari_wsss.project.events import PrepareEvent
+from napari_wsss.project.events import PrepareEvent, Trained, TrainEvent
+from napari_wsss.project.exchange import export_labels, import_labels
 from napari_wsss.project.features import described, read_table, tiles_done
 from napari_wsss.project.fitted import Head
-from napari_wsss.project.fitting import fit_head
+from napari_wsss.project.fitting import agreed_labels, fit_head
 from napari_wsss.project.preparation import prepare_slides
 from napari_wsss.project.prepare import PrepareOptions, describe
+from napari_wsss.project.quick import write_quick_model
 from napari_wsss.project.tiles import Tile
+from napari_wsss.project.training_run import TrainOptions, train_events
 from tiling.classes import ClassSchema
 from tiling.errors import FewLabelsError, ProjectError
+from tiling.export import Frame
+from tiling.geometry import Box
 
 __all__ = ["Project", "new_project", "open_project"]
 
@@ -248,3 +261,173 @@ class Project(ProjectCore):
     def _forget_stale(self, slide_id: str) -> None:
         if described(self.features_path(slide_id)) != self._expected(slide_id):
             self._features.forget(slide_id)
+
+    def quick_model(self, name: str = "quick") -> Path:
+        """Write encoder and head as a stage-1 bundle that ``wsss-tile run`` and *Segment slide* take at once.
+
+        Parameters
+        ----------
+        name : str, optional
+            Folder in ``models/``; an earlier model of that name is replaced.
+
+        Returns
+        -------
+        Path
+            The bundle. Its labels are those of ``fit().map(...)``.
+
+        Raises
+        ------
+        FewLabelsError, FeaturesError, BundleError, ProjectReadOnlyError
+        """
+        return write_quick_model(self, self.fit(), _model_name(name))
+
+    def train(
+        self, name: str = "trained", *, on_event: Callable[[TrainEvent], object] | None = None, **options: Any
+    ) -> Path:
+        """Train a segmentation model from the labels of all slides, in processes of its own.
+
+        Parameters
+        ----------
+        name : str, optional
+            Folder in ``models/`` and ``runs/``. A run that was interrupted is gone on with; one of other labels starts
+            over, and its model is replaced when the new one is complete.
+        on_event : callable, optional
+            Receives every event (``on_event=print``); what it raises ends the run.
+        **options
+            Fields of :class:`napari_wsss.project.training_run.TrainOptions`.
+
+        Returns
+        -------
+        Path
+            The bundle.
+
+        Raises
+        ------
+        FewLabelsError, SlideError, TrainingError, BundleError, ProjectReadOnlyError
+        """
+        bundle: Path | None = None
+        with closing(self.train_events(name, **options)) as events:
+            for event in events:
+                if on_event is not None:
+                    on_event(event)
+                if isinstance(event, Trained):
+                    bundle = event.bundle
+        assert bundle is not None, "a training that raises nothing ends with Trained"
+        return bundle
+
+    def train_events(self, name: str = "trained", **options: Any) -> Generator[TrainEvent]:
+        """Do what :meth:`train` does as a generator of events; closing it ends the running program."""
+        agreed = [label for label in agreed_labels(self.labels())[0] if not label.test]
+        return train_events(self, _model_name(name), card_of(self, agreed), TrainOptions(**options))
+
+    def models(self) -> dict[str, Path]:
+        """Return the bundles of the project by name, oldest first."""
+        found = [path.parent for path in (self.folder / "models").glob("*/model.json")]
+        return {path.name: path for path in sorted(found, key=lambda path: path.stat().st_mtime)}
+
+    def correct(
+        self, slide_id: str, box: Box, mask: NDArray[np.uint8], reader: str = "", *, mpp: float | None = None
+    ) -> Path:
+        """Keep a painted region; it is used to judge and to choose models, not to train them.
+
+        Parameters
+        ----------
+        slide_id : str
+        box : Box
+            Level-0 pixels, on the slide.
+        mask : (h, w) uint8
+            Store labels: class index + 1; 0 where nothing is said.
+        reader : str, optional
+        mpp : float, optional
+            µm per pixel of the mask; default: from the box.
+
+        Returns
+        -------
+        Path
+            The palette mask in ``corrections/``; painting the same corner again replaces it.
+
+        Raises
+        ------
+        LabelError, ProjectReadOnlyError
+        """
+        return write_correction(self, slide_id, box, mask, reader, mpp)
+
+    def corrections(self, slide_id: str) -> list[Correction]:
+        """Return the painted regions of a slide."""
+        return list(read_corrections(self, slide_id))
+
+    def import_labels(
+        self,
+        slide_id: str,
+        path: str | Path,
+        reader: str = "",
+        *,
+        frame: Frame = "qupath",
+        min_share: float = 0.05,
+        min_annotated: float = 0.95,
+        skip_unknown: bool = False,
+    ) -> list[Tile]:
+        """Label tiles from polygons with class names (GeoJSON and whatever else :mod:`tiling.annotations` reads).
+
+        Parameters
+        ----------
+        slide_id : str
+        path : str or Path
+        reader : str, optional
+        frame : {"qupath", "openslide"}, optional
+            Whether coordinates count from the scanned area's corner or from the slide's.
+        min_share : float, optional
+            Share of a tile that a class must cover to be named.
+        min_annotated : float, optional
+            Share of a tile that must be annotated: what is not may be any class.
+        skip_unknown : bool, optional
+            Leave out annotations of classes that the project does not have.
+
+        Returns
+        -------
+        list of Tile
+            The tiles that got a label.
+
+        Raises
+        ------
+        DataError, LabelError, ProjectReadOnlyError
+        """
+        return import_labels(
+            self, slide_id, Path(path), reader, frame, min_share, min_annotated, skip_unknown
+        )
+
+    def export_labels(self, slide_id: str, path: str | Path, *, frame: Frame = "qupath") -> int:
+        """Write the labels in force of a slide as GeoJSON squares for QuPath; return how many."""
+        return export_labels(self, slide_id, Path(path), frame)
+
+    def merge(self, other: str | Path | Project) -> Agreement:
+        """Take over the labels of another project about the same slides, under their readers' names.
+
+        Parameters
+        ----------
+        other : str, Path or Project
+            With the same classes, tile and scale.
+
+        Returns
+        -------
+        Agreement
+            Cohen's kappa per class between the labels here and there, and the tiles about which they disagree.
+            Merging again adds nothing.
+
+        Raises
+        ------
+        ProjectError, LabelError, ProjectReadOnlyError
+        """
+        if isinstance(other, Project):
+            return merge_labels(self, other)
+        with open_project(other, write=False) as opened:
+            return merge_labels(self, opened)
+
+
+_MODEL_NAME = re.compile(r"[A-Za-z0-9][\w.+-]*")
+
+
+def _model_name(name: str) -> str:
+    if not _MODEL_NAME.fullmatch(name):
+        raise ProjectError(f"{name!r} cannot be a model's name; use letters, digits, - and _.")
+    return name

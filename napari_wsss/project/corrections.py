@@ -1,0 +1,114 @@
+"""Painted regions: what a person corrected, as a palette mask and where it lies."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from napari_wsss.project.core import ProjectCore
+from tiling.classes import reference_to_store, store_to_reference
+from tiling.errors import LabelError
+from tiling.files import read_json, write_json_atomic
+from tiling.geometry import Box
+from tiling.patch_files import write_mask
+
+__all__ = ["Correction", "read_corrections", "write_correction"]
+
+
+@dataclass(frozen=True)
+class Correction:
+    """One painted region.
+
+    Attributes
+    ----------
+    slide_id : str
+    box : Box
+        Level-0 pixels.
+    mpp : float
+        µm per pixel of the mask.
+    reader, time : str
+    mask : (h, w) uint8
+        Store labels; 0 where nothing is said.
+    """
+
+    slide_id: str
+    box: Box
+    mpp: float
+    reader: str
+    time: str
+    mask: NDArray[np.uint8]
+
+
+def write_correction(
+    project: ProjectCore, slide_id: str, box: Box, mask: NDArray[np.uint8], reader: str, mpp: float | None
+) -> Path:
+    """Write ``corrections/<slide_id>/x_y.png`` and its JSON; see :meth:`napari_wsss.project.Project.correct`."""
+    project.require_writable()
+    entry = project.entry(slide_id)
+    labels = np.asarray(mask)
+    if labels.ndim != 2 or labels.dtype != np.uint8 or not labels.size:
+        raise LabelError(f"A correction is a (height, width) uint8 mask, not {labels.shape} {labels.dtype}.")
+    if labels.max() > len(project.schema):
+        raise LabelError(
+            f"The correction holds label {labels.max()}; the project has 0 to {len(project.schema)}."
+        )
+    if box.is_empty or box.intersection(entry.bounds) != box:
+        raise LabelError(
+            f"The region {box.x},{box.y},{box.width},{box.height} does not lie on the slide {slide_id}."
+        )
+    scale = box.width / labels.shape[1] * entry.mpp if mpp is None else mpp
+    expected = box.height / labels.shape[0] * entry.mpp if mpp is None else mpp
+    if abs(scale - expected) > 0.02 * expected:
+        raise LabelError(
+            f"The correction's mask of {labels.shape[1]} × {labels.shape[0]} pixels has another shape than its region "
+            f"of {box.width} × {box.height}."
+        )
+    folder = project.folder / "corrections" / slide_id
+    path = folder / f"{box.x}_{box.y}.png"
+    about = {
+        "box": [box.x, box.y, box.width, box.height],
+        "mpp": scale,
+        "reader": reader,
+        "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+    }
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_mask(path, store_to_reference(labels, len(project.schema)), project.schema)
+        # Last: a mask without its JSON was interrupted and does not count.
+        write_json_atomic(path.with_suffix(".json"), about)
+    except OSError as error:
+        raise LabelError(
+            f"{path} cannot be written: {error.strerror or error}; mend it and try again."
+        ) from error
+    return path
+
+
+def read_corrections(project: ProjectCore, slide_id: str) -> Iterator[Correction]:
+    """Yield the painted regions of a slide.
+
+    Raises
+    ------
+    LabelError
+        When one is damaged; the message names the file.
+    """
+    for path in sorted((project.folder / "corrections" / slide_id).glob("*.json")):
+        try:
+            about = read_json(path)
+            with Image.open(path.with_suffix(".png")) as image:
+                mask = np.asarray(image).astype(np.uint8)
+            yield Correction(
+                slide_id,
+                Box(*(int(v) for v in about["box"])),
+                float(about["mpp"]),
+                str(about["reader"]),
+                str(about["time"]),
+                reference_to_store(mask, len(project.schema)),
+            )
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise LabelError(f"{path} is damaged ({error}); paint the region again or remove it.") from error

@@ -1,0 +1,146 @@
+"""What training reads: patches cut from the labels, masks from corrections and test tiles, and what they came from."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from napari_wsss.models import white_background
+from napari_wsss.project.core import ProjectCore
+from napari_wsss.project.corrections import Correction, read_corrections
+from napari_wsss.project.fitting import agreed_labels
+from napari_wsss.project.tiles import TileLabel
+from tiling.classes import store_to_reference
+from tiling.errors import FewLabelsError, TrainingError
+from tiling.files import read_json, write_json_atomic
+from tiling.patch_files import PatchName, write_mask
+from tiling.slides import Slide
+
+__all__ = ["LEAST_LABELS", "write_data_set"]
+
+LEAST_LABELS = 8
+"""Labelled tiles below which nothing is trained."""
+
+MANIFEST = "manifest.json"
+
+
+def write_data_set(project: ProjectCore) -> tuple[Path, dict[str, Any]]:
+    """Cut ``data/`` anew where labels or corrections have changed.
+
+    Returns
+    -------
+    Path
+        ``data/`` with ``train/``, ``val/`` from corrections and ``test/`` from test tiles with one class.
+    dict
+        The manifest: equal manifests mean equal data.
+
+    Raises
+    ------
+    FewLabelsError, SlideError, TrainingError
+    """
+    folder = project.folder / "data"
+    agreed, _ = agreed_labels(project.labels())
+    training = [label for label in agreed if not label.test]
+    if len(training) < LEAST_LABELS:
+        raise FewLabelsError(
+            f"{len(training)} tiles of {project.folder} are labelled, and training needs {LEAST_LABELS}; label more."
+        )
+    corrections = [c for slide_id in project.slides for c in read_corrections(project, slide_id)]
+    manifest = _manifest(project, agreed, corrections)
+    if _read(folder / MANIFEST) == manifest:
+        return folder, manifest
+    fresh = folder.with_name("data.new")
+    try:
+        shutil.rmtree(fresh, ignore_errors=True)
+        (fresh / "train").mkdir(parents=True)
+        write_json_atomic(fresh / "schema.json", project.schema.to_dict())
+        for slide_id in project.slides:
+            here = [label for label in agreed if label.tile.slide_id == slide_id]
+            painted = [c for c in corrections if c.slide_id == slide_id]
+            if here or painted:
+                with project.open_slide(slide_id) as slide:
+                    _cut(project, slide, here, painted, fresh)
+        write_json_atomic(fresh / MANIFEST, manifest)
+        shutil.rmtree(folder, ignore_errors=True)
+        fresh.rename(folder)
+    except OSError as error:
+        raise TrainingError(f"{folder} cannot be written: {error.strerror or error}; mend it.") from error
+    return folder, manifest
+
+
+def _cut(
+    project: ProjectCore, slide: Slide, labels: Sequence[TileLabel], painted: Sequence[Correction], out: Path
+) -> None:
+    side, mpp = project.tile, project.mpp
+    classes = len(project.schema)
+    for label in labels:
+        tile = label.tile
+        name = f"{PatchName.at(tile.slide_id, tile.x, tile.y, label.present)}.png"
+        if not label.test:
+            Image.fromarray(slide.read(tile.x, tile.y, side, side, mpp)).save(out / "train" / name)
+        elif label.single is not None:
+            pixels = slide.read(tile.x, tile.y, side, side, mpp)
+            mask = np.where(white_background(pixels), classes, label.single).astype(np.uint8)
+            _pair(out / "test", name, pixels, mask, project)
+    for correction in painted:
+        box, scale = correction.box, project.entry(correction.slide_id).mpp
+        width, height = (max(side, round(v * scale / mpp)) for v in (box.width, box.height))
+        pixels = slide.read(box.x, box.y, width, height, mpp)
+        mask = _resized(correction, width, height, mpp, scale)
+        held = tuple(bool((mask == i).any()) for i in range(1, classes + 1))
+        if any(held):
+            name = f"{PatchName.at(correction.slide_id, box.x, box.y, held)}.png"
+            _pair(out / "val", name, pixels, store_to_reference(mask, classes), project)
+
+
+def _resized(
+    correction: Correction, width: int, height: int, mpp: float, slide_mpp: float
+) -> NDArray[np.uint8]:
+    """Return the painted labels at the patches' scale; 0, which is ignored, where nothing was painted."""
+    lines, columns = correction.mask.shape
+    # Level-0 pixels of the middle of every pixel wanted, as a place in the painted mask.
+    x = ((np.arange(width) + 0.5) * mpp / slide_mpp / correction.box.width * columns).astype(int)
+    y = ((np.arange(height) + 0.5) * mpp / slide_mpp / correction.box.height * lines).astype(int)
+    found = correction.mask[np.ix_(y.clip(0, lines - 1), x.clip(0, columns - 1))].copy()
+    found[:, x >= columns] = 0
+    found[y >= lines] = 0
+    return found
+
+
+def _pair(
+    folder: Path, name: str, pixels: NDArray[np.uint8], mask: NDArray[np.uint8], project: ProjectCore
+) -> None:
+    for part in ("img", "mask"):
+        (folder / part).mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).save(folder / "img" / name)
+    write_mask(folder / "mask" / name, mask, project.schema)
+
+
+def _manifest(
+    project: ProjectCore, labels: Sequence[TileLabel], corrections: Sequence[Correction]
+) -> dict[str, Any]:
+    return {
+        "tile": project.tile,
+        "mpp": project.mpp,
+        "slides": {s.slide_id: s.identity["quick_hash"] for s in project.description.slides},
+        "labels": sorted(
+            [label.tile.slide_id, *label.tile.place, [int(p) for p in label.present], label.test]
+            for label in labels
+        ),
+        "corrections": [
+            [c.slide_id, c.box.x, c.box.y, c.box.width, c.box.height, c.time] for c in corrections
+        ],
+    }
+
+
+def _read(path: Path) -> Any:
+    try:
+        return read_json(path)
+    except (OSError, ValueError):
+        return None
