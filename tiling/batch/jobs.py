@@ -69,7 +69,7 @@ def find_jobs(arguments: Iterable[str | Path], *, exclude: Collection[Path] = ()
     excluded = {real(path) for path in exclude}
     jobs: dict[tuple[str, Path], SlideJob] = {}
     for argument in _once([str(argument) for argument in arguments]):
-        for job in _expand(argument, excluded):
+        for job in _expanded(argument, excluded):
             key = (job.slide_id, real(job.path))
             known = jobs.setdefault(key, job)
             if known.mpp != job.mpp:
@@ -79,6 +79,16 @@ def find_jobs(arguments: Iterable[str | Path], *, exclude: Collection[Path] = ()
                 )
     _refuse_shared_ids(jobs.values())
     return list(jobs.values())
+
+
+def _expanded(argument: str, excluded: Collection[Path]) -> list[SlideJob]:
+    """Return the jobs of one argument."""
+    try:
+        return list(_expand(argument, excluded))
+    except OSError as error:  # a name too long, a folder that is no longer there
+        raise JobError(
+            f"{argument} cannot be looked up: {error.strerror or error}; check the path."
+        ) from error
 
 
 def _expand(argument: str, excluded: Collection[Path]) -> Iterator[SlideJob]:

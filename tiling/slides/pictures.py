@@ -6,12 +6,21 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-__all__ = ["Picture", "left_out", "main_picture"]
+__all__ = ["Picture", "kind_of_picture", "left_out", "main_picture"]
 
 _BESIDE_THE_SLIDE = re.compile(
     r"(?<![a-z])(label|macro|overview|thumbnail|thumb|preview|barcode|localizer|slide ?map|navigation)(?![a-z])",
     re.I,
 )
+
+
+def kind_of_picture(text: str) -> str:
+    """Return the word of a description that says what else than a slide is shown; empty when there is none.
+
+    Descriptions of pages may hold what is written on a label, a patient's name: only this word is passed on.
+    """
+    found = _BESIDE_THE_SLIDE.search(text)
+    return "" if found is None else found[1].lower()
 
 
 @dataclass(frozen=True)
@@ -42,7 +51,7 @@ class Picture:
     @property
     def is_beside_the_slide(self) -> bool:
         """Whether its name says that it shows something else: the label, the whole glass, a thumbnail."""
-        return _BESIDE_THE_SLIDE.search(self.name) is not None
+        return bool(kind_of_picture(self.name))
 
     def __str__(self) -> str:
         name = "".join(c for c in self.name if c.isprintable()).strip()[:60]

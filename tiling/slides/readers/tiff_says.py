@@ -6,7 +6,7 @@ from typing import Any
 
 from tiling.slides.channels import Channel
 from tiling.slides.ome_xml import OmePicture, ome_pictures
-from tiling.slides.pictures import Picture
+from tiling.slides.pictures import Picture, kind_of_picture
 from tiling.slides.readers.tiff_layout import sources
 from tiling.slides.resolution import is_plausible, weigh
 from tiling.slides.statements import (
@@ -78,15 +78,13 @@ def _ome_picture(tiff: Any, series: Any) -> OmePicture | None:
 
 
 def _name(series: Any) -> str:
-    """Return what the file calls a picture: in its vendor's way, as a page name, or in a short description."""
+    """Return what the file calls a picture in its vendor's way, else a word of its page name or description."""
     page = series.keyframe
     if series.kind in ("ome", "svs", "scn", "qpi", "philips", "bif", "ndpi", "avs", "indica") and series.name:
         return str(series.name)
-    if page_name := _text(page, _PAGE_NAME).strip():
-        return page_name
     description = _text(page, _DESCRIPTION).strip()
-    return (
-        description if len(description) <= 60 and "\n" not in description and "{" not in description else ""
+    return kind_of_picture(_text(page, _PAGE_NAME)) or kind_of_picture(
+        description if len(description) < 100 else ""
     )
 
 
