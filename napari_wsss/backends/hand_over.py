@@ -137,13 +137,13 @@ def export_wsinfer(bundle: Bundle, folder: Path) -> Path:
     QuPath's extension reads; the Python package of WSInfer applies a softmax in any case, and then only the order of
     the classes means something.
     """
-    example = torch.zeros(1, 3, bundle.tile, bundle.tile)
+    example, stream = torch.zeros(1, 3, bundle.tile, bundle.tile), io.BytesIO()
     with warnings.catch_warnings(), torch.no_grad():
-        warnings.simplefilter("ignore")  # the tracer says that sizes become constants; that is meant
+        # Sizes become constants, which is meant; TorchScript is old, and WSInfer reads nothing newer.
+        warnings.simplefilter("ignore")
         trace: Callable[..., Any] = torch.jit.trace
         traced = trace(_Presence(bundle.build_stage1()).eval(), (example,), check_trace=False)
-    stream = io.BytesIO()
-    torch.jit.save(traced, stream)
+        torch.jit.save(traced, stream)
     config = {
         "spec_version": "1.0",
         "architecture": bundle.stage1.architecture,
@@ -187,14 +187,18 @@ def _converted(bundle: Bundle, network: nn.Module, example: Tensor) -> bytes:
                 opset_version=OPSET,
                 dynamo=True,
             )
-        except Exception as error:  # whatever the exporter raises for operations that it does not know
+            model = program.model_proto
+            facts = {
+                "name": bundle.name,
+                "licence": bundle.licence,
+                "classes": json.dumps(bundle.schema.names),
+            }
+            for key, value in facts.items():
+                model.metadata_props.add(key=key, value=value)
+            content: bytes = model.SerializeToString()
+        except Exception as error:  # whatever is raised for unknown operations, or more than 2 GB
             reason = str(error).strip().partition("\n")[0][:200]
             raise BundleError(f"{bundle.path}: cannot be written as ONNX ({reason}).") from error
-    model = program.model_proto
-    facts = {"name": bundle.name, "licence": bundle.licence, "classes": json.dumps(bundle.schema.names)}
-    for key, value in facts.items():
-        model.metadata_props.add(key=key, value=value)
-    content: bytes = model.SerializeToString()
     return content
 
 

@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_wsss.cli.border import answer, answer_json, tell
+from tiling.errors import UsageProblem
 
 if TYPE_CHECKING:
     from napari_wsss.models import Bundle
 
-__all__ = ["import_model", "list_models", "show_model"]
+__all__ = ["export_model", "import_model", "list_models", "show_model"]
 
 
 def list_models(as_json: bool) -> int:
@@ -84,6 +85,28 @@ def import_model(
     )
     answer(folder)
     tell(f"Use it with: wsss-tile run SLIDE --model {folder} --out DIR")
+    return 0
+
+
+def export_model(name: str, onnx: Path | None, wsinfer: Path | None) -> int:
+    """Write a model for other programs and print the files."""
+    from napari_wsss.models import load_bundle
+
+    if onnx is None and wsinfer is None:
+        raise UsageProblem("Nothing to export; give --onnx DIR, --wsinfer DIR, or both.")
+    bundle = load_bundle(name)
+    if onnx is not None:
+        from napari_wsss.backends import export_onnx
+
+        made = export_onnx(bundle, onnx)
+        answer(made.path)
+        tell(
+            f"It labels {made.agreement:.2%} of the check tiles as torch does; {onnx / 'model.json'} describes it."
+        )
+    if wsinfer is not None:
+        from napari_wsss.backends import export_wsinfer
+
+        answer(export_wsinfer(bundle, wsinfer))
     return 0
 
 

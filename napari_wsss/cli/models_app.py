@@ -12,7 +12,7 @@ from napari_wsss.cli.options import Json
 
 __all__ = ["models_app"]
 
-models_app = typer.Typer(help="List, show and import model bundles.", invoke_without_command=True)
+models_app = typer.Typer(help="List, show, import and export models.", invoke_without_command=True)
 
 
 @models_app.command("list")
@@ -77,3 +77,22 @@ def models_import(
     from napari_wsss.cli.models import import_model
 
     return import_model(stage1, stage2, schema, out, mpp, tile, gate_threshold, half, overwrite)
+
+
+@models_app.command("export")
+@bordered
+def models_export(
+    name: Annotated[str, typer.Argument(metavar="NAME|DIR", show_default=False)],
+    onnx: Annotated[
+        Path | None,
+        typer.Option("--onnx", metavar="DIR", help="Write the whole model, gate included, as ONNX."),
+    ] = None,
+    wsinfer: Annotated[
+        Path | None,
+        typer.Option("--wsinfer", metavar="DIR", help="Write stage 1 for WSInfer and its QuPath extension."),
+    ] = None,
+) -> int:
+    """Hand a model on to other programs."""
+    from napari_wsss.cli.models import export_model
+
+    return export_model(name, onnx, wsinfer)
