@@ -76,9 +76,10 @@ def dicom_head(path: Path) -> DicomHead:
     try:
         with path.open("rb") as stream:
             data = read_partial(stream, stop_when=lambda tag, vr, length: tag > _PHOTOMETRIC)
+        kind = data.get("SOPClassUID") or data.file_meta.get("MediaStorageSOPClassUID") or _WHOLE_SLIDE
         return DicomHead(
             series=str(data.get("SeriesInstanceUID", "")),
-            is_slide=str(data.get("SOPClassUID", _WHOLE_SLIDE)) == _WHOLE_SLIDE,
+            is_slide=str(kind) == _WHOLE_SLIDE,
             photometric=str(data.get("PhotometricInterpretation", "")),
             syntax=str(data.file_meta.get("TransferSyntaxUID", "")),
         )

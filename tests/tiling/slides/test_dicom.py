@@ -6,6 +6,7 @@ import io
 from pathlib import Path
 
 import numpy as np
+import pydicom
 import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 from PIL import Image
@@ -35,6 +36,9 @@ def test_other_files_are_not(tmp_path: Path, name: str) -> None:
 def test_series_stand_together_and_no_slides_are_left_out(tmp_path: Path) -> None:
     a, b, c = (write_dicom(tmp_path / n, series=s) for n, s in (("a", "1"), ("b", "2"), ("c", "1")))
     write_dicom(tmp_path / "ct", series="3", sop_class="1.2.840.10008.5.1.4.1.1.2")
+    index = pydicom.dcmread(write_dicom(tmp_path / "DICOMDIR", sop_class="1.2.840.10008.1.3.10"))
+    del index.SOPClassUID, index.SeriesInstanceUID
+    index.save_as(tmp_path / "DICOMDIR")
     (tmp_path / "d.dcm").touch()
     files = sorted(tmp_path.iterdir())
     assert dicom_series(files) == {"1": [a, c], "2": [b], "": [tmp_path / "d.dcm"]}

@@ -7,6 +7,7 @@ nor OME's pyramids; and decoding it through tifffile took a quarter of the time 
 from __future__ import annotations
 
 import contextlib
+import math
 import threading
 from pathlib import Path
 
@@ -18,8 +19,8 @@ from PIL import Image, ImageCms
 from tiling.errors import SlideError
 from tiling.geometry import Box
 from tiling.slides.dicom import dicom_head, dicom_series, jpeg_is_ycbcr, may_be_dicom
-from tiling.slides.level import Level, LevelReader
-from tiling.slides.readers.segments import CACHE_BYTES
+from tiling.slides.level import MAX_SIDE, Level, LevelReader
+from tiling.slides.readers.segments import CACHE_BYTES, MAX_SEGMENT_BYTES
 from tiling.slides.resolution import exact_downsample
 from tiling.slides.statements import openslide_statements
 
@@ -105,7 +106,7 @@ class OpenSlideReader:
         properties = handle.properties
         self.vendor: str = properties.get(openslide.PROPERTY_NAME_VENDOR, "")
         # OpenSlide's own factors address its levels; ours say where their pixels lie.
-        self._native, self._factors, self.levels = _levels(handle)
+        self._native, self._factors, self.levels = _levels(file, handle)
         self.bounds = _bounds(handle)
         self.statements = tuple(openslide_statements(properties))
         self.held_bytes = CACHE_BYTES
@@ -173,8 +174,9 @@ def _open(file: Path) -> openslide.OpenSlide:
         ) from error
 
 
-def _levels(handle: openslide.OpenSlide) -> tuple[list[int], list[float], tuple[Level, ...]]:
+def _levels(file: Path, handle: openslide.OpenSlide) -> tuple[list[int], list[float], tuple[Level, ...]]:
     """Return OpenSlide's index and factor of each usable level, and the levels."""
+    vendor = handle.properties.get(openslide.PROPERTY_NAME_VENDOR, "")
     native: list[int] = []
     factors: list[float] = []
     levels: list[Level] = []
@@ -187,10 +189,31 @@ def _levels(handle: openslide.OpenSlide) -> tuple[list[int], list[float], tuple[
             _number(handle.properties.get(f"openslide.level[{i}].tile-height")),
         )
         known = (int(tile[0]), int(tile[1])) if tile[0] and tile[1] else None
+        # OpenSlide takes the memory that a header asks for, and ends the process where there is not so much.
+        if max(size) > MAX_SIDE or (known and math.prod(known) * 4 > MAX_SEGMENT_BYTES):
+            stored = f" in pieces of {known[0]} × {known[1]} px" if known else ""
+            raise SlideError(
+                f"{file} would have {size[0]} × {size[1]} px{stored}, more than is read at once; the file is damaged, "
+                "copy or export it again."
+            )
+        if known and vendor in _TILED_TIFFS and _tiles(size, known) * _TABLE_BYTES > file.stat().st_size:
+            raise SlideError(
+                f"{file} would have {_tiles(size, known)} pieces, and has no room for their table; the file is "
+                "damaged, copy or export it again."
+            )
         native.append(i)
         factors.append(float(factor))
         levels.append(Level(size[0], size[1], float(downsample), known))
     return native, factors, tuple(levels)
+
+
+_TILED_TIFFS = frozenset({"aperio", "leica", "philips", "trestle", "ventana"})
+_TABLE_BYTES = 6
+"""What a TIFF needs at least for each tile: its place and its length. Whoever lies about the size has no such table."""
+
+
+def _tiles(size: tuple[int, int], tile: tuple[int, int]) -> int:
+    return math.ceil(size[0] / tile[0]) * math.ceil(size[1] / tile[1])
 
 
 def _icc_profile(handle: openslide.OpenSlide) -> bytes | None:

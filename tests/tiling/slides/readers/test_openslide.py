@@ -12,9 +12,11 @@ import numpy as np
 import openslide
 import pydicom
 import pytest
+import tifffile
 from numpy.typing import NDArray
 from PIL import Image
 from wsss_dicom import write_dicom
+from wsss_tiffs import set_tag
 
 import tiling.slides.readers.openslide as module
 from tiling.errors import SlideError
@@ -250,3 +252,37 @@ def test_dicom_colours_under_a_wrong_name_are_warned_of(shared_dir: Path, tmp_pa
         data.save_as(tmp_path / file.name)
     with open_slide(tmp_path) as slide:
         assert slide.warnings == (module.MISNAMED_COLOURS,)
+
+
+def test_pieces_that_would_fill_the_memory_are_refused(tmp_path: Path) -> None:
+    """OpenSlide takes what a header asks for, and aborts the process where there is not so much."""
+    path = tmp_path / "a.svs"
+    said = "Aperio Image Library v11 \n192x160 [0,0 192x160] (64x64) JPEG/RGB Q=70|MPP = 0.5"
+    options: dict[str, Any] = {
+        "photometric": "rgb",
+        "tile": (64, 64),
+        "compression": "jpeg",
+        "metadata": None,
+    }
+    tifffile.imwrite(path, opaque(160, 192)[..., :3], description=said, **options)
+    for code in (322, 323):
+        set_tag(path, code, 4, (1 << 18).to_bytes(4, "little"))
+    with pytest.raises(SlideError, match="pieces of 262144 × 262144 px"):
+        module.open_reader(path)
+
+
+def test_a_height_without_tiles_is_refused(tmp_path: Path) -> None:
+    """Reading four million missing rows for a thumbnail took a minute and gigabytes."""
+    path = tmp_path / "a.svs"
+    options: dict[str, Any] = {
+        "photometric": "rgb",
+        "tile": (64, 64),
+        "compression": "jpeg",
+        "metadata": None,
+    }
+    tifffile.imwrite(
+        path, opaque(160, 192)[..., :3], description="Aperio Image Library v11 |MPP = 0.5", **options
+    )
+    set_tag(path, 257, 4, (4_000_000).to_bytes(4, "little"))
+    with pytest.raises(SlideError, match="no room for their table"):
+        module.open_reader(path)
