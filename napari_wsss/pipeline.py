@@ -50,6 +50,8 @@ class Settings:
         See :class:`napari_wsss.predictor.BundlePredictor`.
     tissue : TissueParameters or None
         How tissue is found; None segments everything.
+    tissue_areas : Roi, optional
+        Tissue drawn by hand, in place of what would be found.
     keep_cams, keep_probabilities : bool
         Also store stage-1 CAMs and blended class probabilities.
     read_errors : {"fail", "fill"}
@@ -68,6 +70,7 @@ class Settings:
     precision: Literal["auto", "fp32", "mixed", "bf16", "fp16"] = "auto"
     backend: Literal["auto", "torch", "compile", "openvino"] = "auto"
     tissue: TissueParameters | None = field(default_factory=TissueParameters)
+    tissue_areas: Roi | None = None
     keep_cams: bool = False
     keep_probabilities: bool = False
     read_errors: Literal["fail", "fill"] = "fail"
@@ -79,6 +82,7 @@ class Settings:
             mpp=mpp,
             overlap=self.overlap,
             tissue=self.tissue,
+            tissue_areas=self.tissue_areas,
             region=region,
             roi=self.roi,
             batch_size=self.batch_size,

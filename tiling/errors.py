@@ -21,6 +21,7 @@ by::
     ├── BundleError                 bundle
     ├── PredictionError             prediction          what a network returned
     ├── DataError                   data                a training or evaluation set
+    │   └── AnnotationError         annotations         a file of annotations
     ├── TrainingError               training
     ├── ProjectError                project             a folder of what a person taught
     │   ├── ProjectReadOnlyError    project-read-only   opened elsewhere, or for reading
@@ -36,6 +37,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 __all__ = [
+    "AnnotationError",
     "BundleError",
     "ClusterError",
     "DataError",
@@ -170,6 +172,12 @@ class DataError(WsssError):
     """A training or evaluation set is not as it must be."""
 
     code = "data"
+
+
+class AnnotationError(DataError):
+    """A file of annotations cannot be read, or holds nothing that can be used."""
+
+    code = "annotations"
 
 
 class TrainingError(WsssError):

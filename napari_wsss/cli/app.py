@@ -22,6 +22,7 @@ from napari_wsss.cli.options import (
     GateThreshold,
     Icc,
     Json,
+    Match,
     Model,
     Mpp,
     NoTissueMask,
@@ -39,6 +40,8 @@ from napari_wsss.cli.options import (
     ShardOf,
     Slides,
     Split,
+    TissueFile,
+    TissueThreshold,
     UseBackend,
     UseGate,
     UseGateMode,
@@ -115,6 +118,8 @@ def run(
     roi: RoiFile = None,
     frame: RoiFrame = Frame.QUPATH,
     no_tissue_mask: NoTissueMask = False,
+    tissue: TissueFile = None,
+    tissue_threshold: TissueThreshold = None,
     overlap: Overlap = 0.25,
     read_errors: ReadErrors = OnReadError.FAIL,
     icc: Icc = False,
@@ -132,6 +137,7 @@ def run(
 ) -> int:
     """Segment slides: one store each, and summary.csv. Exit code 0: all well, 1: some failed, 2: nothing started."""
     from napari_wsss.cli.run import RunRequest, run_slides
+    from napari_wsss.cli.tissue import tissue_options
 
     request = RunRequest(
         slides=tuple(slides),
@@ -144,6 +150,7 @@ def run(
         exports=export,
         region=region,
         roi=roi,
+        tissue=tissue,
         frame=frame.value,
         workers=workers,
         cluster=cluster,
@@ -160,7 +167,7 @@ def run(
             "keep_cams": cams,
             "keep_probabilities": probabilities,
             "read_errors": read_errors.value,
-            **({"tissue": None} if no_tissue_mask else {}),
+            **tissue_options(no_tissue_mask, tissue, tissue_threshold),
         },
     )
     return run_slides(request, json)
@@ -240,7 +247,9 @@ def patches(
     slide: Annotated[Path, typer.Argument(metavar="SLIDE", show_default=False)],
     annotations: Annotated[
         Path,
-        typer.Option("--annotations", metavar="F", help="GeoJSON polygons with classes, as from QuPath."),
+        typer.Option(
+            "--annotations", metavar="F", help="Polygons with classes: GeoJSON, ASAP, Aperio, NDPA."
+        ),
     ],
     schema: Annotated[str, typer.Option("--schema", metavar="S", help="bcss, luad or a schema file.")],
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder of the data set.")],
@@ -267,6 +276,7 @@ def patches(
             "--min-annotated", metavar="F", min=0, max=1, help="Share of the tissue to be annotated."
         ),
     ] = 0.95,
+    match: Match = "",
     skip_unknown: Annotated[
         bool, typer.Option("--skip-unknown", help="Leave out annotations of other classes.")
     ] = False,
@@ -289,8 +299,50 @@ def patches(
         min_annotated=min_annotated,
         split=split.value,
     )
-    request = PatchRequest(slide, annotations, out, schema, options, mpp, frame.value, skip_unknown)
+    request = PatchRequest(slide, annotations, out, schema, options, mpp, frame.value, skip_unknown, match)
     return cut_patches(request, json)
+
+
+@app.command()
+@bordered
+def measure(
+    store: Annotated[Path, typer.Argument(metavar="STORE", show_default=False)],
+    annotations: Annotated[
+        Path, typer.Option("--annotations", metavar="F", help="Polygons: GeoJSON, ASAP, Aperio, NDPA.")
+    ],
+    csv: Annotated[
+        Path | None, typer.Option("--csv", metavar="F", help="Write to this file instead of showing.")
+    ] = None,
+    ratio: Annotated[
+        list[str] | None,
+        typer.Option("--ratio", metavar="A:B", help="Also the ratio of two classes; may be given again."),
+    ] = None,
+    frame: RoiFrame = Frame.QUPATH,
+    json: Json = False,
+) -> int:
+    """Measure every class in every annotation: mm² and per cent, one line each."""
+    from napari_wsss.cli.measure import measure_store
+
+    return measure_store(store, annotations, csv, ratio or [], frame.value, json)
+
+
+@app.command()
+@bordered
+def tissue(
+    slide: Annotated[Path, typer.Argument(metavar="SLIDE", show_default=False)],
+    png: Annotated[Path | None, typer.Option("--png", metavar="F", help="Picture with outlines.")] = None,
+    geojson: Annotated[
+        Path | None, typer.Option("--geojson", metavar="F", help="Outlines, for --tissue and QuPath.")
+    ] = None,
+    threshold: TissueThreshold = None,
+    mpp: Mpp = None,
+    frame: RoiFrame = Frame.QUPATH,
+    json: Json = False,
+) -> int:
+    """Show what counts as tissue on a slide, before any model is run."""
+    from napari_wsss.cli.tissue import show_tissue
+
+    return show_tissue(slide, png, geojson, threshold, mpp, frame.value, json)
 
 
 def main() -> None:

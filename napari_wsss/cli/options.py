@@ -132,7 +132,7 @@ RoiFile = Annotated[
     typer.Option(
         "--roi",
         metavar="FILE",
-        help="Only inside these GeoJSON polygons; or a folder with one <slide_id>.geojson per slide.",
+        help="Only inside these polygons (GeoJSON, ASAP, Aperio, NDPA); or a folder with one <slide_id>.* per slide.",
         rich_help_panel=_WHERE,
     ),
 ]
@@ -141,13 +141,42 @@ RoiFrame = Annotated[
     Frame,
     typer.Option(
         "--frame",
-        help="Where --roi counts from: the scanned area's corner (QuPath) or the slide's.",
+        help="Where GeoJSON counts from: the scanned area's corner (QuPath) or the slide's.",
         rich_help_panel=_WHERE,
     ),
 ]
 
 NoTissueMask = Annotated[
     bool, typer.Option("--no-tissue-mask", help="Segment glass, too.", rich_help_panel=_WHERE)
+]
+
+TissueFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--tissue",
+        metavar="FILE",
+        help="These polygons are the tissue, in place of what would be found; or a folder, as with --roi.",
+        rich_help_panel=_WHERE,
+    ),
+]
+
+TissueThreshold = Annotated[
+    float | None,
+    typer.Option(
+        "--tissue-threshold",
+        metavar="F",
+        min=0,
+        max=3,
+        help="Density against the glass above which there is tissue; found (0.015 … 0.09) if not given.",
+        rich_help_panel=_WHERE,
+    ),
+]
+
+Match = Annotated[
+    str,
+    typer.Option(
+        "--match", metavar="LIST", help="What names of annotations mean: 'Tumor: Positive=tumour,Stroma=STR'."
+    ),
 ]
 
 Icc = Annotated[

@@ -29,6 +29,8 @@ class PatchRequest:
         Overrides the slide's metadata.
     frame : {"qupath", "openslide"}
     skip_unknown : bool
+    match : str
+        What names of annotations mean, ``NAME=CLASS,…``.
     """
 
     slide: Path
@@ -39,25 +41,25 @@ class PatchRequest:
     slide_mpp: float | None
     frame: Frame
     skip_unknown: bool
+    match: str = ""
 
 
 def cut_patches(request: PatchRequest, as_json: bool) -> int:
     """Run the command; prints how many patches show each class."""
     from napari_wsss.models import resolve_schema
-    from tiling.annotations import read_annotations
+    from tiling.annotations import parse_match, place_on, read_class_areas
     from tiling.dataset import write_patches
     from tiling.slides import open_slide
 
     with before_work():
         schema = resolve_schema(request.schema)
+        match = parse_match(request.match)
     with open_slide(request.slide, mpp=request.slide_mpp) as slide:
-        annotations = read_annotations(
-            request.annotations,
-            schema,
-            (slide.bounds.x, slide.bounds.y),
-            request.frame,
-            request.skip_unknown,
+        annotations = read_class_areas(
+            request.annotations, schema, place_on(slide, request.frame), match, request.skip_unknown
         )
+        for note in annotations.notes:
+            tell(f"Note: {note}")
         name = request.slide.stem
         counts = write_patches(slide, annotations, schema, request.out, name, request.options)
     if as_json:

@@ -19,6 +19,7 @@ from napari_wsss.cli.export import files_beside, write_exports
 from napari_wsss.cli.progress import make_display
 from napari_wsss.models import default_bundle, list_bundles, load_bundle
 from napari_wsss.pipeline import Settings, make_predictor, segment_events
+from tiling.annotations import annotations_of, place_on
 from tiling.batch import (
     DaskScheduler,
     Scheduler,
@@ -70,7 +71,9 @@ class RunRequest:
     region : str or None
         ``X,Y,W,H``.
     roi : Path or None
-        GeoJSON polygons, or a folder with ``<slide_id>.geojson``.
+        Annotations of any format, or a folder with one ``<slide_id>.<suffix>`` per slide.
+    tissue : Path or None
+        The same for what counts as tissue.
     frame : {"qupath", "openslide"}
         Origin of the polygons' coordinates.
     workers : int
@@ -91,6 +94,7 @@ class RunRequest:
     exports: str = ""
     region: str | None = None
     roi: Path | None = None
+    tissue: Path | None = None
     frame: Frame = "qupath"
     workers: int = 0
     cluster: str | None = None
@@ -113,8 +117,8 @@ class SegmentSlide:
     resume : bool
     exports : tuple of str
         Formats to write beside the store.
-    roi, frame : Path or None, str
-        Polygons to which the run is confined, and where their coordinates count from.
+    roi, tissue, frame : Path or None, Path or None, str
+        Polygons to which the run is confined, and of tissue, and where GeoJSON counts from.
     on_event : callable, optional
         Receives the job and each event; only in the process that made it.
     """
@@ -127,6 +131,7 @@ class SegmentSlide:
     resume: bool = True
     exports: tuple[str, ...] = ()
     roi: Path | None = None
+    tissue: Path | None = None
     frame: Frame = "qupath"
     on_event: Callable[[SlideJob, Event], None] | None = None
 
@@ -142,7 +147,11 @@ class SegmentSlide:
         mpp, source = (self.mpp, "--mpp") if self.mpp is not None else (job.mpp, "manifest")
         with open_slide(job.path, mpp=mpp, mpp_source=source, icc=self.icc) as slide:
             predictor = _predictor(self.model, _on_this_worker(self.settings))
-            settings = replace(self.settings, roi=self._polygons(job, slide))
+            settings = replace(
+                self.settings,
+                roi=self._polygons(self.roi, job, slide),
+                tissue_areas=self._polygons(self.tissue, job, slide),
+            )
             events = segment_events(
                 slide, predictor, path, settings=settings, name=job.slide_id, resume=self.resume
             )
@@ -161,11 +170,14 @@ class SegmentSlide:
             areas={c.abbreviation: finished.areas[c.name] for c in store.schema.classes},
         )
 
-    def _polygons(self, job: SlideJob, slide: Slide) -> Roi | None:
-        if self.roi is None:
+    def _polygons(self, given: Path | None, job: SlideJob, slide: Slide) -> Roi | None:
+        if given is None:
             return None
-        file = self.roi / f"{job.slide_id}.geojson" if self.roi.is_dir() else self.roi
-        return read_roi(file, (slide.bounds.x, slide.bounds.y), self.frame)
+        file = annotations_of(given, job.slide_id) if given.is_dir() else given
+        roi = read_roi(file, place_on(slide, self.frame))
+        for note in roi.notes:
+            tell(f"Note: {note}")
+        return roi
 
     def _watch(self, job: SlideJob, events: Generator[Event]) -> Finished:
         finished: Finished | None = None
@@ -204,11 +216,12 @@ def run_slides(request: RunRequest, as_json: bool) -> int:
         segment = _prepare(request)
         prepare_output(segment.out)
         schedule = _scheduler(request)
-        if request.roi is not None and len(jobs) > 1 and not request.roi.is_dir():
-            raise UsageProblem(
-                f"{request.roi} holds the polygons of one slide, and there are {len(jobs)}; "
-                "give a folder with one <slide_id>.geojson per slide."
-            )
+        for given in (request.roi, request.tissue):
+            if given is not None and len(jobs) > 1 and not given.is_dir():
+                raise UsageProblem(
+                    f"{given} holds the polygons of one slide, and there are {len(jobs)}; "
+                    "give a folder with one <slide_id>.geojson (.xml, .ndpa) per slide."
+                )
         if jobs and schedule is one_after_another:
             # Loaded here, a missing GPU stops the batch instead of failing every slide.
             predictor = _predictor(segment.model, segment.settings)
@@ -245,6 +258,7 @@ def _prepare(request: RunRequest) -> SegmentSlide:
         resume=request.resume,
         exports=parse_exports(request.exports),
         roi=None if request.roi is None else request.roi.absolute(),
+        tissue=None if request.tissue is None else request.tissue.absolute(),
         frame=request.frame,
     )
 

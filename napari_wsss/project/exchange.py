@@ -12,7 +12,7 @@ import numpy as np
 
 from napari_wsss.project.core import ProjectCore
 from napari_wsss.project.tiles import Tile, TileLabel, tile_of
-from tiling.annotations import read_annotations
+from tiling.annotations import Place, read_class_areas
 from tiling.errors import LabelError
 from tiling.export import Frame
 from tiling.files import replacing
@@ -36,8 +36,9 @@ def import_labels(
     """Label tiles from annotations; see :meth:`napari_wsss.project.Project.import_labels`."""
     project.require_writable()
     entry, grid = project.entry(slide_id), project.grid(slide_id)
-    origin = (entry.bounds.x, entry.bounds.y)
-    annotations = read_annotations(path, project.schema, origin, frame, skip_unknown)
+    origin = (entry.bounds.x, entry.bounds.y) if frame == "qupath" else (0, 0)
+    place = Place.of_identity(entry.identity, entry.mpp, origin)
+    annotations = read_class_areas(path, project.schema, place, skip_unknown=skip_unknown)
     left, top, right, bottom = annotations.bounds
     step = grid.stride * grid.scale
     first_row, last_row = (int((v - grid.origin[1]) // step) for v in (top, bottom))
@@ -46,6 +47,8 @@ def import_labels(
     for row in range(max(0, first_row), min(grid.rows - 1, last_row) + 1):
         for column in range(max(0, first_column), min(grid.columns - 1, last_column) + 1):
             tile = tile_of(slide_id, grid, row, column)
+            if not annotations.touches(tile.x, tile.y, tile.side):
+                continue
             drawn = annotations.labels(tile.x, tile.y, tile.side / _DRAWN, _DRAWN)
             shares = np.bincount(drawn.ravel(), minlength=len(project.schema) + 1)[1:] / drawn.size
             held = tuple(

@@ -1,161 +1,140 @@
-"""Class annotations on slides, as QuPath and others export them: polygons with class names, in level-0 pixels."""
+"""Annotations as GeoJSON, the way QuPath, our exports and many scripts write them."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
-import numpy as np
-import shapely
-from numpy.typing import NDArray
+from tiling.annotations.model import Collector, Ring
+from tiling.errors import AnnotationError
 
-from tiling.classes import ClassSchema
-from tiling.errors import DataError
+__all__ = ["is_geojson", "read_geojson"]
 
-__all__ = ["Annotations", "read_annotations"]
+_AREALESS = {"Point", "MultiPoint", "LineString", "MultiLineString"}
+_DEEPEST = 100
 
 
-@dataclass(frozen=True)
-class _Annotation:
-    label: int  # store label
-    polygon: shapely.Polygon
+def is_geojson(head: bytes) -> bool:
+    """Whether a file begins as JSON does."""
+    return head.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] in (b"{", b"[")
 
 
-class Annotations:
-    """The annotated areas of one slide.
+def read_geojson(content: bytes, into: Collector) -> None:
+    """Collect the polygons of a FeatureCollection, a bare list, a Feature or a geometry.
 
-    Where annotations overlap the smaller one counts, as if it had been painted on the larger.
-
-    Parameters
-    ----------
-    areas : sequence of (int, shapely.Polygon)
-        Store label (class index + 1) and outline in level-0 pixels.
-    """
-
-    def __init__(self, areas: Sequence[tuple[int, shapely.Polygon]]) -> None:
-        ordered = sorted(areas, key=lambda area: -area[1].area)
-        self._areas = [_Annotation(label, polygon) for label, polygon in ordered]
-        self._tree = shapely.STRtree([area.polygon for area in self._areas])
-
-    def __len__(self) -> int:
-        return len(self._areas)
-
-    @property
-    def bounds(self) -> tuple[float, float, float, float]:
-        """Left, top, right, bottom of all annotations in level-0 pixels."""
-        left, top, right, bottom = shapely.total_bounds(np.array([a.polygon for a in self._areas])).tolist()
-        return left, top, right, bottom
-
-    def labels(self, x: float, y: float, scale: float, size: int) -> NDArray[np.uint8]:
-        """Draw a square.
-
-        Parameters
-        ----------
-        x, y : float
-            Its corner in level-0 pixels.
-        scale : float
-            Level-0 pixels per pixel drawn.
-        size : int
-            Side in pixels drawn.
-
-        Returns
-        -------
-        (size, size) uint8
-            Store labels; 0 where nothing is annotated.
-        """
-        side = size * scale
-        result = np.zeros((size, size), np.uint8)
-        for index in sorted(self._tree.query(shapely.box(x, y, x + side, y + side)).tolist()):
-            area = self._areas[index]
-            result[_inside(area.polygon, x, y, scale, size)] = area.label
-        return result
-
-
-def read_annotations(
-    path: Path,
-    schema: ClassSchema,
-    bounds_origin: tuple[int, int],
-    frame: Literal["qupath", "openslide"] = "qupath",
-    skip_unknown: bool = False,
-) -> Annotations:
-    """Read polygons with class names from GeoJSON.
-
-    Parameters
-    ----------
-    path : Path
-        A FeatureCollection, a list of features or one feature. The class is ``properties.classification`` (QuPath:
-        ``name`` or ``names``) and is matched with names and abbreviations, capitals ignored. Lines and points, and
-        QuPath's classes with a star (``Region*``, ``Ignore*``), are left out.
-    schema : ClassSchema
-    bounds_origin : (int, int)
-        Level-0 x, y of the slide's bounds.
-    frame : {"qupath", "openslide"}
-        Whether coordinates count from the bounds or from level-0 (0, 0).
-    skip_unknown : bool
-        Leave out annotations of other classes instead of refusing them.
+    The class is ``properties.classification`` (a name, or QuPath's ``name`` or ``names``) or ``properties.class``.
+    A feature with several polygons, or a collection of geometries, is one annotation.
 
     Raises
     ------
-    DataError
-        When the file cannot be read, names unknown classes or holds no annotation of the schema.
+    AnnotationError
+        When this is not GeoJSON.
     """
     try:
-        features = list(_features(json.loads(path.read_text(encoding="utf-8"))))
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror or error}; check the path.") from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise DataError(f"{path} is not GeoJSON of annotations ({error!r}); export it again.") from error
-    known = {name.casefold(): i for i, c in enumerate(schema.classes, 1) for name in (c.name, c.abbreviation)}
-    shift = np.array(bounds_origin if frame == "qupath" else (0, 0), np.float64)
-    areas: list[tuple[int, shapely.Polygon]] = []
-    unknown: set[str] = set()
-    for name, geometry in features:
-        label = known.get(name.casefold())
-        if label is None:
-            unknown.add(name or "no class")
-            continue
-        moved = shapely.transform(shapely.make_valid(geometry), lambda points: points + shift)
-        areas += [(label, part) for part in shapely.get_parts(moved) if part.geom_type == "Polygon"]
-    if unknown and not skip_unknown:
-        raise DataError(
-            f"{path} has annotations of {', '.join(sorted(unknown))}, which schema {schema.name!r} does not know "
-            f"({', '.join(schema.names)}); rename them or pass --skip-unknown."
-        )
-    if not areas:
-        raise DataError(f"{path} holds no annotation of {', '.join(schema.names)}.")
-    return Annotations(areas)
+        data = json.loads(content.decode("utf-8-sig"))
+    except UnicodeDecodeError as error:
+        raise AnnotationError("it is not UTF-8 text, as GeoJSON must be; save it as UTF-8") from error
+    except RecursionError as error:
+        raise AnnotationError("it is nested too deeply to be GeoJSON") from error
+    except ValueError as error:
+        raise AnnotationError(f"it is not GeoJSON ({_short(error)})") from error
+    for feature in _features(data):
+        into.begin()
+        _take(feature, into)
 
 
-def _features(data: Any) -> Iterator[tuple[str, Any]]:
-    """Yield class name and area of every feature that is an area."""
-    if isinstance(data, list) or data["type"] == "FeatureCollection":
-        for feature in data if isinstance(data, list) else data["features"]:
-            yield from _features(feature)
+def _features(data: Any, depth: int = 0) -> Iterator[Any]:
+    """Yield the features of anything; a lone geometry is a feature without properties."""
+    if depth > _DEEPEST:
+        raise AnnotationError("it is nested too deeply to be GeoJSON")
+    if isinstance(data, list):
+        for item in data:
+            yield from _features(item, depth + 1)
+    elif not isinstance(data, Mapping) or not isinstance(kind := data.get("type"), str):
+        raise AnnotationError("it is not GeoJSON: something in it has no type")
+    elif kind == "FeatureCollection":
+        features = data.get("features")
+        if not isinstance(features, list):
+            raise AnnotationError("it is not GeoJSON: its FeatureCollection has no list of features")
+        yield from _features(features, depth + 1)
+    elif kind == "Feature":
+        yield data
+    else:
+        yield {"type": "Feature", "geometry": data, "properties": {}}
+
+
+def _take(feature: Mapping[str, Any], into: Collector) -> None:
+    properties = feature.get("properties")
+    properties = properties if isinstance(properties, Mapping) else {}
+    geometry = feature.get("geometry")
+    if geometry is None:
+        into.leave_out("has no geometry")
         return
-    name = _class_name(data.get("properties") or {})
-    geometry = shapely.from_geojson(json.dumps(data["geometry"]))
-    if geometry.geom_type in ("Polygon", "MultiPolygon") and not name.endswith("*"):
-        yield name, geometry
+    shells = list(_polygons(geometry, into))
+    if shells:
+        key = feature.get("id")
+        into.add(
+            shells,
+            _text(properties.get("name")),
+            _class_name(properties),
+            str(key) if isinstance(key, str | int) else "",
+        )
 
 
-def _class_name(properties: dict[str, Any]) -> str:
+def _polygons(geometry: Any, into: Collector, depth: int = 0) -> Iterator[Sequence[Ring]]:
+    """Yield the rings of every polygon of a geometry; what has no area is counted."""
+    kind = geometry.get("type") if isinstance(geometry, Mapping) else None
+    if depth > _DEEPEST:
+        into.leave_out("is nested too deeply")
+    elif kind == "GeometryCollection" and isinstance(parts := geometry.get("geometries"), list):
+        for part in parts:
+            yield from _polygons(part, into, depth + 1)
+    elif kind in _AREALESS:
+        into.leave_out("is a point or a line, without area")
+    elif kind == "Polygon" and isinstance(rings := geometry.get("coordinates"), list):
+        yield _rings(rings, into)
+    elif kind == "MultiPolygon" and isinstance(polygons := geometry.get("coordinates"), list):
+        for rings in polygons:
+            yield _rings(rings, into)
+    else:
+        into.leave_out("has a geometry that is not GeoJSON")
+
+
+def _rings(rings: Any, into: Collector) -> Sequence[Ring]:
+    """Return the rings moved to where the file counts from."""
+    if not isinstance(rings, list) or not all(isinstance(ring, list) for ring in rings):
+        return [[("", "")]]  # type: ignore[list-item]  # counted as no pair of numbers where rings are mended
+    left, top = into.place.origin
+    if not (left or top):
+        return rings
+    return [[_moved(corner, left, top) for corner in ring] for ring in rings]
+
+
+def _moved(corner: Any, left: int, top: int) -> Any:
+    if isinstance(corner, list) and len(corner) >= 2 and all(_is_number(value) for value in corner[:2]):
+        return float(corner[0]) + left, float(corner[1]) + top
+    return corner
+
+
+def _is_number(value: Any) -> bool:
+    # Whole numbers of hundreds of digits have no float; what mends rings counts them.
+    return isinstance(value, float) or (isinstance(value, int) and abs(value) < 1 << 60)
+
+
+def _class_name(properties: Mapping[str, Any]) -> str:
     found = properties.get("classification") or properties.get("class") or ""
-    if isinstance(found, dict):
-        found = found.get("name") or ": ".join(found.get("names") or [])
-    return str(found)
+    if isinstance(found, Mapping):
+        names = found.get("names")
+        joined = ": ".join(map(str, names)) if isinstance(names, list) else ""
+        found = found.get("name") or joined
+    return _text(found)
 
 
-def _inside(polygon: shapely.Polygon, x: float, y: float, scale: float, size: int) -> NDArray[np.bool_]:
-    """Return (size, size): pixels whose centre lies inside."""
-    side = size * scale
-    square = shapely.box(x, y, x + side, y + side)
-    if shapely.contains(polygon, square):
-        return np.ones((size, size), np.bool_)
-    part = shapely.intersection(polygon, square)  # a small piece of a large outline is looked up faster
-    shapely.prepare(part)
-    centres = (np.arange(size) + 0.5) * scale
-    columns, rows = np.meshgrid(x + centres, y + centres)
-    return np.asarray(shapely.contains_xy(part, columns, rows))
+def _text(value: Any) -> str:
+    return str(value) if isinstance(value, str | int | float) else ""
+
+
+def _short(error: ValueError) -> str:
+    text = str(error)
+    return text if len(text) < 120 else text[:117] + "…"

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -14,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from tiling.annotations import Annotations
+from tiling.annotations import ClassAreas
 from tiling.classes import ClassSchema, store_to_reference
 from tiling.errors import DataError
 from tiling.geometry import Box
@@ -58,6 +60,14 @@ class PatchOptions:
     min_tissue: float = 0.5
     split: Literal["train", "val", "test"] = "train"
 
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.mpp) and 0.05 <= self.mpp <= 100):
+            raise DataError(
+                f"--patch-mpp {self.mpp:g} is no size of a pixel; give µm per pixel, such as 0.5."
+            )
+        if self.size < 1 or (self.stride is not None and self.stride < 1):
+            raise DataError("A patch and the step to the next must be at least one pixel.")
+
 
 @dataclass(frozen=True)
 class _Patch:
@@ -68,17 +78,18 @@ class _Patch:
 
 
 def write_patches(
-    slide: Slide, annotations: Annotations, schema: ClassSchema, out: Path, name: str, options: PatchOptions
+    slide: Slide, annotations: ClassAreas, schema: ClassSchema, out: Path, name: str, options: PatchOptions
 ) -> dict[str, int]:
     """Cut patches in the layout of BCSS-WSSS.
 
     ``out/train/<name>-<x>-<y>[1010].png``, or ``out/val/img`` and ``out/val/mask`` with palette masks in the
-    reference's indexing; ``out/schema.json`` names the classes. Several slides may go to one folder.
+    reference's indexing; ``out/schema.json`` names the classes. Several slides may go to one folder. What was cut
+    from this slide into this part before is replaced: one place never has two labels.
 
     Parameters
     ----------
     slide : Slide
-    annotations : Annotations
+    annotations : ClassAreas
     schema : ClassSchema
     out : Path
         Folder of the data set; made if needed.
@@ -104,6 +115,7 @@ def write_patches(
     try:
         images.mkdir(parents=True, exist_ok=True)
         _write_schema(out / "schema.json", schema)
+        earlier = _earlier(images, name, len(schema))
         for patch in _patches(slide, annotations, len(schema), options):
             file = f"{PatchName.at(name, patch.x, patch.y, patch.present)}.png"
             pixels = slide.read(patch.x, patch.y, options.size, options.size, options.mpp)
@@ -111,8 +123,12 @@ def write_patches(
             if options.split != "train":
                 (folder / "mask").mkdir(exist_ok=True)
                 write_mask(folder / "mask" / file, store_to_reference(patch.labels, len(schema)), schema)
+            earlier.discard(file)
             counts["patches"] += 1
             counts.update(n for n, here in zip(schema.names, patch.present, strict=True) if here)
+        for file in earlier if counts["patches"] else ():
+            (images / file).unlink(missing_ok=True)
+            (folder / "mask" / file).unlink(missing_ok=True)
     except OSError as error:
         raise DataError(
             f"{out} cannot be written: {error.strerror or error}; choose another place."
@@ -125,16 +141,21 @@ def write_patches(
     return dict(counts)
 
 
-def _patches(slide: Slide, annotations: Annotations, classes: int, options: PatchOptions) -> Iterator[_Patch]:
+def _patches(slide: Slide, annotations: ClassAreas, classes: int, options: PatchOptions) -> Iterator[_Patch]:
     """Yield the patches of the grid that may be used, in reading order."""
     scale = options.mpp / slide.require_mpp()
     step = (options.stride or options.size) * scale
     tissue = _Tissue(slide)
+    # An annotation far outside must not make the grid endless.
     left, top, right, bottom = annotations.bounds
+    left, top = max(left, slide.bounds.x), max(top, slide.bounds.y)
+    right, bottom = min(right, slide.bounds.right), min(bottom, slide.bounds.bottom)
     side = options.size * scale
     for row in range(max(1, math.floor((bottom - top - side) / step) + 1)):
         for column in range(max(1, math.floor((right - left - side) / step) + 1)):
             x, y = left + column * step, top + row * step
+            if not annotations.touches(x, y, side):
+                continue
             labels = annotations.labels(x, y, scale, options.size)
             if not labels.any():
                 continue
@@ -145,6 +166,17 @@ def _patches(slide: Slide, annotations: Annotations, classes: int, options: Patc
             enough = is_tissue.mean() >= options.min_tissue
             if enough and any(present) and counts.sum() >= options.min_annotated * is_tissue.sum():
                 yield _Patch(x, y, shown, present)
+
+
+def _earlier(images: Path, name: str, classes: int) -> set[str]:
+    """Return the files that were cut from this slide before."""
+    found = set()
+    for file in images.glob("*.png"):
+        with suppress(DataError):  # a file of another kind is not ours to judge
+            place = PatchName.parse(file.stem, classes).place
+            if re.fullmatch(re.escape(name) + r"-(-?\d+)-(-?\d+)", place):
+                found.add(file.name)
+    return found
 
 
 class _Tissue:

@@ -1,4 +1,16 @@
 from .geojson import Frame as Frame, write_geojson as write_geojson
+from .measure import (
+    MEASURES_HEAD as MEASURES_HEAD,
+    Measure as Measure,
+    Ratio as Ratio,
+    cells as cells,
+    measure as measure,
+    place_in as place_in,
+    ratios as ratios,
+    write_measures as write_measures,
+    write_ratios as write_ratios,
+)
 from .overview import write_overview as write_overview
 from .table import write_areas as write_areas, write_tiles as write_tiles
 from .tiff import write_tiff as write_tiff
+from .tissue import write_outlines as write_outlines, write_tissue_picture as write_tissue_picture

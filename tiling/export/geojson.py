@@ -15,8 +15,8 @@ import shapely
 from numpy.typing import NDArray
 
 from tiling.errors import ExportError
-from tiling.export.polygons import label_regions
 from tiling.files import replacing
+from tiling.polygons import label_regions
 from tiling.store import Store
 
 __all__ = ["Frame", "features", "write_geojson"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -13,7 +14,9 @@ from tiling.files import replacing
 from tiling.store import FLAG_PREDICTED, FLAG_READ_ERROR, Store
 from tiling.untrusted import safe_cell
 
-__all__ = ["write_areas", "write_tiles"]
+__all__ = ["write_areas", "write_table", "write_tiles"]
+
+_NUMBER = re.compile(r"-?\d+(\.\d+)?(e[+-]?\d+)?")
 
 
 def write_areas(store: Store, path: Path) -> None:
@@ -25,14 +28,10 @@ def write_areas(store: Store, path: Path) -> None:
         When the store is not complete or the file cannot be written.
     """
     rows = (
-        (
-            *map(safe_cell, (store.name, a.tissue.name, a.tissue.abbreviation)),
-            f"{a.area_mm2:.6f}",
-            f"{a.percent_of_tissue:.3f}",
-        )
+        (store.name, a.tissue.name, a.tissue.abbreviation, f"{a.area_mm2:.6f}", f"{a.percent_of_tissue:.3f}")
         for a in amounts(store)
     )
-    _write(path, ("slide_id", "class", "abbreviation", "area_mm2", "percent_of_tissue"), rows)
+    write_table(path, ("slide_id", "class", "abbreviation", "area_mm2", "percent_of_tissue"), rows)
 
 
 def write_tiles(store: Store, path: Path) -> None:
@@ -50,7 +49,7 @@ def write_tiles(store: Store, path: Path) -> None:
     names = [tissue.abbreviation for tissue in store.schema.classes]
     head = ["row", "column", "x", "y", "status", "confidence"]
     head += [f"presence_{name}" for name in names] + [f"share_{name}" for name in names]
-    _write(path, head, _tile_rows(store))
+    write_table(path, head, _tile_rows(store))
 
 
 def _tile_rows(store: Store) -> Iterator[list[str]]:
@@ -69,17 +68,28 @@ def _status(flags: int) -> str:
     return "predicted" if flags & FLAG_PREDICTED else "empty"
 
 
-def _write(path: Path, head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Write a CSV file as a stream; it is complete or not there."""
+def write_table(path: Path, head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Write a CSV file as a stream; it is complete or not there, and no cell of it is a formula.
+
+    Raises
+    ------
+    ExportError
+        When the file cannot be written.
+    """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as raw:
             text = io.TextIOWrapper(raw, encoding="utf-8", newline="")
             writer = csv.writer(text)
             writer.writerow(head)
-            writer.writerows(rows)
+            writer.writerows([_cell(cell) for cell in row] for row in rows)
             text.detach()  # flushes, and leaves the file to its owner
     except OSError as error:
         raise ExportError(
             f"{path} cannot be written: {error.strerror or error}; choose another place."
         ) from error
+
+
+def _cell(cell: str) -> str:
+    # Numbers below zero begin like a formula and are none.
+    return cell if _NUMBER.fullmatch(cell) else safe_cell(cell)

@@ -14,3 +14,4 @@ from .tissue import (
     look_for_tissue as look_for_tissue,
     tissue_mask as tissue_mask,
 )
+from .tissue_preview import TissuePreview as TissuePreview, look_at_slide as look_at_slide

@@ -1,19 +1,20 @@
-"""Regions of interest: polygons from GeoJSON that confine a run."""
+"""Regions of interest: polygons that confine a run."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
+import shapely
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw
 
-from tiling.errors import RegionError
+from tiling.annotations import Place, PolygonRaster, polygons_of, read_annotation_file
+from tiling.errors import AnnotationError, RegionError
 from tiling.grid import TileGrid
 
 __all__ = ["Polygon", "Roi", "read_roi"]
@@ -38,6 +39,8 @@ class Polygon:
         for ring in (self.exterior, *self.holes):
             if len(ring) < 3:
                 raise RegionError(f"A polygon needs at least three corners; one has {len(ring)}.")
+            if not np.isfinite(ring).all():
+                raise RegionError("A polygon has a corner that is no number; draw it again.")
 
 
 @dataclass(frozen=True)
@@ -47,9 +50,12 @@ class Roi:
     Attributes
     ----------
     polygons : tuple of Polygon
+    notes : tuple of str
+        What people should know of how they were read.
     """
 
     polygons: tuple[Polygon, ...]
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.polygons:
@@ -60,14 +66,6 @@ class Roi:
         text = json.dumps([[p.exterior, p.holes] for p in self.polygons])
         return {"polygons": len(self.polygons), "sha256": hashlib.sha256(text.encode()).hexdigest()}
 
-    def shifted(self, dx: float, dy: float) -> Roi:
-        """Return the same polygons moved by level-0 pixels."""
-
-        def move(ring: Ring) -> Ring:
-            return tuple((x + dx, y + dy) for x, y in ring)
-
-        return Roi(tuple(Polygon(move(p.exterior), tuple(map(move, p.holes))) for p in self.polygons))
-
     def lines(self, grid: TileGrid, first: int, last: int) -> NDArray[np.bool_]:
         """Rasterise canvas lines first … last.
 
@@ -76,67 +74,35 @@ class Roi:
         (last - first, grid.width) bool
             Pixels whose centre lies inside.
         """
-        return self._raster(grid, (grid.width, last - first), 1.0, 1.0, first)
+        return self._raster.draw(*grid.origin, grid.scale, grid.scale, grid.width, last - first, first)
+
+    def inside(self, grid: TileGrid, shape: tuple[int, int]) -> NDArray[np.bool_]:
+        """Rasterise the whole canvas at (h, w): pixels whose centre lies inside."""
+        height, width = shape
+        step_x, step_y = grid.scale * grid.width / width, grid.scale * grid.height / height
+        return self._raster.draw(*grid.origin, step_x, step_y, width, height)
 
     def coarse(self, grid: TileGrid, shape: tuple[int, int]) -> NDArray[np.bool_]:
         """Rasterise the whole canvas at a coarse (h, w), a little too large rather than too small."""
         height, width = shape
-        inside = self._raster(
-            grid, (width, height), grid.width / width, grid.height / height, 0, outline=True
-        )
-        grown = inside.copy()
-        grown[1:] |= inside[:-1]
-        grown[:-1] |= inside[1:]
-        inside = grown.copy()
-        grown[:, 1:] |= inside[:, :-1]
-        grown[:, :-1] |= inside[:, 1:]
-        return grown
+        step_x, step_y = grid.scale * grid.width / width, grid.scale * grid.height / height
+        return self._raster.touched(*grid.origin, step_x, step_y, width, height)
 
-    def _raster(
-        self,
-        grid: TileGrid,
-        size: tuple[int, int],
-        step_x: float,
-        step_y: float,
-        first: int,
-        outline: bool = False,
-    ) -> NDArray[np.bool_]:
-        """Draw with Pillow, whose pixel centres are whole numbers: hence the half pixel."""
-
-        def place(ring: Ring) -> list[tuple[float, float]]:
-            return [
-                (
-                    (x - grid.origin[0]) / grid.scale / step_x - 0.5,
-                    ((y - grid.origin[1]) / grid.scale - first) / step_y - 0.5,
-                )
-                for x, y in ring
-            ]
-
-        total = np.zeros((size[1], size[0]), np.bool_)
-        for polygon in self.polygons:
-            image = Image.new("1", size)
-            draw = ImageDraw.Draw(image)
-            draw.polygon(place(polygon.exterior), fill=1)
-            for hole in polygon.holes:
-                draw.polygon(place(hole), fill=0)
-            if outline:
-                corners = place(polygon.exterior)
-                draw.line([*corners, corners[0]], fill=1, width=2)
-            total |= np.asarray(image)
-        return total
+    @cached_property
+    def _raster(self) -> PolygonRaster:
+        """The polygons, mended, their edges sorted once for all rows of a run."""
+        shapes = [shapely.Polygon(polygon.exterior, polygon.holes) for polygon in self.polygons]
+        return PolygonRaster([area for shape in shapes if (area := polygons_of(shape)) is not None])
 
 
-def read_roi(path: Path, bounds_origin: tuple[int, int], frame: Literal["qupath", "openslide"]) -> Roi:
-    """Read polygons from a GeoJSON file.
+def read_roi(path: Path, place: Place) -> Roi:
+    """Read the polygons of any annotation file, whatever their class; QuPath's ``Ignore*`` is left out.
 
     Parameters
     ----------
     path : Path
-        A FeatureCollection, Feature or geometry with Polygon or MultiPolygon; other geometries are refused.
-    bounds_origin : (int, int)
-        Level-0 x, y of the slide's bounds.
-    frame : {"qupath", "openslide"}
-        Whether coordinates count from the bounds (as QuPath does) or from level-0 (0, 0).
+    place : Place
+        Where the slide's pixels lie.
 
     Raises
     ------
@@ -144,43 +110,20 @@ def read_roi(path: Path, bounds_origin: tuple[int, int], frame: Literal["qupath"
         When the file cannot be read or holds no polygon.
     """
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise RegionError(f"{path} cannot be read: {error.strerror or error}; check the path.") from error
-    except ValueError as error:
-        raise RegionError(f"{path} is not GeoJSON ({error}); export the region from QuPath again.") from error
-    try:
-        polygons = tuple(_polygons(data))
-    except (KeyError, TypeError, ValueError, IndexError) as error:
-        raise RegionError(f"{path} is not valid GeoJSON ({error!r}); export the region again.") from error
+        file = read_annotation_file(path, place)
+    except AnnotationError as error:
+        raise RegionError(str(error)) from error
+    polygons = [
+        Polygon(_ring(part.exterior), tuple(_ring(hole) for hole in part.interiors))
+        for annotation in file.annotations
+        if annotation.class_name.casefold() != "ignore*"
+        for part in shapely.get_parts(annotation.polygon).tolist()
+    ]
     if not polygons:
-        raise RegionError(f"{path} holds no polygon; draw a closed region and export it again.")
-    roi = Roi(polygons)
-    return roi.shifted(*bounds_origin) if frame == "qupath" else roi
+        left_out = f" {file.left_out[0]}" if file.left_out else ""
+        raise RegionError(f"{path} holds no polygon; draw a closed region and export it again.{left_out}")
+    return Roi(tuple(polygons), file.left_out)
 
 
-def _polygons(data: Any) -> Iterator[Polygon]:
-    """Yield the polygons of any GeoJSON object."""
-    kind = data["type"]
-    if kind == "FeatureCollection":
-        for feature in data["features"]:
-            yield from _polygons(feature)
-    elif kind == "Feature":
-        yield from _polygons(data["geometry"])
-    elif kind == "GeometryCollection":
-        for geometry in data["geometries"]:
-            yield from _polygons(geometry)
-    elif kind == "Polygon":
-        yield _polygon(data["coordinates"])
-    elif kind == "MultiPolygon":
-        for rings in data["coordinates"]:
-            yield _polygon(rings)
-    else:
-        raise ValueError(f"a {kind} has no area")
-
-
-def _polygon(rings: Any) -> Polygon:
-    loops = [tuple((float(x), float(y)) for x, y, *_ in ring) for ring in rings]
-    # GeoJSON repeats the first corner at the end.
-    loops = [loop[:-1] if len(loop) > 1 and loop[0] == loop[-1] else loop for loop in loops]
-    return Polygon(loops[0], tuple(loops[1:]))
+def _ring(ring: Any) -> Ring:
+    return tuple(map(tuple, shapely.get_coordinates(ring)[:-1].tolist()))

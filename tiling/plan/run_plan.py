@@ -18,7 +18,16 @@ from tiling.plan.roi import Roi
 from tiling.plan.tissue import TissueParameters, look_for_tissue
 from tiling.slides import Slide
 
-__all__ = ["OVERVIEW_SIDE", "GatePlace", "RunOptions", "RunPlan", "TileBatch", "make_plan", "plan_grids"]
+__all__ = [
+    "OVERVIEW_SIDE",
+    "GatePlace",
+    "RunOptions",
+    "RunPlan",
+    "TileBatch",
+    "make_plan",
+    "overview_of",
+    "plan_grids",
+]
 
 GatePlace = Literal["tile", "field"]
 
@@ -42,6 +51,8 @@ class RunOptions:
         Shared fraction of neighbouring tiles.
     tissue : TissueParameters or None
         How tissue is found; None runs everywhere.
+    tissue_areas : Roi or None
+        Tissue drawn by hand, in place of what would be found.
     region : Box or None
         Level-0 pixels to which the run is confined.
     roi : Roi or None
@@ -62,6 +73,7 @@ class RunOptions:
     mpp: float
     overlap: float = 0.25
     tissue: TissueParameters | None = field(default_factory=TissueParameters)
+    tissue_areas: Roi | None = None
     region: Box | None = None
     roi: Roi | None = None
     batch_size: int = 16
@@ -73,8 +85,9 @@ class RunOptions:
 
     def deciding(self) -> dict[str, Any]:
         """Return the JSON-ready part that decides the result; threads and batches do not."""
-        deciding = dataclasses.asdict(dataclasses.replace(self, roi=None))
-        deciding["roi"] = None if self.roi is None else self.roi.identity()
+        deciding = dataclasses.asdict(dataclasses.replace(self, roi=None, tissue_areas=None))
+        for name, areas in (("roi", self.roi), ("tissue_areas", self.tissue_areas)):
+            deciding[name] = None if areas is None else areas.identity()
         # Unreadable tiles are counted and flagged where they occur: a run that failed may go on with "fill".
         del deciding["batch_size"], deciding["read_threads"], deciding["read_errors"]
         return deciding
@@ -131,8 +144,9 @@ class RunPlan:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What a user should know of how tissue was looked for."""
-        return () if self.tissue.get("glass", True) else (f"No tissue was looked for: {self.tissue['how']}.",)
+        """What a user should know of how tissue was looked for, and of the polygons that confine the run."""
+        notes = () if self.roi is None else self.roi.notes
+        return notes if self.tissue.get("glass", True) else (*notes, f"No tissue: {self.tissue['how']}.")
 
     @property
     def tiles(self) -> int:
@@ -212,8 +226,11 @@ def make_plan(slide: Slide, tile: int, options: RunOptions) -> RunPlan:
                 f"The region {_show(options.region)} lies outside the scanned area of {slide.path}, "
                 f"{_show(slide.bounds)} in level-0 pixels; choose one inside."
             )
-    overview, unknown = _overview(slide, options.read_errors == "fill")
-    if options.tissue is None:
+    overview, unknown = overview_of(slide, options.read_errors == "fill")
+    if options.tissue_areas is not None:
+        mask = options.tissue_areas.inside(grid, (overview.shape[0], overview.shape[1]))
+        tissue: dict[str, Any] = {"how": "drawn by hand", **options.tissue_areas.identity()}
+    elif options.tissue is None:
         mask, tissue = np.ones(overview.shape[:2], np.bool_), {"how": "everything counts as tissue"}
     else:
         overview_mpp = grid.height * options.mpp / overview.shape[0]
@@ -243,7 +260,7 @@ def make_plan(slide: Slide, tile: int, options: RunOptions) -> RunPlan:
     )
 
 
-def _overview(slide: Slide, fill: bool) -> tuple[NDArray[np.uint8], NDArray[np.bool_] | None]:
+def overview_of(slide: Slide, fill: bool = False) -> tuple[NDArray[np.uint8], NDArray[np.bool_] | None]:
     """Return the picture of the scanned area: a stored level that has half the largest size or more, else resampled.
 
     Where ``fill`` is on, what cannot be read is white; the second array, (h, w), tells where that is.

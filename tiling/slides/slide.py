@@ -68,6 +68,8 @@ class Slide:
         self.path = reader.path
         self.format = reader.format
         self.vendor = reader.vendor
+        # Only Hamamatsu's files say it, for annotations that count from there.
+        self.centre_offset_nm: tuple[float, float] | None = getattr(reader, "centre_offset_nm", None)
         self.levels = reader.levels
         self.bounds = reader.bounds
         self.statements: tuple[WeighedStatement, ...] = weigh(reader.statements, self.dimensions)
@@ -129,6 +131,7 @@ class Slide:
             "size_bytes": sum(f.stat().st_size for f in files),
             "mtime_ns": max((f.stat().st_mtime_ns for f in files), default=0),
             "quick_hash": _quick_hash(files),
+            **({} if self.centre_offset_nm is None else {"centre_offset_nm": list(self.centre_offset_nm)}),
         }
 
     def read(

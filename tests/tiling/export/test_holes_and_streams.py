@@ -33,7 +33,7 @@ def test_holes_stay_and_properties_are_properties(tmp_path: Path) -> None:
 
 def test_regions_are_streamed_not_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from tiling.export import geojson
-    from tiling.export.polygons import label_regions
+    from tiling.polygons import label_regions
 
     drawn: list[int] = []
 

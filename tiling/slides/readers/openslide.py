@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import math
 import threading
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -109,6 +110,7 @@ class OpenSlideReader:
         self._native, self._factors, self.levels = _levels(file, handle)
         self.bounds = _bounds(handle)
         self.statements = tuple(openslide_statements(properties))
+        self.centre_offset_nm = _centre_offset(properties)
         self.held_bytes = CACHE_BYTES
         self.icc_profile = _icc_profile(handle)
         self.files = files if files is not None else (file, *_companions(file, self.vendor))
@@ -246,6 +248,12 @@ def _companions(file: Path, vendor: str) -> tuple[Path, ...]:
     if vendor != "mirax" or not folder.is_dir():
         return ()
     return tuple(sorted(f for f in folder.iterdir() if f.is_file()))
+
+
+def _centre_offset(properties: Mapping[str, str]) -> tuple[float, float] | None:
+    """Return how far the picture's middle lies from the glass slide's, as Hamamatsu says; nanometres."""
+    x, y = (_number(properties.get(f"hamamatsu.{axis}OffsetFromSlideCentre")) for axis in "XY")
+    return None if x is None or y is None else (x, y)
 
 
 def _number(text: str | None) -> float | None:

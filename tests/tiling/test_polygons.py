@@ -10,7 +10,7 @@ from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from tiling.export.polygons import Region, label_regions
+from tiling.polygons import Region, label_regions
 
 
 def rasterised(regions: list[Region], shape: tuple[int, int]) -> NDArray[np.uint8]:

@@ -1,0 +1,85 @@
+"""Annotations of ASAP (XML): one polygon each, its class the group that it is part of."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from xml.etree.ElementTree import Element
+
+import shapely
+
+from tiling.annotations.model import Collector, Ring
+from tiling.annotations.xml import parse_xml
+from tiling.errors import AnnotationError
+
+__all__ = ["is_asap", "read_asap"]
+
+_AREAS = {"polygon", "rectangle", "spline"}
+_EXCLUDING = {"exclusion", "exclude", "excluded", "hole", "holes"}
+
+
+def is_asap(head: bytes) -> bool:
+    """Whether a file begins as ASAP's do."""
+    return b"<ASAP_Annotations" in head
+
+
+def read_asap(content: bytes, into: Collector) -> None:
+    """Collect the polygons of an ASAP file.
+
+    ASAP has no holes: by custom (CAMELYON) what is in a group ``Exclusion`` (or ``_2`` beside ``_0`` or ``_1``) is
+    taken away from everything else.
+
+    Raises
+    ------
+    AnnotationError
+        When the file is not ASAP's.
+    """
+    root = parse_xml(content)
+    if root.tag != "ASAP_Annotations":
+        raise AnnotationError(f"its root is <{root.tag}>, and ASAP writes <ASAP_Annotations>")
+    annotations = list(root.iter("Annotation"))
+    groups = {group.get("PartOfGroup", "") for group in annotations}
+    excluding = set(_EXCLUDING) | ({"_2"} if groups & {"_0", "_1"} else set())
+    holes: list[shapely.Geometry] = []
+    rest: list[Element] = []
+    for annotation in annotations:
+        if annotation.get("PartOfGroup", "").casefold() in excluding:
+            hole = into.polygon(_ring(annotation))
+            holes += [] if hole is None else [hole]
+        else:
+            rest.append(annotation)
+    without = shapely.union_all(holes) if holes else None
+    if holes:
+        into.notes.append(f"{len(holes)} areas that exclude are taken away from all others.")
+    splines = 0
+    for annotation in rest:
+        into.begin()
+        kind = annotation.get("Type", "Polygon").casefold()
+        if kind not in _AREAS:
+            into.leave_out("is a point or a line, without area")
+            continue
+        splines += kind == "spline"
+        group = annotation.get("PartOfGroup", "")
+        class_name = "" if group == "None" else group
+        into.add([[_ring(annotation)]], annotation.get("Name", ""), class_name, without=without)
+    if splines:
+        into.notes.append(f"{splines} splines are taken as the polygons of their points.")
+
+
+def _ring(annotation: Element) -> Ring:
+    points = sorted(_points(annotation), key=lambda point: point[0])
+    return [(x, y) for _, x, y in points]
+
+
+def _points(annotation: Element) -> Iterator[tuple[float, float, float]]:
+    for number, point in enumerate(annotation.iter("Coordinate")):
+        values = (point.get("Order", str(number)), point.get("X", "nan"), point.get("Y", "nan"))
+        # Programs in some countries write a decimal comma.
+        order, x, y = (_number(value) for value in values)
+        yield order, x, y
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text.replace(",", "."))
+    except ValueError:
+        return float("nan")
