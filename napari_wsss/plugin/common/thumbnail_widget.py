@@ -50,7 +50,7 @@ class Thumbnail(QWidget):
 
     def sizeHint(self) -> QSize:
         """Four fit into a narrow panel."""
-        return QSize(78, 78)
+        return QSize(74, 74)
 
     def show_tile(
         self,

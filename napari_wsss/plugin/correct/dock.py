@@ -31,6 +31,7 @@ from napari_wsss.plugin.common import (
     wrapped_label,
 )
 from napari_wsss.plugin.correct.presenter import Corrector
+from napari_wsss.plugin.teach import open_project_of
 
 if TYPE_CHECKING:
     import napari
@@ -55,7 +56,9 @@ class CorrectWidget(QWidget):
 
     def __init__(self, napari_viewer: napari.Viewer, corrector: Corrector | None = None) -> None:
         super().__init__()
-        self.corrector = corrector or Corrector(napari_viewer)
+        self.corrector = corrector or Corrector(
+            napari_viewer, project=partial(open_project_of, napari_viewer)
+        )
         column = QVBoxLayout(self)
         column.setContentsMargins(6, 4, 6, 4)
         column.addWidget(title())

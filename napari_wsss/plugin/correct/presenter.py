@@ -7,7 +7,7 @@ from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,10 +27,14 @@ from napari_wsss.plugin.correct.regions import (
     write_region,
 )
 from napari_wsss.plugin.segment import view_box
+from napari_wsss.plugin.teach import slide_of_store
 from napari_wsss.plugin.view import METADATA_KEY, class_features, follow, label_colormap, store_layers
 from tiling.errors import RegionError, WsssError
 from tiling.geometry import Box
 from tiling.store import Store, open_store
+
+if TYPE_CHECKING:
+    from napari_wsss.project import Project
 
 __all__ = ["LARGEST_SIDE", "Corrector", "Painting"]
 
@@ -66,8 +70,8 @@ class Corrector:
     viewer : napari.Viewer
     start : callable, optional
         Starts a job in another thread.
-    on_region : callable, optional
-        Told of every region that was saved: slide, and the region; a project keeps it.
+    project : callable, optional
+        Returns the project that is open, if any: regions of its slides are kept there, too.
 
     Attributes
     ----------
@@ -87,7 +91,7 @@ class Corrector:
         viewer: Any,
         *,
         start: Starter = start_in_thread,
-        on_region: Callable[[Store, Region], object] | None = None,
+        project: Callable[[], Project | None] | None = None,
     ) -> None:
         self.viewer = viewer
         self.result: Any | None = None
@@ -97,7 +101,7 @@ class Corrector:
         self.problem = ""
         self.notice = ""
         self.revision = 0
-        self._on_region = on_region
+        self._project = project
         self._start = start
         self._job: Job[Store | None] | None = None
 
@@ -253,13 +257,22 @@ class Corrector:
         region = Region(painting.box, labels, _user())
         try:
             write_region(corrections_folder(original), painting.store, region)
+            self._tell_project(painting.store, region)
         except WsssError as error:
             return self._report(error)
-        if self._on_region is not None:
-            self._on_region(painting.store, region)
         self._say("Saved; counting anew …")
         self._begin(partial(_rebuilt, original))
         return True
+
+    def _tell_project(self, store: Store, region: Region) -> None:
+        project = None if self._project is None else self._project()
+        slide_id = slide_of_store(project, store)
+        if project is None or slide_id is None:
+            return
+        x, y = store.grid.level0(region.box.x, region.box.y)
+        width, height = (round(n * store.scale) for n in (region.box.width, region.box.height))
+        box = Box(round(x), round(y), width, height).intersection(project.entry(slide_id).bounds)
+        project.correct(slide_id, box, region.labels, region.reader, mpp=store.mpp)
 
     def undo_all(self) -> bool:
         """Remove all corrections of the chosen result and the corrected one; tell whether there were any."""

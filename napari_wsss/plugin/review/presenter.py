@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from napari_wsss.plugin.common import STRIP_LENGTH, Job, Starter, Strip, explain, start_in_thread
 from napari_wsss.plugin.review.doubt import ReviewEntry, ReviewOrder, review_entries, side_by_side
 from napari_wsss.plugin.review.verdicts import VerdictLog, verdict_path
+from napari_wsss.plugin.teach import slide_of_store
 from napari_wsss.plugin.view import METADATA_KEY, go_to_box, mark_box, slide_of
 from napari_wsss.project import Project, Tile
 from tiling.errors import WsssError
@@ -141,13 +142,7 @@ class Reviewer:
 
     def _project_slide(self) -> str | None:
         """Return the id of the result's slide in the open project, when its labels can go there."""
-        project, store = self._open_project(), self._store
-        if project is None or store is None or project.read_only:
-            return None
-        if tuple(project.schema.names) != tuple(store.schema.names):
-            return None
-        identity = store.run.get("slide", {})
-        return next((s for s in project.slides if project.entry(s).is_same(identity)), None)
+        return None if self._store is None else slide_of_store(self._open_project(), self._store)
 
     # --- the strip ---------------------------------------------------------------------------------------------
 

@@ -11,6 +11,7 @@ from qtpy.QtWidgets import QFrame, QScrollArea, QVBoxLayout, QWidget
 
 from napari_wsss.plugin.common import WindowKeys, note, set_note, title, wrapped_label
 from napari_wsss.plugin.teach.classes_section import ClassesSection
+from napari_wsss.plugin.teach.model_section import ModelSection
 from napari_wsss.plugin.teach.presenter import Teacher, teacher_for
 from napari_wsss.plugin.teach.slides_section import SlidesSection
 from napari_wsss.plugin.teach.strip_section import StripSection
@@ -46,6 +47,7 @@ class TeachWidget(QWidget):
         self.slides = SlidesSection(self.teacher)
         self.classes = ClassesSection(self.teacher)
         self.strip = StripSection(self.teacher)
+        self.models = ModelSection(self.teacher)
         self.start = wrapped_label(START)
         self.error = note("error")
         self.notice = wrapped_label()
@@ -57,7 +59,7 @@ class TeachWidget(QWidget):
         column.setContentsMargins(6, 4, 6, 4)
         column.setSpacing(5)
         column.addWidget(title())
-        for part in (self.slides, self.start, self.classes, self.error, self.notice, self.strip):
+        for part in (self.slides, self.start, self.classes, self.error, self.notice, self.strip, self.models):
             column.addWidget(part)
         column.addStretch(1)
         scroll = QScrollArea()
@@ -87,12 +89,12 @@ class TeachWidget(QWidget):
             return
         self._seen = seen
         opened = work.project is not None
-        for part in (self.classes, self.strip):
+        for part in (self.classes, self.strip, self.models):
             part.setVisible(opened)
         self.start.setVisible(not opened)
         self.slides.sync()
         if opened:
-            for part in (self.classes, self.strip):
+            for part in (self.classes, self.strip, self.models):
                 part.sync()
         set_note(self.error, work.problem)
         self.notice.setText(work.notice)

@@ -19,18 +19,21 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from weakref import WeakValueDictionary
 
 from napari_wsss.models import list_bundles, load_bundle, resolve_schema
 from napari_wsss.plugin.common import Starter, start_in_thread
 from napari_wsss.plugin.teach.asking import Asking
 from napari_wsss.plugin.teach.canvas import Canvas
 from napari_wsss.plugin.teach.labelling import Labelling
+from napari_wsss.plugin.teach.making import Making
 from napari_wsss.plugin.teach.mouse import Handlers, SlideMouse
 from napari_wsss.plugin.teach.pace import minutes_spent
 from napari_wsss.plugin.teach.preparing import Preparing
 from napari_wsss.plugin.teach.sketching import Sketching
 from napari_wsss.plugin.teach.workspace import Workspace
 from napari_wsss.plugin.view import METADATA_KEY
+from napari_wsss.project import DEFAULT_ENCODER
 from tiling.classes import ClassSchema
 from tiling.errors import WsssError
 
@@ -38,6 +41,11 @@ if TYPE_CHECKING:
     from napari_wsss.project import Project
 
 __all__ = ["SlideLine", "Teacher", "open_project_of", "teacher_for"]
+
+TILE_UM = 112.0
+"""Side of a tile unless another is chosen: 224 px at 0.5 µm."""
+
+MPP = 0.5
 
 
 @dataclass(frozen=True)
@@ -60,7 +68,7 @@ class SlideLine:
 
 
 class Teacher:
-    """A project in a viewer: labelling, the map that follows, and questions.
+    """A project in a viewer: labelling, the map that follows, questions, and models.
 
     All methods belong to the thread of the viewer; jobs work elsewhere and are asked by :meth:`poll`.
 
@@ -76,7 +84,7 @@ class Teacher:
     ----------
     work : Workspace
         Project, slide, and what there is to say.
-    labelling, sketching, asking, preparing
+    labelling, sketching, asking, preparing, making
         What can be done, one idea each.
     mouse : SlideMouse
     """
@@ -91,6 +99,7 @@ class Teacher:
         self.sketching = Sketching(self.work, self.canvas, start, clock)
         self.asking = Asking(self.work, self.labelling, self.sketching, start)
         self.preparing = Preparing(self.work, self.sketching, start)
+        self.making = Making(self.work, start)
         handlers = Handlers(self._hovered, self._clicked, self.canvas.drag, self._drawn)
         self.mouse = SlideMouse(viewer, self.work.point_on_slide, handlers)
         self._listening = False
@@ -102,12 +111,33 @@ class Teacher:
 
     # --- the project -------------------------------------------------------------------------------------------
 
-    def new_project(self, folder: str | Path, schema: ClassSchema, **options: Any) -> bool:
-        """Make a project and open it; options as :func:`napari_wsss.new_project` takes them."""
+    def new_project(
+        self,
+        folder: str | Path,
+        schema: ClassSchema,
+        *,
+        tile_um: float = TILE_UM,
+        mpp: float = MPP,
+        encoder: str = DEFAULT_ENCODER,
+    ) -> bool:
+        """Make a project and open it; tell whether it is open.
+
+        Parameters
+        ----------
+        folder : str or Path
+            ``<name>.wsss``.
+        schema : ClassSchema
+        tile_um : float, optional
+            Side of a tile in µm.
+        mpp : float, optional
+            µm per pixel at which tiles are looked at.
+        encoder : str, optional
+            As :func:`napari_wsss.new_project` takes it.
+        """
         from napari_wsss.project import new_project
 
         try:
-            project = new_project(Path(folder), schema, **options)
+            project = new_project(Path(folder), schema, tile=round(tile_um / mpp), mpp=mpp, encoder=encoder)
         except WsssError as error:
             self.work.report(error)
             return False
@@ -147,6 +177,10 @@ class Teacher:
         models = [(f"classes of the model {name}", load_bundle(name).schema) for name in list_bundles()]
         return schemas + models
 
+    def known_encoders(self) -> list[tuple[str, str]]:
+        """Return the encoders that a project may have: title and name."""
+        return [("a general network (ImageNet)", DEFAULT_ENCODER), *((n, n) for n in list_bundles())]
+
     def close(self, _sender: object = None) -> None:
         """Let go of the project: jobs end, the mouse is free (also a slot for Qt's ``destroyed``)."""
         self.listen(False)
@@ -154,11 +188,12 @@ class Teacher:
         _TEACHERS.pop(_key(self.viewer), None)
 
     def _use(self, project: Any | None) -> None:
-        for part in (self.preparing, self.asking, self.sketching):
+        for part in (self.preparing, self.asking, self.sketching, self.making):
             part.reset()
         self.labelling.forget()
         self.canvas.use(None)
         self.work.use(project)
+        self.making.look_up()
         if self.work.slide_ids:
             self.choose_slide(self.work.slide_ids[0])
         self.mouse.switch(self._listening and project is not None)
@@ -311,7 +346,7 @@ class Teacher:
 
     def poll(self) -> bool:
         """Take what the jobs have done since the last call; tell whether there was something."""
-        parts = (self.preparing, self.sketching, self.asking)
+        parts = (self.preparing, self.sketching, self.asking, self.making)
         turn = self.asking.strip.current
         news = [part.poll() for part in parts]
         if self.asking.is_asking and self.asking.strip.current is not turn:
@@ -321,7 +356,7 @@ class Teacher:
     @property
     def is_busy(self) -> bool:
         """Whether something still works."""
-        return any(p.is_busy for p in (self.preparing, self.sketching, self.asking))
+        return any(p.is_busy for p in (self.preparing, self.sketching, self.asking, self.making))
 
     def wait(self, timeout: float = 3600.0) -> bool:
         """Poll until nothing works any more (for scripts); tell whether that was reached."""
@@ -333,15 +368,16 @@ class Teacher:
         return not self.is_busy
 
 
-_TEACHERS: dict[int, Teacher] = {}
+_TEACHERS: WeakValueDictionary[int, Teacher] = WeakValueDictionary()
+"""By the id of the viewer, which is no other's as long as its teacher, which holds it, lives."""
 
 
 def teacher_for(viewer: Any) -> Teacher:
     """Return the teacher of a viewer, which its docks share: Correct and Review write into its project."""
-    key = _key(viewer)
-    if key not in _TEACHERS:
-        _TEACHERS[key] = Teacher(viewer)
-    return _TEACHERS[key]
+    teacher = _TEACHERS.get(_key(viewer))
+    if teacher is None:
+        teacher = _TEACHERS[_key(viewer)] = Teacher(viewer)
+    return teacher
 
 
 def open_project_of(viewer: Any) -> Project | None:

@@ -19,6 +19,7 @@ from qtpy.QtWidgets import (
     QHBoxLayout,
     QLabel,
     QLineEdit,
+    QSpinBox,
     QTableWidgetItem,
     QVBoxLayout,
     QWidget,
@@ -71,6 +72,23 @@ class ProjectDialog(QDialog):
         self.source.setToolTip("Begin with your own classes, or with those of a schema or a model")
         self.source.currentIndexChanged.connect(self._source_chosen)
         form.addRow("&Classes", self.source)
+        self.encoder = QComboBox()
+        for name, value in teacher.known_encoders():
+            self.encoder.addItem(name, value)
+        self.encoder.setToolTip(
+            "The network through whose eyes the tissue is seen; it is not changed. One that knows your kind of tissue "
+            "needs fewer labels."
+        )
+        form.addRow("&Seen by", self.encoder)
+        self.tile = QSpinBox()
+        self.tile.setRange(20, 500)
+        self.tile.setValue(112)
+        self.tile.setSuffix(" µm")
+        self.tile.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
+        self.tile.setToolTip(
+            "Side of a tile: large enough to know a tissue by, small enough to hold one kind of it"
+        )
+        form.addRow("&Tile", self.tile)
         column.addLayout(form)
         self.table = table(("Key", "Class", "Colour"), NAME)
         self.table.setEditTriggers(QAbstractItemView.EditTrigger.AllEditTriggers)
@@ -138,7 +156,6 @@ class ProjectDialog(QDialog):
         free = [color for color in PALETTE if color not in {c.color for c in classes}]
         self._fill([*classes, DraftClass("", (free or list(PALETTE))[0])])
         self.table.setCurrentCell(len(classes), NAME)
-        self.table.editItem(self.table.item(len(classes), NAME))
 
     def _less(self) -> None:
         row = self.table.currentRow()
@@ -165,7 +182,8 @@ class ProjectDialog(QDialog):
             set_note(self.error, str(error))
             return
         slides = self.teacher.open_slides() if self.slides.isChecked() else []
-        if not self.teacher.new_project(folder, schema):
+        encoder = self.encoder.currentData()
+        if not self.teacher.new_project(folder, schema, tile_um=self.tile.value(), encoder=encoder):
             set_note(self.error, self.teacher.work.problem)
             return
         for path in slides:

@@ -16,8 +16,9 @@ from tiling.errors import WsssError
 
 if TYPE_CHECKING:
     from napari_wsss.project import Project, Tile, TileLabel
+    from tiling.store import Store
 
-__all__ = ["Workspace"]
+__all__ = ["Workspace", "slide_of_store"]
 
 
 class Workspace:
@@ -183,6 +184,17 @@ class Workspace:
 
     def _is_mine(self, label: TileLabel) -> bool:
         return label.reader == self.reader
+
+
+def slide_of_store(project: Project | None, store: Store) -> str | None:
+    """Return the id of a result's slide in a project, when what is said of the result can be kept there.
+
+    None without a project, for one that cannot be written, that has other classes, or not this slide.
+    """
+    if project is None or project.read_only or project.schema.names != store.schema.names:
+        return None
+    identity = store.run.get("slide") or {}
+    return next((slide_id for slide_id in project.slides if project.entry(slide_id).is_same(identity)), None)
 
 
 def _same(one: Path, other: Path) -> bool:

@@ -12,6 +12,8 @@ from napari_wsss.plugin.correct.presenter import Corrector
 from napari_wsss.plugin.correct.regions import corrections_folder
 from napari_wsss.plugin.segment.request import RunRequest
 from napari_wsss.plugin.view.layers import store_layers
+from napari_wsss.project import new_project
+from tiling.geometry import Box
 from tiling.store import content_digest, open_store, verify
 
 
@@ -175,16 +177,24 @@ def test_leaving_changes_nothing(corrector: Corrector, result: Path, viewer: Any
     assert corrector.result.visible  # type: ignore[union-attr]
 
 
-def test_a_region_is_told_to_a_project(viewer: Any, result: Path, corrector: Corrector) -> None:
-    told: list[Any] = []
-    corrector._on_region = lambda store, region: told.append((store.path, region.box))  # type: ignore[assignment]
-    assert corrector.begin()
-    box = corrector.painting.box  # type: ignore[union-attr]
-    paint(corrector, 2, 0, 0, 5)
-    paint(corrector, 4, 0, 0, 5)
-    assert corrector.save()
-    wait(corrector)
-    assert told == [(result, box)]
+def test_a_region_goes_into_the_open_project(
+    result: Path, corrector: Corrector, banded_slide: Path, tmp_path: Path
+) -> None:
+    schema = open_store(result).schema
+    with new_project(tmp_path / "p.wsss", schema, tile=64, mpp=1.0, encoder="synthetic-demo") as project:
+        slide_id = project.add(banded_slide)
+        corrector._project = lambda: project
+        assert corrector.begin()
+        painting = corrector.painting
+        assert painting is not None
+        paint(corrector, 4, 0, 0, 5)
+        painted = np.array(painting.layer.data)
+        assert corrector.save()
+        wait(corrector)
+        (kept,) = project.corrections(slide_id)
+        np.testing.assert_array_equal(kept.mask, painted)
+        box = painting.box  # the slide has 0.5 µm per pixel, the result 1
+        assert kept.box == Box(2 * box.x, 2 * box.y, 2 * box.width, 2 * box.height)
 
 
 def test_without_a_result_nothing_happens() -> None:

@@ -124,10 +124,3 @@ def threads_before() -> Iterator[None]:
     while set(threading.enumerate()) - before and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not {t.name for t in set(threading.enumerate()) - before if t.name == "napari-wsss"}
-
-
-@pytest.fixture(autouse=True)
-def models_to_come(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("unfinished", "models"):
-        if not hasattr(Project, name):
-            monkeypatch.setattr(Project, name, lambda self: [], raising=False)

@@ -312,6 +312,8 @@ def test_nothing_works_without_a_project_and_nothing_breaks(viewer: Any, tmp_pat
     assert teacher.slides() == []
     assert teacher.counts() == []
     assert not teacher.preparing.begin()
+    assert not teacher.making.quick()
+    assert not teacher.making.train()
     assert not teacher.open_project(tmp_path)
     assert "no project" in teacher.work.problem
     teacher.close()
@@ -323,4 +325,3 @@ def test_one_teacher_per_viewer(viewer: Any) -> None:
     assert teacher_for(viewer) is teacher
     teacher.close()
     assert teacher_for(viewer) is not teacher
-    teacher_for(viewer).close()

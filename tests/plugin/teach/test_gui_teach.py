@@ -1,0 +1,311 @@
+"""The story of a person who meets an unknown slide: real mouse, real keys, a real window."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from napari_wsss.plugin.common.preferences import Preferences
+from tiling.synthetic import SYNTHETIC_SCHEMA, SyntheticSlide, write_slide
+
+pytestmark = pytest.mark.gui
+
+TILE = 64
+FIRST = SyntheticSlide(width=1152, height=896, mpp=0.5, seed=3, region_um=120)
+SECOND = SyntheticSlide(width=768, height=640, mpp=0.5, seed=8, region_um=120)
+
+
+def truth_of(slide: SyntheticSlide) -> np.ndarray:
+    return slide.truth(0, 0, slide.width, slide.height)
+
+
+def mean_iou(found: np.ndarray, truth: np.ndarray) -> float:
+    scores = []
+    for label in range(1, 5):
+        a, b = found == label, truth == label
+        if b.any():
+            scores.append((a & b).sum() / (a | b).sum())
+    return float(np.mean(scores))
+
+
+class Hands:
+    """A person at the mouse and the keyboard.
+
+    Parameters
+    ----------
+    viewer : napari.Viewer
+    teach : TeachWidget
+    qtbot : pytestqt.qtbot.QtBot
+    """
+
+    def __init__(self, viewer: Any, teach: Any, qtbot: Any) -> None:
+        from qtpy.QtCore import Qt
+
+        self.viewer, self.teach, self.qtbot, self.qt = viewer, teach, qtbot, Qt
+        self.canvas = viewer.window._qt_viewer.canvas.native
+        viewer.window._qt_window.activateWindow()
+        self.canvas.setFocus()
+        self.slides = Path()
+
+    def screen(self, x: float, y: float) -> Any:
+        """Where a level-0 place is on the canvas."""
+        from qtpy.QtCore import QPoint
+
+        slide = self.teach.teacher.work.slide_layer()
+        world = np.asarray(slide.data_to_world((y - 0.5, x - 0.5)))[-2:]
+        offset = (world - self.viewer.scene.camera.center[-2:]) * self.viewer.scene.camera.zoom
+        height, width = self.viewer.canvas.size
+        return QPoint(round(width / 2 + offset[1]), round(height / 2 + offset[0]))
+
+    def move(self, x: float, y: float, *, pressed: bool = False, control: bool = False) -> None:
+        from qtpy.QtCore import QEvent, QPointF
+        from qtpy.QtGui import QMouseEvent
+        from qtpy.QtWidgets import QApplication
+
+        place, qt = self.screen(x, y), self.qt
+        event = QMouseEvent(
+            QEvent.Type.MouseMove,
+            QPointF(place),
+            QPointF(self.canvas.mapToGlobal(place)),
+            qt.MouseButton.NoButton,
+            qt.MouseButton.LeftButton if pressed else qt.MouseButton.NoButton,
+            qt.KeyboardModifier.ControlModifier if control else qt.KeyboardModifier.NoModifier,
+        )
+        QApplication.sendEvent(self.canvas, event)
+        self.qtbot.wait(5)
+
+    def key(self, text: str, *, shift: bool = False, control: bool = False) -> None:
+        qt = self.qt
+        modifier = qt.KeyboardModifier.NoModifier
+        if shift:
+            modifier |= qt.KeyboardModifier.ShiftModifier
+        if control:
+            modifier |= qt.KeyboardModifier.ControlModifier
+        self.qtbot.keyClick(self.canvas, getattr(qt.Key, f"Key_{text}"), modifier)
+        self.qtbot.wait(5)
+
+    def drag(self, start: tuple[float, float], end: tuple[float, float], *, control: bool = False) -> None:
+        qt = self.qt
+        modifier = qt.KeyboardModifier.ControlModifier if control else qt.KeyboardModifier.NoModifier
+        self.move(*start, control=control)
+        self.qtbot.mousePress(self.canvas, qt.MouseButton.LeftButton, modifier, self.screen(*start))
+        for share in (0.3, 0.6, 1.0):
+            place = tuple(a + share * (b - a) for a, b in zip(start, end, strict=True))
+            self.move(*place, pressed=True, control=control)
+        self.qtbot.mouseRelease(self.canvas, qt.MouseButton.LeftButton, modifier, self.screen(*end))
+        self.qtbot.wait(5)
+
+    def click(self, x: float, y: float) -> None:
+        self.qtbot.mouseClick(self.canvas, self.qt.MouseButton.LeftButton, pos=self.screen(x, y))
+        self.qtbot.wait(5)
+
+    def press(self, button: Any) -> None:
+        assert button.isEnabled(), button.text()
+        assert button.isVisible(), button.text()
+        self.qtbot.mouseClick(button, self.qt.MouseButton.LeftButton)
+
+    def rest(self, timeout: int = 300_000) -> None:
+        self.qtbot.waitUntil(lambda: not self.teach.teacher.is_busy, timeout=timeout)
+        self.teach.tick()
+
+
+@pytest.fixture(scope="module")
+def painted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("painted")
+    for name, slide in (("first", FIRST), ("second", SECOND)):
+        write_slide(folder / f"{name}.tif", slide)
+    return folder
+
+
+@pytest.fixture
+def hands(
+    make_napari_viewer: Callable[..., Any], painted: Path, qtbot: Any, monkeypatch: pytest.MonkeyPatch
+) -> Hands:
+    monkeypatch.setattr("napari_wsss.plugin.segment.choices.load_preferences", Preferences)
+    monkeypatch.setattr("napari_wsss.plugin.segment.choices.save_preferences", lambda preferences: None)
+    viewer = make_napari_viewer(show=True)
+    viewer.window._qt_window.resize(1280, 800)
+    viewer.open(str(painted / "first.tif"), plugin="napari-wsss")
+    _, teach = viewer.window.add_plugin_dock_widget("napari-wsss", "Teach")
+    made = Hands(viewer, teach, qtbot)
+    made.slides = painted
+    return made
+
+
+def held(tile: Any) -> list[int]:
+    """Return the classes that a tile of the first slide truly holds, as indices."""
+    box = tile.box
+    part = truth_of(FIRST)[max(0, box.y) : box.bottom, max(0, box.x) : box.right]
+    return [i for i in range(4) if (part == i + 1).mean() > 0.15]
+
+
+def make_project(hands: Hands, folder: Path) -> None:
+    from napari_wsss.plugin.teach.project_dialog import ProjectDialog
+
+    teach, qtbot = hands.teach, hands.qtbot
+    hands.press(teach.slides.new)
+    dialog = teach.findChild(ProjectDialog)
+    assert dialog.slides.isVisible()
+    dialog.folder.setText(str(folder))
+    hands.press(dialog.more)
+    hands.press(dialog.more)
+    for row, name in enumerate(SYNTHETIC_SCHEMA.names):
+        dialog.table.item(row, 1).setText(name)
+    dialog.encoder.setCurrentIndex(dialog.encoder.findData("synthetic-demo"))
+    dialog.tile.setValue(TILE // 2)
+    hands.press(dialog.buttons.button(dialog.buttons.StandardButton.Ok))
+    qtbot.wait(20)
+    assert teach.teacher.work.project is not None, teach.teacher.work.problem
+    assert teach.teacher.work.project.slides == ("first",)
+    teach.tick()
+
+
+def label_some(hands: Hands, each: int) -> None:
+    """Label tiles of one class by hovering and a key, some of each class."""
+    teacher = hands.teach.teacher
+    project = teacher.work.project
+    grid = project.grid("first")
+    given = [0] * 4
+    for row in range(grid.rows - 1):
+        for column in range(grid.columns - 1):
+            tile = project.tile_of("first", row, column)
+            classes = held(tile)
+            if len(classes) == 1 and given[classes[0]] < each:
+                hands.move(*tile.middle)
+                assert teacher.labelling.tile == tile
+                hands.key(str(classes[0] + 1))
+                assert teacher.work.held(tile) == (SYNTHETIC_SCHEMA.names[classes[0]],)
+                given[classes[0]] += 1
+    assert min(given) == each, given
+
+
+@pytest.mark.slow
+def test_from_an_unknown_slide_to_a_model(hands: Hands, tmp_path: Path) -> None:
+    from napari_wsss.plugin.segment.session import session_for
+
+    teach, viewer = hands.teach, hands.viewer
+    teacher = teach.teacher
+    assert "make a project" in teach.start.text()
+    make_project(hands, tmp_path / "story.wsss")
+    hands.press(teach.slides.prepare)
+    label_some(hands, 1)  # meanwhile
+    hands.rest()
+    assert teach.slides.table.item(0, 3).text() == "yes"
+    label_some(hands, 3)
+    hands.rest()
+    before = mean_iou(whole_map(hands), truth_of(FIRST))
+
+    # A rectangle is "all only this", and one undo takes it back.
+    count = len(teacher.work.labels())
+    hands.drag((200, 200), (520, 460), control=True)
+    selected = len(teacher.labelling.selection)
+    assert selected > 4
+    hands.key("2")
+    assert len(teacher.work.labels()) > count
+    hands.key("Z", control=True)
+    assert len(teacher.work.labels()) == count
+    assert teach.classes.table.item(1, 2).text() == "3"
+
+    # Several classes, and Shift takes one away; a drag without Control only moves the view.
+    hands.move(*teacher.work.project.tile_of("first", 5, 5).middle)
+    tile = teacher.labelling.tile
+    hands.key("3")
+    hands.key("4")
+    hands.key("3", shift=True)
+    assert SYNTHETIC_SCHEMA.names[2] not in teacher.work.held(tile)
+    while len(teacher.work.labels()) > count or teacher.work.held(tile) != ():
+        hands.key("Z", control=True)
+    center = viewer.scene.camera.center
+    hands.drag((300, 300), (420, 380))
+    assert viewer.scene.camera.center != center
+    assert len(teacher.work.labels()) == count
+
+    # Ask me: twelve pictures, answered by keys alone.
+    hands.rest()
+    hands.key("N")
+    hands.rest()
+    assert teacher.asking.is_asking
+    for _ in range(12):
+        tile = teacher.asking.strip.current
+        classes = held(tile) or [1]
+        for index in classes[:-1]:
+            hands.key(str(index + 1), control=True)
+        hands.key(str(classes[-1] + 1))
+    assert len(teacher.work.labels()) == count + 12
+    hands.rest()
+    after = mean_iou(whole_map(hands), truth_of(FIRST))
+    assert after > before - 0.02
+    assert after > 0.45, (before, after)
+
+    # The quick model is in Segment slide at once, and segments a slide that was never labelled.
+    hands.press(teach.models.quick)
+    hands.rest()
+    assert "is ready" in teacher.work.notice, teacher.work.problem
+    session = session_for(viewer)
+    assert session.bundle is not None
+    assert session.bundle.path.name == "quick"
+    session.set_preferences(device="cpu", overlap=0.0, folder=str(tmp_path / "results"))
+    session.open_slide(hands.slides / "second.tif")
+    assert session.run(), session.problem
+    assert session.wait(300).phase == "done", session.state
+    found = np.asarray(session.result_layer.data[0])
+    assert mean_iou(found[: SECOND.height, : SECOND.width], truth_of(SECOND)) > 0.4
+
+
+def whole_map(hands: Hands) -> np.ndarray:
+    """Return the map, enlarged to the slide's pixels."""
+    layer = hands.teach.teacher.canvas.shown("map")
+    assert layer is not None
+    data = np.asarray(layer.data)
+    step = round(layer.scale[-1] / FIRST.mpp)
+    return data.repeat(step, 0).repeat(step, 1)[: FIRST.height, : FIRST.width]
+
+
+def test_nothing_is_cut_in_a_small_panel(hands: Hands, tmp_path: Path) -> None:
+    from qtpy.QtWidgets import QLabel, QPushButton, QTableWidget
+
+    teach = hands.teach
+    make_project(hands, tmp_path / ("a-long-name-of-a-project-" * 3 + ".wsss"))
+    teach.resize(360, 700)
+    teach.parentWidget().resize(360, 700)
+    hands.qtbot.wait(50)
+    inner = teach.slides.parentWidget()
+    assert inner.minimumSizeHint().width() <= 360, inner.minimumSizeHint()
+    assert inner.sizeHint().height() <= 700, inner.sizeHint()
+    for button in teach.findChildren(QPushButton):
+        if button.isVisible():
+            assert button.width() >= button.minimumSizeHint().width(), button.text()
+            assert button.toolTip(), button.text()
+    for table in teach.findChildren(QTableWidget):
+        assert table.accessibleName()
+    for label in teach.findChildren(QLabel):
+        if label.isVisible() and label.wordWrap():
+            assert label.height() >= label.heightForWidth(label.width()) - 1, label.text()
+
+
+def test_keys_are_free_when_another_panel_is_seen(hands: Hands, tmp_path: Path) -> None:
+    teach = hands.teach
+    make_project(hands, tmp_path / "keys.wsss")
+    hands.move(300, 300)
+    hands.key("1")
+    assert len(teach.teacher.work.labels()) == 1
+    teach.parentWidget().hide()
+    hands.move(400, 400)
+    hands.key("1")
+    assert len(teach.teacher.work.labels()) == 1
+    assert hands.viewer.scene.camera.mouse_pan
+    teach.parentWidget().show()
+    hands.canvas.setFocus()
+    hands.move(400, 400)
+    hands.key("1")
+    assert len(teach.teacher.work.labels()) == 2
+    hands.qtbot.mouseClick(teach.classes.tools["rectangle"], hands.qt.MouseButton.LeftButton)
+    assert not hands.viewer.scene.camera.mouse_pan
+    hands.drag((128, 128), (384, 384))
+    assert teach.teacher.labelling.selection
+    hands.key("Escape")
+    assert not teach.teacher.labelling.selection
