@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -337,5 +338,33 @@ def toy_explainer(
         session.bundle = small_bundle
         session.open_slide(banded_slide)
         return Explainer(session)
+
+    return make
+
+
+@pytest.fixture
+def open_dock(
+    make_napari_viewer_proxy: Callable[..., Any],
+    toy_bundle: Bundle,
+    toy: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Callable[..., tuple[Any, Any]]:
+    """Open the dock as napari does, on a toy model."""
+    from napari_wsss.plugin.common import Preferences
+    from napari_wsss.plugin.segment.dock import SegmentWidget
+    from napari_wsss.plugin.segment.session import SegmentSession
+
+    monkeypatch.setattr("napari_wsss.plugin.segment.choices.load_preferences", Preferences)
+    monkeypatch.setattr("napari_wsss.plugin.segment.choices.save_preferences", lambda preferences: None)
+
+    def make(delay: float = 0.0, pause: Any = None) -> tuple[Any, Any]:
+        viewer = make_napari_viewer_proxy(show=True)
+        session = SegmentSession(viewer, events=partial(toy.events, predictor=toy.Predictor(delay, pause)))
+        session.bundle, session.bundle_problem = toy_bundle, ""
+        session.set_preferences(skip_background=False)
+        widget = SegmentWidget(viewer, session, measure=False)
+        viewer.window.add_dock_widget(widget, name="Segment slide")
+        viewer.window.resize(1500, 900)
+        return viewer, widget
 
     return make

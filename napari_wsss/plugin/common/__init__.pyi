@@ -1,4 +1,12 @@
 from .heartbeat_widget import start_heartbeat as start_heartbeat
+from .input_parts import (
+    ElidedCombo as ElidedCombo,
+    ElidedLabel as ElidedLabel,
+    FittingScroll as FittingScroll,
+    called as called,
+    guard_wheel as guard_wheel,
+    set_tip as set_tip,
+)
 from .job import (
     Job as Job,
     Starter as Starter,
@@ -6,8 +14,9 @@ from .job import (
     start_in_thread as start_in_thread,
 )
 from .key_parts import WindowKeys as WindowKeys
-from .messages import explain as explain
+from .messages import explain as explain, in_plain_words as in_plain_words
 from .parts import (
+    NOTE_COLORS as NOTE_COLORS,
     button as button,
     fill_combo as fill_combo,
     note as note,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -18,6 +19,7 @@ from qtpy.QtWidgets import (
     QLabel,
     QLineEdit,
     QPushButton,
+    QSizePolicy,
     QSlider,
     QSpinBox,
     QTableWidget,
@@ -44,30 +46,55 @@ def button(text: str, action: Callable[[], object], tip: str = "") -> QPushButto
     made = QPushButton(text)
     made.clicked.connect(action)
     made.setToolTip(tip)
+    made.setAccessibleName(text.replace("&", "").rstrip("…"))
+    made.setAccessibleDescription(tip)
     return made
 
 
 def wrapped_label(text: str = "") -> QLabel:
-    """Return a label that breaks lines and whose text can be copied."""
+    """Return a label of plain text that breaks lines, needs no width of its own, and whose text can be copied."""
     label = QLabel(text)
+    label.setTextFormat(Qt.TextFormat.PlainText)
     label.setWordWrap(True)
-    label.setTextInteractionFlags(Qt.TextInteractionFlag.TextBrowserInteraction)
+    label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+    label.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Minimum)
     return label
 
 
+NOTE_COLORS = {"warning": ("#241c00", "#ffd75e"), "error": ("#ffffff", "#a1262b")}
+"""Ink and paper of notes: their own paper makes them readable in napari's dark and light themes alike."""
+
+
 def note(kind: str, text: str = "") -> QLabel:
-    """Return a coloured label for a ``"warning"`` or an ``"error"``; hidden while it has no text."""
+    """Return a label on coloured paper for a ``"warning"`` or an ``"error"``; hidden while it has no text.
+
+    Its text is plain: what comes from files is never taken for HTML.
+    """
     label = wrapped_label(text)
-    color = {"warning": "#d9a400", "error": "#ff6b5e"}[kind]
-    label.setStyleSheet(f"QLabel {{ color: {color}; }}")
+    label.setAccessibleName({"warning": "Warning", "error": "Error"}[kind])
+    ink, paper = NOTE_COLORS[kind]
+    label.setStyleSheet(f"QLabel {{ color: {ink}; background: {paper}; border-radius: 3px; padding: 3px; }}")
     label.setVisible(bool(text))
     return label
 
 
+_LONG_WORD = re.compile(r"\S{24,}")
+_ZERO_WIDTH_SPACE = "\u200b"
+_LONGEST_PIECE = 34
+
+
+def _breakable(word: re.Match[str]) -> str:
+    """Let a path break after its slashes, and a name that fills more than a line anywhere."""
+    pieces = re.split(r"(?<=[/\\])", word.group())
+    every = rf"(\S{{{_LONGEST_PIECE}}})(?=\S)"
+    return _ZERO_WIDTH_SPACE.join(re.sub(every, rf"\1{_ZERO_WIDTH_SPACE}", piece) for piece in pieces)
+
+
 def set_note(label: QLabel, text: str) -> None:
-    """Change a note's text; it takes no room while it has none."""
-    if label.text() != text:
-        label.setText(text)
+    """Change a note's text; it takes no room while it has none. Long words (paths) may break anywhere."""
+    shown = _LONG_WORD.sub(_breakable, text)
+    if label.text() != shown:
+        label.setText(shown)
     label.setVisible(bool(text))
 
 
@@ -135,4 +162,5 @@ def title() -> QLabel:
     """Return the line that stands on top of every panel."""
     label = QLabel(NOTICE)
     label.setStyleSheet("font-weight: bold;")
+    label.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
     return label

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
@@ -33,6 +34,8 @@ class Preferences:
         Whether stage-1 CAMs are stored.
     batch_size : int
         Tiles per prediction.
+    models : str
+        Folders of own models that were ever chosen, one after another with the system's separator of paths.
     folder : str
         Where results go; empty for a folder beside the slide.
     """
@@ -45,7 +48,13 @@ class Preferences:
     skip_background: bool = True
     keep_cams: bool = False
     batch_size: int = 16
+    models: str = ""
     folder: str = ""
+
+    @property
+    def own_models(self) -> tuple[str, ...]:
+        """Folders of own models."""
+        return tuple(folder for folder in self.models.split(os.pathsep) if folder)
 
     @property
     def threshold(self) -> float | None:

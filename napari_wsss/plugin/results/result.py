@@ -114,7 +114,7 @@ def state_of(store: Store) -> RunState:
         store=store.path,
         tiles_done=tiles,
         tiles=tiles,
-        seconds=float(receipt.get("timings", {}).get("seconds_rows", 0.0)),
+        seconds=float(receipt.get("timings", {}).get("seconds", 0.0)),
         mpp=store.mpp,
         areas=dict(receipt["areas_mm2"]),
     )
@@ -160,7 +160,8 @@ def difference_text(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
         found.append("what counts as tissue")
     if asked.get("overlap") != before.get("overlap"):
         found.append(f"the overlap ({100 * before.get('overlap', 0):.0f} %)")
-    rest = (asked.keys() & before.keys()) - {"region", "roi", "tissue", "overlap"}
+    # How the rule for classes is applied depends on the loaded networks: that is left to the engine.
+    rest = (asked.keys() & before.keys()) - {"region", "roi", "tissue", "overlap", "gate_mode"}
     if any(asked[key] != before[key] for key in rest):
         found.append("its options")
     if old.get("corrected"):

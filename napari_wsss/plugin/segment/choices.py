@@ -2,15 +2,30 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
 from napari_wsss.models import Bundle, default_bundle, list_bundles, load_bundle
-from napari_wsss.plugin.common import Preferences, explain, load_preferences, save_preferences
+from napari_wsss.plugin.common import (
+    Preferences,
+    explain,
+    in_plain_words,
+    load_preferences,
+    save_preferences,
+)
 from napari_wsss.plugin.segment.region import drawn_roi, view_box
 from napari_wsss.plugin.segment.request import RunRequest, default_folder, result_path
-from napari_wsss.plugin.view import METADATA_KEY, SlideKey, rescale, slide_layer, slide_of
+from napari_wsss.plugin.view import (
+    METADATA_KEY,
+    SlideKey,
+    fit,
+    rescale,
+    show_scale_bar,
+    slide_layer,
+    slide_of,
+)
 from tiling.errors import BundleError, RegionError, ResolutionError, SlideError, WsssError
 from tiling.geometry import Box
 from tiling.plan import Roi
@@ -87,6 +102,7 @@ class Choices:
         layer = next((known for known in self.slide_layers() if slide_of(known) == key), None)
         if layer is None:
             layer = self.viewer.add_image(data, **arguments)
+            show_scale_bar(self.viewer)
         self._seen_slides = self.slide_layers()
         self.choose_slide(layer)
         return layer
@@ -138,8 +154,9 @@ class Choices:
         self._changed()
 
     def bundles(self) -> list[str]:
-        """Return the names to choose from: the embedded bundles, and the folder chosen last."""
-        names = list_bundles()
+        """Return the models to choose from: the embedded ones, and all folders that were ever chosen."""
+        own = [folder for folder in self.preferences.own_models if folder not in list_bundles()]
+        names = [*list_bundles(), *own]
         if self.preferences.bundle and self.preferences.bundle not in names:
             names.append(self.preferences.bundle)
         return names
@@ -150,7 +167,11 @@ class Choices:
         A bundle that cannot be used leaves none chosen, and says why in ``bundle_problem``.
         """
         self._load(name)
-        self.set_preferences(bundle=name)
+        own = self.preferences.own_models
+        if self.bundle is not None and name and name not in (*list_bundles(), *own):
+            self.set_preferences(bundle=name, models=os.pathsep.join((*own, name)))
+        else:
+            self.set_preferences(bundle=name)
 
     @property
     def _made_for_slide(self) -> str:
@@ -166,7 +187,7 @@ class Choices:
                 raise BundleError("There is no model yet; choose the folder of a model bundle.")
             self.bundle = load_bundle(name or self._made_for_slide or default_bundle())
         except BundleError as error:
-            self.bundle_problem = str(error)
+            self.bundle_problem = in_plain_words(error)
 
     def set_preferences(self, **values: Any) -> None:
         """Change options of the next runs; they are remembered."""
@@ -174,24 +195,67 @@ class Choices:
         save_preferences(self.preferences)
         self._changed()
 
-    def warnings(self) -> list[str]:
-        """Return what a user should think about before pressing Run."""
-        found = [self.bundle_problem] if self.bundle_problem else []
-        suited = self._made_for_slide
-        if suited and self.bundle and self.bundle.name != suited:
+    def slide_warnings(self) -> list[str]:
+        """Return what is odd about the slide."""
+        found = []
+        if self.slide is None and (picture := self.foreign_picture()) is not None:
             found.append(
-                f"This is a synthetic slide: the model {suited} was made for it, {self.bundle.name} was not."
+                f"{picture.name} was opened by napari itself, which shows pictures but cannot have them segmented."
             )
         if self.slide is not None and self.slide_mpp is None:
             found.append(
                 "The slide does not say its µm per pixel: type it in (a scan at 40× often has 0.25)."
             )
+        if self.mpp is not None and self.file_mpp is not None:
+            found.append(f"The file says {self.file_mpp:.4g} µm per pixel.")
         if self.bundle and self.slide_mpp and self.slide_mpp > 1.5 * self.bundle.mpp:
             found.append(
                 f"The slide has {self.slide_mpp:.3g} µm per pixel, the model was trained at {self.bundle.mpp:.3g}: "
                 "the slide is enlarged, and results may be poor."
             )
         return found
+
+    def model_warnings(self) -> list[str]:
+        """Return what is odd about the model."""
+        found = [self.bundle_problem] if self.bundle_problem else []
+        suited = self._made_for_slide
+        if suited and self.bundle and self.bundle.name != suited:
+            found.append(
+                f"This is a synthetic slide: the model {suited} was made for it, {self.bundle.name} was not."
+            )
+        return found
+
+    def warnings(self) -> list[str]:
+        """Return what a user should think about before pressing Run."""
+        return [*self.model_warnings(), *self.slide_warnings()]
+
+    def foreign_picture(self) -> Any | None:
+        """Return the picture that napari opened with a reader of its own, when there is no slide; None otherwise."""
+        from napari.layers import Image
+
+        if self.slide is not None:
+            return None
+        for layer in reversed(self.viewer.layers):
+            path = layer.source.path if isinstance(layer, Image) else None
+            if path and METADATA_KEY not in layer.metadata and Path(path).exists():
+                return layer
+        return None
+
+    def use_picture(self) -> Any | None:
+        """Open the picture that napari opened as a slide instead; return its layer.
+
+        Raises
+        ------
+        SlideError
+            When it is no slide.
+        """
+        picture = self.foreign_picture()
+        if picture is None:
+            return None
+        layer = self.open_slide(picture.source.path)
+        self.viewer.layers.remove(picture)
+        fit(self.viewer, layer)
+        return layer
 
     def choose_region(self, region: RegionChoice) -> None:
         """Choose what is segmented: the whole slide, the current view, or what was drawn."""

@@ -4,17 +4,27 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import Qt, QTimer
+from qtpy.QtCore import QTimer
 from qtpy.QtGui import QShowEvent
-from qtpy.QtWidgets import QFrame, QScrollArea, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QVBoxLayout, QWidget
 
-from napari_wsss.plugin.common import start_heartbeat, start_in_thread, title
+from napari_wsss.plugin.common import (
+    ElidedLabel,
+    FittingScroll,
+    called,
+    guard_wheel,
+    start_heartbeat,
+    start_in_thread,
+    title,
+)
 from napari_wsss.plugin.segment.estimate import Estimator, LiveEstimate
-from napari_wsss.plugin.segment.input_section import InputSection
 from napari_wsss.plugin.segment.legend_section import LegendSection
+from napari_wsss.plugin.segment.model_section import ModelSection
+from napari_wsss.plugin.segment.region_section import OptionsSection, RegionSection
 from napari_wsss.plugin.segment.result_section import ResultSection
-from napari_wsss.plugin.segment.run_section import OptionsSection, RegionSection, RunSection
+from napari_wsss.plugin.segment.run_section import RunSection
 from napari_wsss.plugin.segment.session import SegmentSession, session_for
+from napari_wsss.plugin.segment.slide_section import SlideSection
 
 if TYPE_CHECKING:
     import napari
@@ -27,8 +37,9 @@ TICK_MS = 100
 class SegmentWidget(QWidget):
     """Choose a slide, a model and a region; run; watch the result grow.
 
-    One timer asks the session what is new; nothing else reaches into the widgets, so nothing can reach into deleted
-    ones.
+    Three parts from top to bottom: what is chosen (scrolls when there is no room), the commands with progress and
+    messages (always in sight), and the result (takes the room that is left). One timer asks the session what is new;
+    nothing else reaches into the widgets, so nothing can reach into deleted ones.
 
     Parameters
     ----------
@@ -47,29 +58,38 @@ class SegmentWidget(QWidget):
         self.session = session or session_for(napari_viewer)
         self.estimate = LiveEstimate(Estimator(), start_in_thread, measure=measure)
         self.notice = title()
-        self.input = InputSection(self.session)
+        self.input = SlideSection(self.session)
+        self.model = ModelSection(self.session)
         self.region = RegionSection(self.session)
         self.options = OptionsSection(self.session)
         self.run = RunSection(self.session, self.estimate)
         self.legend = LegendSection(self.session)
         self.results = ResultSection(self.session)
+        self._parts = (
+            self.input,
+            self.model,
+            self.region,
+            self.options,
+            self.run,
+            self.legend,
+            self.results,
+        )
 
-        inner = QWidget()
-        column = QVBoxLayout(inner)
-        for part in (self.notice, self.input, self.region, self.options, self.run, self.legend, self.results):
-            column.addWidget(part)
-        column.addStretch(1)
-        scroll = QScrollArea()
-        scroll.setWidgetResizable(True)
-        scroll.setFrameShape(QFrame.Shape.NoFrame)
-        scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        scroll.setWidget(inner)
         layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(scroll)
-        self.setMinimumWidth(390)
+        layout.setContentsMargins(4, 4, 4, 4)
+        layout.addWidget(self.notice)
+        layout.addWidget(
+            FittingScroll(_column(self.input, self.model, self.region, self.options), greedy=False)
+        )
+        layout.addWidget(self.run)
+        layout.addWidget(FittingScroll(_column(self.legend, self.results), greedy=True), 1)
+        self.mouse: ElidedLabel = called(ElidedLabel(), "Under the mouse")
+        layout.addWidget(self.mouse)
+        self.setMinimumWidth(300)
+        guard_wheel(self)
 
         self._seen: object = None
+        self._cursor: object = None
         self._timer = QTimer(self)
         self._timer.timeout.connect(self.tick)
         self._timer.start(TICK_MS)
@@ -85,8 +105,21 @@ class SegmentWidget(QWidget):
         session = self.session
         session.follow_layers()
         estimated = self.estimate.update(session.request_or_none())
-        seen = (session.revision, session.layer_names())
+        if session.viewer.cursor.position != self._cursor:
+            self._cursor = session.viewer.cursor.position
+            self.mouse.set_whole(session.under_cursor())
+        seen = (session.revision, session.layer_names(), session.why_not())
         if estimated or seen != self._seen:
             self._seen = seen
-            for part in (self.input, self.region, self.options, self.run, self.legend, self.results):
+            for part in self._parts:
                 part.sync()
+
+
+def _column(*parts: QWidget) -> QWidget:
+    inner = QWidget()
+    column = QVBoxLayout(inner)
+    column.setContentsMargins(0, 0, 0, 0)
+    for part in parts:
+        column.addWidget(part)
+    column.addStretch(1)
+    return inner

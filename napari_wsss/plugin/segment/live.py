@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from napari_wsss.plugin.segment.growing import GrowingPyramid
 from napari_wsss.plugin.view import (
     METADATA_KEY,
@@ -135,6 +137,16 @@ class LiveResult:
             layer.metadata[METADATA_KEY]["schema"] = schema
             layer.colormap = label_colormap(schema, self.hidden_labels)
             layer.features = class_features(schema)
+
+    def class_at(self, x: float, y: float) -> str:
+        """Return the class at a level-0 position; empty where there is none."""
+        left, top = self.store.origin
+        column, row = int((x - left) // self.store.scale), int((y - top) // self.store.scale)
+        labels = self._pyramid.levels[0]
+        if not (0 <= row < labels.shape[0] and 0 <= column < labels.shape[1]):
+            return ""
+        label = int(np.asarray(labels[row : row + 1, column : column + 1]).ravel()[0])
+        return self.schema.names[label - 1] if 0 < label <= len(self.schema) else ""
 
     def set_opacity(self, opacity: float) -> None:
         """Set how much of the slide the classes cover, 0 to 1."""

@@ -1,4 +1,4 @@
-"""Exports of a finished result."""
+"""What can be taken away from the named result: exports, the legend as a table, its folder."""
 
 from __future__ import annotations
 
@@ -6,41 +6,51 @@ from functools import partial
 
 from qtpy.QtCore import QUrl
 from qtpy.QtGui import QDesktopServices
-from qtpy.QtWidgets import QFileDialog, QGridLayout, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QApplication, QFileDialog, QHBoxLayout, QMenu, QPushButton, QVBoxLayout, QWidget
 
-from napari_wsss.plugin.common import button, section, wrapped_label
+from napari_wsss.plugin.common import ElidedLabel, button, called, set_tip
 from napari_wsss.plugin.files import FORMATS, ExportFormat, suggested_path
+from napari_wsss.plugin.results import legend_table
 from napari_wsss.plugin.segment.session import SegmentSession
 
 __all__ = ["ResultSection"]
 
 
 class ResultSection(QWidget):
-    """Export buttons; there once a result is complete."""
+    """Export menu and what was exported; there once the result is complete."""
 
     def __init__(self, session: SegmentSession) -> None:
         super().__init__()
         self.session = session
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
-        box, form = section("Export")
-        grid = QGridLayout()
-        self.buttons = {}
-        for place, kind in enumerate(FORMATS):
-            made = button(kind.title, partial(self._export, kind), kind.tip)
-            self.buttons[kind.ending] = made
-            grid.addWidget(made, place // 3, place % 3)
-        form.addRow(grid)
-        self.folder = button("Open folder", self._open_folder, "Show the result in the file manager")
-        form.addRow(self.folder)
-        self.notice = wrapped_label()
-        form.addRow(self.notice)
-        layout.addWidget(box)
+        row = QHBoxLayout()
+        self.export: QPushButton = called(QPushButton("E&xport"), "Export the result")
+        menu = QMenu(self.export)
+        menu.setToolTipsVisible(True)
+        self.actions_by_ending = {}
+        for kind in FORMATS:
+            action = menu.addAction(kind.title, partial(self._export, kind))
+            assert action is not None
+            action.setToolTip(kind.tip)
+            self.actions_by_ending[kind.ending] = action
+        menu.addSeparator()
+        self.folder = menu.addAction("Open the folder", self._open_folder)
+        self.export.setMenu(menu)
+        self.copy = button("Cop&y table", self._copy, "Put the legend on the clipboard, for a spreadsheet")
+        for each in (self.export, self.copy):
+            row.addWidget(each)
+        layout.addLayout(row)
+        self.notice = ElidedLabel()
+        layout.addWidget(self.notice)
 
     def sync(self) -> None:
         """Show what the session says."""
-        self.setVisible(self.session.can_export)
-        self.notice.setText(self.session.exports.notice)
+        session = self.session
+        self.setVisible(session.can_export)
+        set_tip(self.export, f"Write “{session.result_name}” of {session.slide_name} to a file")
+        self.notice.set_whole(session.exports.notice)
+        self.notice.setVisible(bool(session.exports.notice))
 
     def _export(self, kind: ExportFormat, _checked: bool = False) -> None:
         result = self.session.result
@@ -50,6 +60,11 @@ class ResultSection(QWidget):
         path, _ = QFileDialog.getSaveFileName(self, kind.tip, suggested, f"*{kind.ending}")
         if path:
             self.session.export(path)
+
+    def _copy(self) -> None:
+        clipboard = QApplication.clipboard()
+        if clipboard is not None:
+            clipboard.setText("\n".join("\t".join(row) for row in legend_table(self.session.legend())))
 
     def _open_folder(self) -> None:
         result = self.session.result

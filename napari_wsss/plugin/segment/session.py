@@ -32,7 +32,7 @@ from napari_wsss.plugin.segment.live import LiveResult
 from napari_wsss.plugin.segment.request import RunRequest, free_path
 from napari_wsss.plugin.segment.resuming import request_to_resume
 from napari_wsss.plugin.segment.slide_results import SlideResults
-from napari_wsss.plugin.view import SlideKey, show_only
+from napari_wsss.plugin.view import SlideKey, keep_outlines_visible, show_only
 from tiling.engine import BlockWritten, Event, Finished, Planned
 from tiling.errors import StoreError, WsssError
 from tiling.folders import is_store
@@ -225,6 +225,7 @@ class SegmentSession(SlideResults):
 
         Called by a timer. Redraws the growing result at most twice a second.
         """
+        keep_outlines_visible(self.viewer)
         news = self.exports.poll()
         news |= self._look_at_disk()
         attempt = self._active

@@ -26,7 +26,15 @@ from napari_wsss.plugin.segment.exports import ExportQueue
 from napari_wsss.plugin.segment.live import LiveResult
 from napari_wsss.plugin.segment.request import default_folder, slide_id
 from napari_wsss.plugin.segment.shown import ShownResults
-from napari_wsss.plugin.view import METADATA_KEY, SlideKey, fit, show_only, slide_of
+from napari_wsss.plugin.view import (
+    METADATA_KEY,
+    SlideKey,
+    fit,
+    layer_size,
+    show_only,
+    slide_of,
+    world_to_data,
+)
 from tiling.classes import ClassSchema
 from tiling.errors import StoreError, WsssError
 from tiling.folders import is_store
@@ -102,6 +110,11 @@ class SlideResults(Choices):
     def result_name(self) -> str:
         """What the result is called; empty without one."""
         return "" if self.result is None else self.book.name(self.result)
+
+    @property
+    def slide_name(self) -> str:
+        """The file name of the chosen slide; empty without one."""
+        return "" if self.slide_key is None else self.slide_key.name
 
     def choose_slide(self, layer: Any | None) -> None:
         """Choose a slide: it is shown with its results, those of earlier sessions too; other slides are hidden."""
@@ -235,6 +248,19 @@ class SlideResults(Choices):
         self.problem = ""
         self.exports.add(path, write)
         self._changed()
+
+    def under_cursor(self) -> str:
+        """Return where the mouse is on the slide, in mm, and which class is there, whatever layer is selected."""
+        if self.slide is None:
+            return ""
+        y, x = world_to_data(self.viewer, self.slide)(self.viewer.cursor.position[-2:]) + 0.5
+        height, width = layer_size(self.slide)
+        if not (0 <= x < width and 0 <= y < height):
+            return ""
+        mpp = self.slide_mpp
+        place = f"{x:.0f}, {y:.0f} px" if mpp is None else f"{x * mpp / 1000:.3f}, {y * mpp / 1000:.3f} mm"
+        name = "" if self.live is None else self.live.class_at(x, y)
+        return f"{place} · {name}" if name else place
 
     def show_class(self, label: int, visible: bool) -> None:
         """Show or hide one class of the result."""

@@ -25,6 +25,7 @@ from .placing import (
     layers_of as layers_of,
     rescale as rescale,
     show_only as show_only,
+    show_scale_bar as show_scale_bar,
 )
 from .pyramid import COARSEST_MAX as COARSEST_MAX, resident as resident
 from .slide_key import METADATA_KEY as METADATA_KEY, SlideKey as SlideKey, slide_of as slide_of

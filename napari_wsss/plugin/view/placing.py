@@ -16,7 +16,7 @@ from napari_wsss.plugin.view.frame import (
 )
 from napari_wsss.plugin.view.slide_key import METADATA_KEY, SlideKey, slide_of
 
-__all__ = ["fit", "follow", "layers_of", "rescale", "show_only"]
+__all__ = ["fit", "follow", "layers_of", "rescale", "show_only", "show_scale_bar"]
 
 _MARGIN = 0.95
 _HIDDEN_WITH_SLIDE = "hidden_with_slide"
@@ -54,6 +54,11 @@ def fit(viewer: Any, layer: Any) -> None:
     viewer.scene.camera.zoom = _MARGIN * float(
         (np.array(viewer.canvas.size) / np.maximum(high - low, 1e-9)).min()
     )
+
+
+def show_scale_bar(viewer: Any) -> None:
+    """Show napari's scale bar, in the units of the slide."""
+    viewer.canvas.overlays.scale_bar.visible = True
 
 
 def rescale(viewer: Any, slide: Any, mpp: float | None) -> None:

@@ -1,48 +1,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from napari_wsss.models.bundle import Bundle
-from napari_wsss.plugin.common.preferences import Preferences
 from tiling.store.reader import open_store
 from tiling.synthetic import SYNTHETIC_SCHEMA
 
 pytestmark = pytest.mark.gui
 
 Opened = tuple[Any, Any]
-
-
-@pytest.fixture
-def open_dock(
-    make_napari_viewer_proxy: Callable[..., Any],
-    toy_bundle: Bundle,
-    toy: Any,
-    monkeypatch: pytest.MonkeyPatch,
-) -> Callable[..., Opened]:
-    """Open the dock as napari does, on a toy model."""
-    from napari_wsss.plugin.segment.dock import SegmentWidget
-    from napari_wsss.plugin.segment.session import SegmentSession
-
-    monkeypatch.setattr("napari_wsss.plugin.segment.choices.load_preferences", Preferences)
-    monkeypatch.setattr("napari_wsss.plugin.segment.choices.save_preferences", lambda preferences: None)
-
-    def make(delay: float = 0.0, pause: Any = None) -> Opened:
-        viewer = make_napari_viewer_proxy(show=True)
-        session = SegmentSession(viewer, events=partial(toy.events, predictor=toy.Predictor(delay, pause)))
-        session.bundle, session.bundle_problem = toy_bundle, ""
-        session.set_preferences(skip_background=False)
-        widget = SegmentWidget(viewer, session, measure=False)
-        viewer.window.add_dock_widget(widget, name="Segment slide")
-        viewer.window.resize(1500, 900)
-        return viewer, widget
-
-    return make
 
 
 def until(qtbot: Any, condition: Callable[[], bool], timeout: int = 120_000) -> None:
@@ -62,23 +32,23 @@ def visible(widget: Any) -> bool:
     return bool(widget.isVisible())
 
 
-def _press_export_buttons(widget: Any, folder: Path, qtbot: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each button asks for a place and writes there; the folder is shown."""
+def _choose_exports(widget: Any, folder: Path, qtbot: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each entry of the menu asks for a place and writes there; the folder is shown."""
     from qtpy.QtGui import QDesktopServices
     from qtpy.QtWidgets import QFileDialog
 
-    until(qtbot, lambda: visible(widget.results.folder))
-    for ending, button in widget.results.buttons.items():
+    until(qtbot, lambda: visible(widget.results.export))
+    for ending, action in widget.results.actions_by_ending.items():
         path = folder / f"export{ending}"
         monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_, path=path: (str(path), ""))
-        press(qtbot, button)
-        until(qtbot, lambda path=path: widget.results.notice.text() == f"{path} is written.")
+        action.trigger()
+        until(qtbot, lambda path=path: widget.results.notice.whole == f"{path} is written.")
         assert path.exists()
-    assert len(widget.results.buttons) >= 5
+    assert len(widget.results.actions_by_ending) >= 5
     opened: list[str] = []
     monkeypatch.setattr(QDesktopServices, "openUrl", lambda url: opened.append(url.toLocalFile()))
-    widget.results.folder.click()
-    assert opened == [str(widget.session.state.store.parent)]
+    widget.results.folder.trigger()
+    assert opened == [str(widget.session.result.store.parent)]
 
 
 def test_run_from_the_dock(
@@ -100,7 +70,7 @@ def test_run_from_the_dock(
     texts = [(row.name.text(), row.area.text()) for row in widget.legend.rows]
     assert texts == [(name, f"{area:.3f} mm²") for name, area in store.areas.items()]
     assert [row.share.text() for row in widget.legend.rows] == ["25.0 %"] * 4
-    _press_export_buttons(widget, banded_slide.parent, qtbot, monkeypatch)
+    _choose_exports(widget, banded_slide.parent, qtbot, monkeypatch)
     # Every class is where it should be, in its colour.
     viewer.layers[1].opacity = 1.0
     viewer.reset_view()
@@ -118,7 +88,7 @@ def test_it_grows_inside_the_region_and_nowhere_else(
     viewer, widget = open_dock()
     widget.session._events = lambda request: turnstile.events(toy.events(request))
     widget.input.open_path(str(banded_slide))
-    widget.region.drawn.click()
+    widget.region.choice.setCurrentIndex(2)
     # 400 × 300 µm in the middle of 800 × 600 µm.
     rectangle = np.array([[150, 200], [150, 600], [450, 600], [450, 200]])
     shapes = viewer.add_shapes([rectangle], units=("micrometer",) * 2, name="Region", visible=False)
