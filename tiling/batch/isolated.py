@@ -17,7 +17,7 @@ from pathlib import Path
 from tiling.batch.jobs import SlideJob
 from tiling.batch.summary import SlideOutcome, Status, Summary
 from tiling.errors import StoreError, WsssError
-from tiling.files import create_new, open_own, temporary_name
+from tiling.files import LEFTOVERS, create_new, open_own, temporary_name
 from tiling.untrusted import printable
 
 __all__ = ["Isolated", "RunOne", "Scheduler", "one_after_another", "prepare_output", "run_batch"]
@@ -36,6 +36,8 @@ _PASSING = {
     )
     if hasattr(errno, name)
 }
+
+_OLD_S = 3600.0
 
 #: Works on one slide. Must be picklable when slides are spread over processes.
 RunOne = Callable[[SlideJob], SlideOutcome]
@@ -120,6 +122,11 @@ def prepare_output(out: Path) -> None:
         probe = out / temporary_name()
         os.close(create_new(probe))
         probe.unlink()
+        for leftover in out.glob(
+            LEFTOVERS
+        ):  # of a process that was killed; a living one needs its own for a moment
+            if time.time() - leftover.lstat().st_mtime > _OLD_S:
+                leftover.unlink(missing_ok=True)
     except OSError as error:
         raise StoreError(
             f"Output folder {out} cannot be written to ({error.strerror or error}); choose another one."
