@@ -16,6 +16,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from tiling.address import address_of, is_address
 from tiling.errors import StoreError
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "open_own",
     "read_json",
     "read_regular",
+    "refuse_address",
     "refuse_long_name",
     "refuse_special",
     "replacing",
@@ -181,14 +183,30 @@ LONGEST_NAME = 240
 """Bytes of a store's name: file systems take 255, and locks and exports add their endings."""
 
 
+def refuse_address(out: Path) -> None:
+    """Refuse to write results over a network.
+
+    Raises
+    ------
+    StoreError
+        With the reason.
+    """
+    if is_address(out):
+        raise StoreError(
+            f"{address_of(out)} is an address, and results are written to a folder of this machine: only there can a "
+            "run be locked, resumed and finished in one step; copy the folder when it is done."
+        )
+
+
 def refuse_long_name(out: Path) -> None:
-    """Refuse a store's name that leaves no room for what stands beside it.
+    """Refuse a store's name that leaves no room for what stands beside it, and one that is an address.
 
     Raises
     ------
     StoreError
         With its length.
     """
+    refuse_address(out)
     length = len(os.fsencode(out.name))
     if length > LONGEST_NAME:
         raise StoreError(

@@ -17,6 +17,7 @@ PATIENCE_SECONDS = 10.0
 KEEPERS = (
     # Threads that a library starts once and keeps for the life of the process.
     "zarr_io",
+    "fsspecIO",
     "asyncio",
     "Dask",
     "Profile",

@@ -17,7 +17,7 @@ from pathlib import Path
 from tiling.batch.jobs import SlideJob
 from tiling.batch.summary import SlideOutcome, Status, Summary
 from tiling.errors import StoreError, WsssError
-from tiling.files import LEFTOVERS, create_new, open_own, temporary_name
+from tiling.files import LEFTOVERS, create_new, open_own, refuse_address, temporary_name
 from tiling.untrusted import printable
 
 __all__ = ["Isolated", "RunOne", "Scheduler", "one_after_another", "prepare_output", "run_batch"]
@@ -117,6 +117,7 @@ def prepare_output(out: Path) -> None:
     StoreError
         When it cannot, with the reason.
     """
+    refuse_address(out)
     try:
         out.mkdir(parents=True, exist_ok=True)
         probe = out / temporary_name()

@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tiling.address import address_of, is_address
 from tiling.batch.job import SlideJob, expanded
 from tiling.batch.manifest import read_manifest
 from tiling.batch.scan import IMAGE_SUFFIXES, dicom_slides, real, slide_name, slides_below
@@ -92,6 +93,9 @@ def _expanded(argument: str, excluded: Collection[Path]) -> list[SlideJob]:
 
 
 def _expand(argument: str, excluded: Collection[Path]) -> Iterator[SlideJob]:
+    if is_address(argument):
+        yield SlideJob(Path(address_of(argument)).stem, Path(argument))
+        return
     path = expanded(argument, "Slides:")
     if path.suffix.casefold() in (".csv", ".tsv") and not path.is_dir():
         yield from read_manifest(path)

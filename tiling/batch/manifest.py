@@ -9,6 +9,7 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
+from tiling.address import is_address
 from tiling.batch.job import SlideJob, check_slide_id, expanded
 from tiling.errors import JobError
 
@@ -152,4 +153,5 @@ def _job(
         value = math.nan
     if value is not None and not (math.isfinite(value) and value > 0):
         raise JobError(f"{where} mpp {mpp!r} is not a positive number of µm per pixel.")
-    return SlideJob(slide_id, manifest.absolute().parent / expanded(path, where), value)
+    lies = Path(path) if is_address(path) else manifest.absolute().parent / expanded(path, where)
+    return SlideJob(slide_id, lies, value)

@@ -76,6 +76,11 @@ class LevelReader(Protocol):
         ...
 
     @property
+    def fingerprint(self) -> str:
+        """What tells the slide from others where it has no files on this machine; else empty."""
+        ...
+
+    @property
     def held_bytes(self) -> int:
         """Bytes of pixels that the open reader may keep, however much is read: a part of the memory formula."""
         ...

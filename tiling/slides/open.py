@@ -15,6 +15,7 @@ from functools import cache
 from importlib.metadata import entry_points
 from pathlib import Path
 
+from tiling.address import is_address
 from tiling.errors import SlideError
 from tiling.slides.level import LevelReader
 from tiling.slides.readers import srgb
@@ -70,6 +71,10 @@ _OWN = (
 )
 
 
+_OVER_A_NETWORK = _OWN[:1]
+"""What is read piece by piece, so that a slide need not come whole."""
+
+
 def register_format(kind: SlideFormat) -> None:
     """Make a slide format known: :func:`open_slide` asks it, and folder scans find its suffixes.
 
@@ -102,7 +107,7 @@ def open_slide(
     Parameters
     ----------
     path : str or Path
-        A file, or the folder of a DICOM series or OME-Zarr image.
+        A file, the folder of a DICOM series or OME-Zarr image, or the address (http, https, s3) of an OME-Zarr image.
     mpp : float, optional
         µm per level-0 pixel; overrides what the file says.
     mpp_source : str
@@ -124,10 +129,12 @@ def open_slide(
         When ``mpp`` is implausible.
     """
     path = Path(path)
-    _refuse_no_file(path)
+    if not is_address(path):
+        _refuse_no_file(path)
     suffix = path.suffix.casefold()
     problems: list[SlideError] = []
-    for kind in (*(other for other in _others().values() if suffix in other.suffixes), *_OWN):
+    others = (other for other in _others().values() if suffix in other.suffixes)
+    for kind in (*others, *(_OVER_A_NETWORK if is_address(path) else _OWN)):
         try:
             reader = kind.open(path)
         except SlideError as error:

@@ -130,7 +130,7 @@ class Slide:
             "dimensions": list(self.dimensions),
             "size_bytes": sum(f.stat().st_size for f in files),
             "mtime_ns": max((f.stat().st_mtime_ns for f in files), default=0),
-            "quick_hash": _quick_hash(files),
+            "quick_hash": self._reader.fingerprint or _quick_hash(files),
             **({} if self.centre_offset_nm is None else {"centre_offset_nm": list(self.centre_offset_nm)}),
         }
 

@@ -49,6 +49,7 @@ class ArrayReader:
     """
 
     format = "array"
+    fingerprint = ""
 
     def __init__(
         self,

@@ -60,6 +60,7 @@ class ImageReader:
     """A :class:`tiling.slides.level.LevelReader` over one decoded picture."""
 
     format = "image"
+    fingerprint = ""
 
     def __init__(self, path: Path, image: Image.Image) -> None:
         self.path = path

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from tiling.codecs import refuse_unknown_codecs
 from tiling.errors import SlideError
-from tiling.folders import is_store
+from tiling.folders import RUN
 from tiling.geometry import Box
 from tiling.slides.channels import colours_of
 from tiling.slides.level import MAX_SIDE, Level, LevelReader
@@ -31,17 +31,15 @@ from tiling.slides.readers.brightfield import (
     refuse_planes,
 )
 from tiling.slides.readers.segments import MAX_SEGMENT_BYTES, SegmentReader
+from tiling.slides.readers.zarr_place import ZarrPlace, zarr_place
 from tiling.slides.resolution import exact_downsample, is_plausible
 from tiling.slides.statements import Statement
 
 __all__ = ["OmeZarrReader", "open_reader"]
 
-_METADATA = ("zarr.json", ".zgroup", ".zattrs")
-_MAX_METADATA_BYTES = 64 << 20
-
 
 def open_reader(path: Path) -> LevelReader | None:
-    """Open an OME-Zarr image; None when the path is no zarr group.
+    """Open an OME-Zarr image in a folder or behind an address; None when the path is no zarr group.
 
     Raises
     ------
@@ -49,14 +47,15 @@ def open_reader(path: Path) -> LevelReader | None:
         When the group is one of our result stores or label images, no OME image, damaged, or holds pixels that the
         models do not understand.
     """
-    if not path.is_dir() or not any((path / name).is_file() for name in _METADATA):
+    place = zarr_place(path)
+    if place is None:
         return None
-    if is_store(path) or (path / "receipt.json").is_file():
+    if place.read(RUN) is not None or place.read("receipt.json") is not None:
         raise SlideError(
             f"{path} is a result, not a slide; open it in napari as a store, or name the slide it was made from."
         )
     try:
-        return _opened(path)
+        return _opened(place)
     except (SlideError, PermissionError):
         raise
     # Hand-written metadata goes wrong in every way a dictionary can, and zarr raises what its parsing does.
@@ -69,7 +68,7 @@ def open_reader(path: Path) -> LevelReader | None:
 class _Image:
     """One multiscale image inside the path that the user named."""
 
-    folder: Path
+    place: ZarrPlace
     ome: Mapping[str, Any]
     described: OmePicture | None = None
 
@@ -99,18 +98,18 @@ class OmeZarrReader(SegmentReader):
 
     format = "ome-zarr"
 
-    def __init__(self, path: Path, image: _Image, note: str = "") -> None:
+    def __init__(self, image: _Image, note: str = "") -> None:
+        path = image.place.path
         super().__init__(path)
-        group = zarr.open_group(image.folder, mode="r", use_consolidated=False)
+        self._place = image.place
+        group = image.place.group()
         self.vendor = "ome"
         self._axes = axis_names(image.multiscale)
         self._arrays: list[zarr.Array[Any]] = []
         levels: list[Level] = []
         paths = dataset_paths(image.multiscale)
         for name in paths:
-            array = group[name]
-            if not isinstance(array, zarr.Array):
-                raise TypeError(f"{name} is no array")
+            array = _array(image.place, group, name)
             self._check(array)
             size = (self._extent(array, "x"), self._extent(array, "y"))
             downsample = exact_downsample((levels[0].width, levels[0].height), size) if levels else 1.0
@@ -127,9 +126,8 @@ class OmeZarrReader(SegmentReader):
         notes = (GREY_WARNING if self._colours == "grey" else "", doubt, note)
         self.warnings = tuple(text for text in notes if text)
         self.statements = image.statements
-        inside = [image.folder, *(image.folder / name for name in paths)]
-        names = [place / name for place in inside for name in (*_METADATA, ".zarray")]
-        self.files = tuple(name for name in names if name.is_file())
+        self.files = image.place.local_files(paths)
+        self.fingerprint = image.place.fingerprint(paths)
 
     def decode(self, level: int, column: int, row: int) -> NDArray[np.uint8]:
         """Return one chunk as (h, w, 3) uint8; see :class:`SegmentReader`."""
@@ -141,7 +139,8 @@ class OmeZarrReader(SegmentReader):
             "y": slice(y, min(y + info.tile[1], info.height)),
             "c": slice(None),
         }
-        part = np.asarray(self._arrays[level][tuple(spans.get(axis, 0) for axis in self._axes)])
+        place = tuple(spans.get(axis, 0) for axis in self._axes)
+        part = self._place.tried(lambda: np.asarray(self._arrays[level][place]))
         order = [axis for axis in self._axes if axis in spans]
         if "c" not in order:
             order.append("c")
@@ -181,9 +180,9 @@ class OmeZarrReader(SegmentReader):
             )
 
 
-def _opened(path: Path) -> OmeZarrReader:
+def _opened(place: ZarrPlace) -> OmeZarrReader:
     """Open the image that is the slide."""
-    ome = _ome(path)
+    ome, path = _ome(place), place.path
     if "image-label" in ome:
         raise SlideError(f"{path} is a label image, not a slide; name the slide's own image.")
     if "plate" in ome or "well" in ome:
@@ -191,39 +190,36 @@ def _opened(path: Path) -> OmeZarrReader:
     if "multiscales" in ome:
         several = len(ome["multiscales"]) - 1
         note = f"Only the first image is read; the group also holds {several} more." if several else ""
-        return OmeZarrReader(path, _Image(path, ome), note)
-    images = _series(path)
+        return OmeZarrReader(_Image(place, ome), note)
+    images = _series(place)
     if not images:
         raise SlideError(f"{path} is a zarr group without an OME-Zarr image; name the image inside it.")
     pictures = [_picture(image) for image in images]
     chosen = main_picture(pictures)
-    return OmeZarrReader(path, images[chosen], left_out(pictures, chosen))
+    return OmeZarrReader(images[chosen], left_out(pictures, chosen))
 
 
-def _series(path: Path) -> list[_Image]:
+def _series(place: ZarrPlace) -> list[_Image]:
     """Return the images of a bioformats2raw group: one folder each, named in ``OME``, else numbered."""
-    beside = _ome(path / "OME") if any((path / "OME" / name).is_file() for name in _METADATA) else {}
-    numbered = sorted((p.name for p in path.iterdir() if p.name.isdecimal()), key=int)
-    names = [str(name) for name in beside.get("series") or numbered]
+    beside = _ome(place.at("OME")) if place.at("OME").is_group() else {}
+    names = [str(name) for name in beside.get("series") or place.numbered()]
     if any(".." in name.replace("\\", "/").split("/") or name.startswith(("/", "\\")) for name in names):
         raise ValueError("a series leads out of the group")
-    described = _described(path / "OME" / "METADATA.ome.xml")
+    xml = place.at("OME").read("METADATA.ome.xml")
+    described = () if xml is None else ome_pictures(xml.decode("utf-8", "replace"))
     images = []
     for index, name in enumerate(names):
-        ome = _ome(path / name)
+        ome = _ome(place.at(name))
         if "multiscales" in ome:
             known = described[index] if len(described) == len(names) else None
-            images.append(_Image(path / name, ome, known))
+            images.append(_Image(place.at(name), ome, known))
     return images
 
 
 def _picture(image: _Image) -> Picture:
     """Return what choosing needs to know of one image."""
-    group = zarr.open_group(image.folder, mode="r", use_consolidated=False)
     axes, paths = axis_names(image.multiscale), dataset_paths(image.multiscale)
-    array = group[paths[0]]
-    if not isinstance(array, zarr.Array):
-        raise TypeError(f"{paths[0]} is no array")
+    array = _array(image.place, image.place.group(), paths[0])
     name = str(image.multiscale.get("name") or "")
     if image.described is not None and image.described.name:
         name = image.described.name
@@ -232,15 +228,16 @@ def _picture(image: _Image) -> Picture:
     return Picture(name, width, height, levels=len(paths), has_mpp=has_mpp)
 
 
-def _described(file: Path) -> tuple[OmePicture, ...]:
-    if not file.is_file() or file.stat().st_size > _MAX_METADATA_BYTES:
-        return ()
-    return ome_pictures(file.read_bytes().decode("utf-8", "replace"))
+def _array(place: ZarrPlace, group: zarr.Group, name: str) -> zarr.Array[Any]:
+    found = place.tried(lambda: group[name])
+    if not isinstance(found, zarr.Array):
+        raise TypeError(f"{name} is no array")
+    return found
 
 
-def _ome(folder: Path) -> Mapping[str, Any]:
+def _ome(place: ZarrPlace) -> Mapping[str, Any]:
     """Return the OME description of a group: under ``ome`` since version 0.5, else among the attributes."""
-    attributes: dict[str, Any] = dict(zarr.open_group(folder, mode="r", use_consolidated=False).attrs)
+    attributes: dict[str, Any] = dict(place.group().attrs)
     ome = attributes.get("ome", attributes)
     if not isinstance(ome, Mapping):
         raise TypeError(f"its OME description is {json.dumps(ome)[:40]}")

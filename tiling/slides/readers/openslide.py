@@ -90,6 +90,7 @@ class OpenSlideReader:
     """
 
     format = "openslide"
+    fingerprint = ""
 
     def __init__(
         self,

@@ -57,6 +57,7 @@ class OrientedReader:
         self.levels = tuple(self._upright_level(level) for level in reader.levels)
         self.bounds = self._upright_box(reader.bounds)
         self.held_bytes = reader.held_bytes
+        self.fingerprint = reader.fingerprint
         self.statements = reader.statements
         if self._swap:
             self.statements = tuple(s.turned() for s in reader.statements)

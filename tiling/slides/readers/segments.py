@@ -77,6 +77,7 @@ class SegmentReader(ABC):
 
     format = ""
     vendor = ""
+    fingerprint = ""
     path: Path
     levels: tuple[Level, ...]
     bounds: Box

@@ -50,6 +50,7 @@ class SrgbReader:
         self.bounds = reader.bounds
         self.statements = reader.statements
         self.held_bytes = reader.held_bytes
+        self.fingerprint = reader.fingerprint
         self.icc_profile: bytes | None = None
         self.warnings = (*reader.warnings, "Colours were converted to sRGB by the slide's ICC profile.")
         self.files = reader.files
