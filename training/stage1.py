@@ -20,7 +20,6 @@ from training.settings import (
     override,
     run_command,
     set_up_logging,
-    share,
     texts_of,
 )
 
@@ -36,23 +35,11 @@ def _parser() -> argparse.ArgumentParser:
     add_common_options(parser)
     add_training_options(parser)
     network = parser.add_argument_group("network")
-    network.add_argument(
-        "--backbone",
-        help="resnet38, efficientnet-lite0, or an encoder: uni, timm:NAME … (default: the preset's)",
-    )
-    network.add_argument(
-        "--weights",
-        metavar="imagenet|none|FILE",
-        help="initial weights: .pth, .params, or a bundle (default: imagenet)",
-    )
     network.add_argument("--pda", action=argparse.BooleanOptionalAction, help="progressive dropout attention")
     network.add_argument(
         "--pda-normalised",
         action=argparse.BooleanOptionalAction,
         help="bound the attention, so that it cannot explode",
-    )
-    network.add_argument(
-        "--mosaic", type=share, metavar="F", help="share of samples mixed from single-label patches"
     )
     network.add_argument(
         "--exact", type=float, metavar="F", help="weight of a per-pixel loss where labels are exact; 0 is off"
@@ -78,10 +65,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         preset.stage1,
         {
             **optimiser_changes(args),
-            "backbone": args.backbone,
-            "select": args.select,
             "pda_normalised": args.pda_normalised,
-            "mosaic": args.mosaic,
             "exact": args.exact,
             "deep_heads": args.deep_heads,
         },

@@ -49,16 +49,6 @@ def _parser() -> argparse.ArgumentParser:
     inputs.add_argument("--layer-weights", metavar="A,B,…", help="weight of each layer's mask in the loss")
     network = parser.add_argument_group("network and loss (defaults: the preset's)")
     network.add_argument(
-        "--backbone",
-        metavar="NAME",
-        help="efficientnet-lite0, resnet101, resnet50, mobilenet-v2, or an encoder: uni, timm:NAME …",
-    )
-    network.add_argument(
-        "--weights",
-        metavar="imagenet|none|FILE",
-        help="initial weights (default: imagenet for efficientnet-lite0, else none)",
-    )
-    network.add_argument(
         "--resume", dest="weights", metavar="FILE", help="same as --weights, as in the reference"
     )
     network.add_argument("--out-stride", type=int, choices=(8, 16))
@@ -75,9 +65,6 @@ def _parser() -> argparse.ArgumentParser:
         type=share,
         metavar="F",
         help="say of the network's own labels in patches of several classes, later in the run",
-    )
-    network.add_argument(
-        "--mosaic", type=share, metavar="F", help="share of samples mixed from single-label patches"
     )
     network.add_argument(
         "--mosaic-cell", type=natural, metavar="PX", help="side of a mosaic piece; 0 varies it"
@@ -103,9 +90,6 @@ def _parser() -> argparse.ArgumentParser:
         "--eval-interval", type=positive_int, default=1, metavar="N", help="epochs per validation"
     )
     network.add_argument("--Is-GM", dest="gate", type=_truth, help=argparse.SUPPRESS)
-    about = parser.add_argument_group("bundle")
-    about.add_argument("--description", default="", help="one sentence for model.json")
-    about.add_argument("--licence", default="", help="licence of the weights")
     return parser
 
 
@@ -140,10 +124,8 @@ def settings_of(args: argparse.Namespace, layer_weights: tuple[float, ...] | Non
             "layer_weights": layer_weights,
             "noise_weights": args.noise_weights,
             "self_labels": args.self_labels,
-            "mosaic": args.mosaic,
             "mosaic_cell": args.mosaic_cell,
             "freeze_bn": args.freeze_bn,
-            "select": args.select,
             "gated_selection": args.gate,
             "gate_threshold": args.gate_threshold,
         },

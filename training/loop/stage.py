@@ -22,8 +22,7 @@ from training.settings import (
     BundleTexts,
     LearningRateSchedule,
     LoopOptions,
-    Stage1Settings,
-    Stage2Settings,
+    StageSettings,
     to_dict,
 )
 
@@ -39,7 +38,7 @@ class Stage(ABC):
     Attributes
     ----------
     data : TrainingData
-    settings : Stage1Settings or Stage2Settings
+    settings : StageSettings
     options : LoopOptions
     texts : BundleTexts
         What people read about the bundle, and how it is stored.
@@ -50,7 +49,7 @@ class Stage(ABC):
     program: ClassVar[str]
 
     data: TrainingData
-    settings: Stage1Settings | Stage2Settings
+    settings: StageSettings
     options: LoopOptions
     texts: BundleTexts
     weights: str | None

@@ -22,7 +22,7 @@ from napari_wsss.models import (
 )
 from tiling.errors import TrainingError
 from training.networks.freezing import freeze_encoder
-from training.settings import Stage1Settings, Stage2Settings
+from training.settings import Stage1Settings, Stage2Settings, StageSettings
 
 __all__ = ["initial_classifier", "initial_segmenter"]
 
@@ -93,14 +93,12 @@ def initial_segmenter(
     return network
 
 
-def _enlarge(settings: Stage1Settings | Stage2Settings, side: int) -> float:
+def _enlarge(settings: StageSettings, side: int) -> float:
     """Return the factor that brings patches to the least side, as far as networks enlarge at all."""
     return min(8.0, max(1.0, settings.least_side / side))
 
 
-def _fill(
-    network: nn.Module, settings: Stage1Settings | Stage2Settings, weights: str | None, stage: int
-) -> None:
+def _fill(network: nn.Module, settings: StageSettings, weights: str | None, stage: int) -> None:
     """Put the wanted weights into a fresh network; an encoder by name stays as published unless asked for."""
     light = settings.backbone == _LIGHT and settings.width == 1.0
     encoder = next((m for m in network.modules() if isinstance(m, Encoder)), None)

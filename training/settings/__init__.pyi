@@ -23,6 +23,7 @@ from .presets import (
     OptimiserSettings as OptimiserSettings,
     Stage1Settings as Stage1Settings,
     Stage2Settings as Stage2Settings,
+    StageSettings as StageSettings,
     override as override,
     to_dict as to_dict,
 )

@@ -113,7 +113,24 @@ def add_training_options(parser: argparse.ArgumentParser) -> None:
         "--mpp", type=positive, metavar="F", help="µm per pixel of the patches, stored in the bundle"
     )
     run.add_argument("--half", action="store_true", help="store the bundle's weights as 16-bit numbers")
+    run.add_argument("--description", default="", help="one sentence for model.json")
+    run.add_argument("--licence", default="", help="licence of the weights")
     fit = parser.add_argument_group("training (defaults: the preset's)")
+    fit.add_argument(
+        "--backbone",
+        metavar="NAME",
+        help="resnet38 (stage 1), resnet101, resnet50, mobilenet-v2 (stage 2), efficientnet-lite0 (both), or an "
+        "encoder (both): uni, virchow2, timm:NAME …",
+    )
+    fit.add_argument(
+        "--weights",
+        metavar="imagenet|none|FILE",
+        help="initial weights: a .pth, .params or .safetensors file, or a bundle (default: imagenet, where they come "
+        "with a package)",
+    )
+    fit.add_argument(
+        "--mosaic", type=share, metavar="F", help="share of samples mixed from single-label patches"
+    )
     fit.add_argument("--epochs", type=positive_int, metavar="N")
     fit.add_argument("--batch-size", type=positive_int, metavar="N")
     fit.add_argument("--lr", type=positive, metavar="F", help="base learning rate")
@@ -170,6 +187,9 @@ def add_training_options(parser: argparse.ArgumentParser) -> None:
 def optimiser_changes(args: argparse.Namespace) -> dict[str, Any]:
     """Return the fields of a stage's settings that the common training options replace."""
     return {
+        "backbone": args.backbone,
+        "select": args.select,
+        "mosaic": args.mosaic,
         "epochs": args.epochs,
         "batch_size": args.batch_size,
         "crop": args.crop,

@@ -49,8 +49,7 @@ class BundleTexts:
 
 def texts_of(args: Any) -> BundleTexts:
     """Read the bundle's texts from the command line."""
-    texts = (getattr(args, "description", ""), getattr(args, "licence", ""))
-    return BundleTexts(args.name, *texts, mpp=args.mpp, half=args.half)
+    return BundleTexts(args.name, args.description, args.licence, mpp=args.mpp, half=args.half)
 
 
 def options_of(args: Any) -> LoopOptions:

@@ -20,6 +20,7 @@ __all__ = [
     "Preset",
     "Stage1Settings",
     "Stage2Settings",
+    "StageSettings",
     "override",
     "to_dict",
 ]
@@ -97,67 +98,80 @@ class OptimiserSettings:
 
 
 @dataclass(frozen=True)
-class Stage1Settings:
-    """Patch classifier.
+class StageSettings:
+    """What both stages have.
 
     Attributes
     ----------
     backbone : str
-        Architecture name of the model registry, or an encoder's name.
+        Architecture or backbone name of the model registry, or an encoder's name.
     width : float
-        Channel multiplier of architectures that have one; 1 is the ImageNet-compatible network.
+        Channel multiplier of networks that have one; 1 is the ImageNet-compatible network.
     epochs, batch_size : int
     crop : int
         Train on random crops of this side; 0 keeps the whole patch.
     optimiser : OptimiserSettings
     augment : AugmentSettings
-    pda : PdaSchedule or None
-        Progressive dropout attention.
     frozen_stages : int
         Encoder stages that keep their initial weights, counted from the stem (efficientnet-lite0 only); with any, batch
         norm keeps its statistics in the whole encoder. 0: everything trains.
     colour_smoothing : int
         The network smooths colour with a box of this side in px (:mod:`napari_wsss.models.colour`), so that two
         compressions of one glass get one answer; networks of the light pair only. 0 is off.
-    pda_normalised : bool
-        Divide the attention by its maximum and by the number of classes, so that training and inference logits agree.
     least_side : int
         The network enlarges smaller patches to this side in px: textures get the size that ImageNet encoders know, CAMs
         get finer. Networks of the light pair only; 0 is off.
     mosaic : float
         Share of training samples made by mixing single-label patches, whose masks are exact.
-    exact : float
-        Weight of a per-pixel loss on the CAM where labels are exact: single-label patches and mosaics of them; of the
-        last layer, or of every layer with deep heads; 0 is off.
     balance : float
         Frequent label combinations come less often (:func:`training.data.datasets.balance_weights`): 0 is off, 1 makes
         all combinations equally frequent.
-    deep_heads : bool
-        Classify from the shallower CAM layers too, each with a 1×1 classifier of its own whose weights give its CAM.
-        Networks of the light pair only.
     train_encoder : bool
         Whether an encoder by name (:mod:`napari_wsss.models.encoders`) trains with the rest, or stays as published.
-    select : {"last", "best"}
-        Which epoch becomes the bundle: the last (reference) or the best on val.
+    select : str
+        Which epoch becomes the bundle: the last, or one of the best on val.
     """
 
-    backbone: str = "resnet38"
+    backbone: str
     width: float = 1.0
     epochs: int = 20
     batch_size: int = 20
     crop: int = 0
     optimiser: OptimiserSettings = OptimiserSettings()
-    augment: AugmentSettings = AugmentSettings(vertical_flip=0.5)
-    pda: PdaSchedule | None = _PAPER_PDA
-    pda_normalised: bool = False
+    augment: AugmentSettings = AugmentSettings()
     frozen_stages: int = 0
     colour_smoothing: int = 0
     least_side: int = 0
     mosaic: float = 0.0
-    exact: float = 0.0
     balance: float = 0.0
-    deep_heads: bool = False
     train_encoder: bool = False
+    select: str = "last"
+
+
+@dataclass(frozen=True)
+class Stage1Settings(StageSettings):
+    """Patch classifier.
+
+    Attributes
+    ----------
+    pda : PdaSchedule or None
+        Progressive dropout attention.
+    pda_normalised : bool
+        Divide the attention by its maximum and by the number of classes, so that training and inference logits agree.
+    exact : float
+        Weight of a per-pixel loss on the CAM where labels are exact: single-label patches and mosaics of them; of the
+        last layer, or of every layer with deep heads; 0 is off.
+    deep_heads : bool
+        Classify from shallower CAM layers too, each with a 1×1 classifier of its own whose weights give its CAM.
+        Networks of the light pair and encoders by name only.
+    """
+
+    backbone: str = "resnet38"
+    augment: AugmentSettings = AugmentSettings(vertical_flip=0.5)
+    pda: PdaSchedule | None = _PAPER_PDA
+    pda_normalised: bool = False
+    exact: float = 0.0
+    deep_heads: bool = False
     select: Literal["last", "best"] = "last"
 
 
@@ -204,24 +218,15 @@ class CamSettings:
 
 
 @dataclass(frozen=True)
-class Stage2Settings:
+class Stage2Settings(StageSettings):
     """Segmentation network.
 
     Attributes
     ----------
-    backbone : str
-        Backbone name of the model registry, or an encoder's name.
-    width : float
-        Channel multiplier of backbones that have one.
     head_channels : int
         Width of ASPP and decoder; 0: what suits the backbone.
     output_stride : int
         8 or 16.
-    epochs, batch_size : int
-    crop : int
-        Train on random crops of this side; 0 keeps the whole patch.
-    optimiser : OptimiserSettings
-    augment : AugmentSettings
     loss : {"reference", "masked"}
         The released loss with its extra logit, or masked cross-entropy.
     loss_type : {"ce", "focal"}
@@ -232,53 +237,33 @@ class Stage2Settings:
     self_labels : float
         Largest say, beside the pseudo masks, of the labels that the network itself gives to patches of several classes
         (:func:`training.networks.segmenter.self_labels`); 0 is off.
-    mosaic : float
-        Share of training samples made by mixing single-label patches, whose masks are exact.
     mosaic_cell : int
         Side of a mosaic piece in px at most; 0 lets the piece size vary.
     drop_last : bool
         Leave out an incomplete last batch.
     freeze_bn : bool
         Keep the batch-norm statistics and affine of the initial weights.
-    frozen_stages, colour_smoothing, least_side, train_encoder
-        As in :class:`Stage1Settings`.
-    balance : float
-        Frequent label combinations come less often (:func:`training.data.datasets.balance_weights`): as in
-        :class:`Stage1Settings`.
     gated_selection : bool
         Calibrate the gate thresholds on val; if the best epoch is taken, it is the best by the gated score.
-    select : {"miou", "mean", "last"}
-        Take the epoch with the best mIoU, or the best mean of mIoU and FwIoU, on val; or the last one.
     gate_threshold : float
         Threshold when it is not calibrated.
     """
 
     backbone: str = "resnet101"
-    width: float = 1.0
     head_channels: int = 0
     output_stride: int = 16
-    epochs: int = 20
-    batch_size: int = 20
-    crop: int = 0
-    optimiser: OptimiserSettings = OptimiserSettings()
     augment: AugmentSettings = AugmentSettings(blur=0.5)
     loss: Literal["reference", "masked"] = "masked"
     loss_type: Literal["ce", "focal"] = "ce"
     layer_weights: tuple[float, ...] = (0.6, 0.2, 0.2)
     noise_weights: bool = False
     self_labels: float = 0.0
-    mosaic: float = 0.0
     mosaic_cell: int = 0
     drop_last: bool = True
     freeze_bn: bool = False
-    frozen_stages: int = 0
-    colour_smoothing: int = 0
-    least_side: int = 0
-    balance: float = 0.0
-    train_encoder: bool = False
     gated_selection: bool = True
-    select: Literal["miou", "mean", "last"] = "miou"
     gate_threshold: float = 0.1
+    select: Literal["miou", "mean", "last"] = "miou"
 
 
 @dataclass(frozen=True)
