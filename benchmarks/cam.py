@@ -28,7 +28,7 @@ from rows import Row, save
 from torch import Tensor, nn
 
 from napari_wsss.models import ResNet38, load_stage1_weights, multilayer_gradcam, pseudo_mask, resize_maps
-from tiling.synthetic import write_patches
+from tiling.synthetic import paint_patches
 
 CLASSES = 4
 Masks = dict[str, NDArray[np.uint8]]
@@ -38,7 +38,7 @@ def multi_label_patches(count: int, size: int) -> list[tuple[NDArray[np.uint8], 
     """Make generated patches with at least two classes, with their labels."""
     found: list[tuple[NDArray[np.uint8], NDArray[np.bool_]]] = []
     with tempfile.TemporaryDirectory() as folder:
-        write_patches(folder, count=4 * count, val=0, test=0, size=size, single=0.0)
+        paint_patches(folder, count=4 * count, val=0, test=0, size=size, single=0.0)
         for path in sorted(Path(folder, "train").glob("*.png")):
             label = np.array([digit == "1" for digit in path.stem.split("[")[-1].rstrip("]")])
             if label.sum() > 1:

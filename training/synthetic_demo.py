@@ -117,7 +117,7 @@ def make_bundle(recipe: Recipe, work: Path, out: Path, workers: int = 0) -> Bund
         Processes that read patches.
     """
     from napari_wsss.models import Gate, save_bundle
-    from tiling.synthetic import DEMO, SYNTHETIC_SCHEMA, write_patches
+    from tiling.synthetic import DEMO, SYNTHETIC_SCHEMA, paint_patches
     from training.networks import ClassifierStage, SegmenterStage, trained_classifier
     from training.pseudo_masks import make_pseudo_masks
     from training.settings import LoopOptions
@@ -128,7 +128,7 @@ def make_bundle(recipe: Recipe, work: Path, out: Path, workers: int = 0) -> Bund
     facts |= {"seed": recipe.data_seed, "mpp": 0.5}
     if not (made.is_file() and read_json(made) == facts):
         _log.info("patches: painting %d for training, %d for val", recipe.patches, recipe.val)
-        write_patches(root, **facts)
+        paint_patches(root, **facts)
         write_json_atomic(made, facts)
     options = LoopOptions(seed=recipe.seed, device="cpu", workers=workers)
     data = read_data(root, SYNTHETIC_SCHEMA)

@@ -8,13 +8,12 @@ loads no torch. Another package adds its own with :func:`register_encoder`, or b
 from __future__ import annotations
 
 import importlib
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any
-
-from tiling.errors import BundleError
 
 if TYPE_CHECKING:
     from napari_wsss.models.encoder import Encoder
@@ -93,13 +92,7 @@ def encoder_names() -> list[str]:
 
 
 def find_encoder(name: str) -> EncoderRecipe | None:
-    """Return the recipe of an encoder; None when nobody knows the name.
-
-    Raises
-    ------
-    BundleError
-        When an entry point of the group cannot be loaded.
-    """
+    """Return the recipe of an encoder; None when nobody knows the name."""
     if name.startswith(TIMM):
         build = "napari_wsss.models.timm_encoder:TimmEncoder"
         return EncoderRecipe(name, build, {"name": name.removeprefix(TIMM)})
@@ -108,20 +101,21 @@ def find_encoder(name: str) -> EncoderRecipe | None:
 
 @cache
 def _known() -> dict[str, EncoderRecipe]:
-    """Our own recipes and those of installed packages, by name; filled once."""
+    """Our own recipes and those of installed packages, by name; what cannot be loaded is warned of once."""
     known = {recipe.name: recipe for recipe in _OWN}
     for point in entry_points(group=GROUP):
+        problem = "it is no EncoderRecipe with a name of its own"
         try:
             recipe = point.load()
-        except Exception as error:  # whatever another package raises when it is imported
-            raise BundleError(
-                f"The encoder {point.name!r} of another package cannot be loaded ({error}); "
-                "mend or uninstall that package."
-            ) from error
+        except Exception as error:  # noqa: BLE001  whatever another package raises when it is imported
+            recipe, problem = None, str(error)
         if not isinstance(recipe, EncoderRecipe) or recipe.name in known:
-            raise BundleError(
-                f"The entry point {point.value!r} is no encoder of its own name; uninstall its package."
+            warnings.warn(
+                f"The encoder {point.name!r} of {point.module} is left out: {problem}.",
+                RuntimeWarning,
+                stacklevel=4,
             )
+            continue
         known[recipe.name] = recipe
     return known
 

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import sys
-from importlib.metadata import EntryPoint
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
@@ -144,32 +141,6 @@ def test_names_of_others(monkeypatch: pytest.MonkeyPatch) -> None:
             register_encoder(EncoderRecipe(name, VisionTransformer))
     with pytest.raises(ValueError, match="unknown encoder 'nosuch'"):
         build_stage1("encoder", 2, encoder="nosuch")
-
-
-def test_entry_points_of_other_packages(monkeypatch: pytest.MonkeyPatch) -> None:
-    module = ModuleType("theirs")
-    module.recipe = EncoderRecipe("theirs", VisionTransformer, TINY)  # type: ignore[attr-defined]
-    module.wrong = object()  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "theirs", module)
-    monkeypatch.undo()  # the true registry …
-    monkeypatch.setitem(sys.modules, "theirs", module)
-    for value, match in (
-        ("theirs:recipe", ""),
-        ("theirs:wrong", "no encoder"),
-        ("gone:x", "cannot be loaded"),
-    ):
-        points = [EntryPoint("theirs", value, encoders.GROUP)]
-        monkeypatch.setattr(encoders, "entry_points", lambda group, points=points: points)
-        encoders._known.cache_clear()
-        try:
-            if match:
-                with pytest.raises(BundleError, match=match):
-                    find_encoder("theirs")
-            else:
-                assert find_encoder("theirs") is module.recipe
-                assert find_encoder("uni") is not None
-        finally:
-            encoders._known.cache_clear()
 
 
 def test_stage1_on_an_encoder() -> None:

@@ -1,3 +1,3 @@
-from .patches import write_patches as write_patches
+from .patches import paint_patches as paint_patches
 from .slide import DEMO as DEMO, SYNTHETIC_SCHEMA as SYNTHETIC_SCHEMA, SyntheticSlide as SyntheticSlide
 from .write import write_slide as write_slide

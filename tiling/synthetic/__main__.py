@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from tiling.errors import DataError
-from tiling.synthetic.patches import write_patches
+from tiling.synthetic.patches import paint_patches
 from tiling.synthetic.slide import DEMO, SyntheticSlide
 from tiling.synthetic.write import write_slide
 
@@ -58,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             write_slide(options.out, slide, truth=options.truth, compression=options.compression)
             sys.stdout.write(f"{options.out}\n")
         else:
-            written = write_patches(
+            written = paint_patches(
                 options.outdir,
                 count=options.count,
                 val=options.val,

@@ -17,7 +17,7 @@ from tiling.errors import DataError
 from tiling.patch_files import PatchName, write_mask
 from tiling.synthetic.slide import SYNTHETIC_SCHEMA, SyntheticSlide
 
-__all__ = ["PRESENT", "Patch", "presence", "write_patches"]
+__all__ = ["PRESENT", "Patch", "paint_patches", "presence"]
 
 PRESENT = 0.02
 """A class is named in a patch's label when it covers at least this share of the patch."""
@@ -95,7 +95,7 @@ def _patches(count: int, size: int, mpp: float, seed: int, single: float) -> Ite
             made += 1
 
 
-def write_patches(
+def paint_patches(
     directory: str | os.PathLike[str],
     *,
     count: int = 1000,

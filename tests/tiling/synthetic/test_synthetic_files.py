@@ -17,7 +17,7 @@ from PIL import Image
 
 from tiling.classes import ClassSchema
 from tiling.errors import DataError
-from tiling.synthetic import SYNTHETIC_SCHEMA, SyntheticSlide, write_patches, write_slide
+from tiling.synthetic import SYNTHETIC_SCHEMA, SyntheticSlide, paint_patches, write_slide
 from tiling.synthetic.__main__ import main
 from tiling.synthetic.patches import PRESENT
 
@@ -104,7 +104,7 @@ def test_unwritable_places_are_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"file/a\.tif' cannot be written .*choose another place"):
         write_slide(blocker / "a.tif", SyntheticSlide(64, 64))
     with pytest.raises(DataError, match="choose another folder"):
-        write_patches(blocker, count=1, val=0, test=0)
+        paint_patches(blocker, count=1, val=0, test=0)
 
 
 @pytest.mark.parametrize("tile", [0, 100, 1024])
@@ -116,7 +116,7 @@ def test_impossible_tiles_are_refused(tmp_path: Path, tile: int) -> None:
 @pytest.fixture(scope="module")
 def patches(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("patches")
-    assert write_patches(folder, count=30, val=12, test=6, size=112) == {"train": 30, "val": 12, "test": 6}
+    assert paint_patches(folder, count=30, val=12, test=6, size=112) == {"train": 30, "val": 12, "test": 6}
     return folder
 
 
@@ -168,7 +168,7 @@ def test_sets_come_from_different_slides(patches: Path) -> None:
 
 
 def test_the_same_arguments_give_the_same_patches(patches: Path, tmp_path: Path) -> None:
-    write_patches(tmp_path, count=3, val=0, test=2, size=112)
+    paint_patches(tmp_path, count=3, val=0, test=2, size=112)
     for path in tmp_path.rglob("*.png"):
         assert path.read_bytes() == (patches / path.relative_to(tmp_path)).read_bytes()
 
