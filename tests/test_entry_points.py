@@ -125,3 +125,34 @@ def test_a_reader_of_another_package_that_fails_is_named(tmp_path: Path) -> None
     done = run(tmp_path / "site", textwrap.dedent(code), tmp_path / "a.sqr")
     assert done.returncode == 0, done.stderr
     assert "slide format 'squares'" in done.stdout
+
+
+ENCODERS = """
+from napari_wsss.models import EncoderRecipe
+from napari_wsss.models.vit import VisionTransformer
+
+TINY = EncoderRecipe("their-vit", VisionTransformer, {"dim": 16, "depth": 2, "heads": 2, "side": 64})
+TAKEN = EncoderRecipe("uni", VisionTransformer)
+"""
+
+
+def test_a_package_adds_an_encoder(tmp_path: Path) -> None:
+    points = """
+        [napari_wsss.encoders]
+        fine = their_encoders:TINY
+        taken = their_encoders:TAKEN
+        gone = their_encoders:GONE
+    """
+    install(tmp_path / "site", "their_encoders", points, ENCODERS)
+    code = """
+        from napari_wsss.models import build_stage1, build_stage2, encoder_names, find_encoder
+        assert "their-vit" in encoder_names()
+        assert find_encoder("uni").licence
+        assert build_stage1("encoder", 3, encoder="their-vit").num_classes == 3
+        assert build_stage2("deeplabv3plus", 3, backbone="their-vit").num_classes == 3
+    """
+    done = run(tmp_path / "site", textwrap.dedent(code))
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("RuntimeWarning") == 2
+    assert "'taken' of their_encoders" in done.stderr
+    assert "'gone' of their_encoders" in done.stderr
