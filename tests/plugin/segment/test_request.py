@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from napari_wsss.pipeline import Settings
 from napari_wsss.plugin.common.preferences import Preferences
 from napari_wsss.plugin.segment.request import RunRequest
 from tiling.geometry import Box
@@ -38,18 +39,19 @@ def test_every_choice_reaches_the_run(
         "out": out,
         "mpp": 0.25,
         "resume": False,
-        "region": region,
-        "roi": None,
-        "overlap": 0.5,
-        "gate": False,
-        "gate_threshold": 0.3,
-        "batch_size": 7,
-        "device": "cpu",
-        "tissue": None,
-        "keep_cams": True,
+        "settings": Settings(
+            overlap=0.5,
+            region=region,
+            gate=False,
+            gate_threshold=0.3,
+            batch_size=7,
+            device="cpu",
+            tissue=None,
+            keep_cams=True,
+        ),
     }
     # No threshold of one's own: the model's.
     list(RunRequest(slide, toy_bundle, out, None, None, None, Preferences()).events())
-    assert asked["gate"]
-    assert asked["gate_threshold"] is None
-    assert asked["tissue"] is not None
+    assert asked["settings"].gate
+    assert asked["settings"].gate_threshold is None
+    assert asked["settings"].tissue is not None

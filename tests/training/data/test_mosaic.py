@@ -104,7 +104,7 @@ def test_written_root_is_one_for_the_programs(tmp_path: Path, schema: ClassSchem
     patches, problems = check_patches(tmp_path / "root" / "train", 3)
     assert (len(patches), problems) == (12, [])
     masks = tmp_path / "root" / "train_PM"
-    assert check_pseudo_masks(masks, [EXACT], patches, 3, values=True) == []
+    assert check_pseudo_masks(masks, [EXACT], patches, 3) == []
     for patch in patches:
         mask = read_mask(pseudo_mask_path(masks, EXACT, patch.path), 3)
         assert np.array_equal(read_image(patch.path)[..., 0], 10 * mask + 5)
