@@ -39,7 +39,7 @@ def in_plain_words(error: WsssError) -> str:
     )
     clauses = [clause for clause in re.split(r";\s+", text) if not _is_technical(clause)]
     text = "; ".join(clauses).rstrip(".;, ")
-    return f"{text[:1].upper()}{text[1:]}." if text else ""
+    return f"{text}." if text else ""
 
 
 def _is_technical(text: str) -> bool:

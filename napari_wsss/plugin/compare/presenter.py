@@ -29,6 +29,10 @@ NAME = "Agreement"
 COLORS = {None: "transparent", 0: "transparent", AGREE: "#1b9e77", DIFFER: "#e7298a"}
 
 
+def _is_truth(layer: Any) -> bool:
+    return bool(layer.metadata.get(METADATA_KEY, {}).get("kind") != "store")
+
+
 @dataclass(frozen=True)
 class _Result:
     comparison: Comparison
@@ -143,8 +147,10 @@ class Comparer:
         """Choose two layers when there are two, and forget those that were removed."""
         layers = self.label_layers()
         before = (self.first, self.second)
-        self.first = self.first if self.first in layers else next(iter(layers), None)
-        others = [layer for layer in layers if layer != self.first]
+        # Of a result and a truth the result comes first, whatever their order in the viewer.
+        layers_by_kind = sorted(layers, key=_is_truth)
+        self.first = self.first if self.first in layers else next(iter(layers_by_kind), None)
+        others = [layer for layer in sorted(layers, key=_is_truth, reverse=True) if layer != self.first]
         self.second = self.second if self.second in others else next(iter(others), None)
         if before != (self.first, self.second):
             self.revision += 1
@@ -213,6 +219,9 @@ class Comparer:
 
         for layer in [layer for layer in self.viewer.layers if layer.name == NAME]:
             self.viewer.layers.remove(layer)
+        for layer in (self.first, self.second):
+            if layer is not None:
+                layer.visible = False  # classes below would tint green and magenta
         self.viewer.add_labels(
             levels,
             name=NAME,

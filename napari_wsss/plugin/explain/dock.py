@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 from qtpy.QtCore import Qt, QTimer
-from qtpy.QtGui import QImage, QPixmap
+from qtpy.QtGui import QImage, QPixmap, QShowEvent
 from qtpy.QtWidgets import (
     QComboBox,
     QGridLayout,
@@ -19,7 +19,16 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_wsss.plugin.common import fill_combo, note, set_note, title, wrapped_label
+from napari_wsss.plugin.common import (
+    ElidedLabel,
+    fill_combo,
+    guard_wheel,
+    note,
+    set_note,
+    start_heartbeat,
+    title,
+    wrapped_label,
+)
 from napari_wsss.plugin.explain.explanation import ClassEvidence, TileExplanation
 from napari_wsss.plugin.explain.presenter import Explainer
 from napari_wsss.plugin.segment import session_for
@@ -31,6 +40,15 @@ __all__ = ["ExplainWidget", "PictureLabel"]
 
 TICK_MS = 100
 THUMBNAIL = 112
+
+
+DEPTHS = ("fine", "middle", "deep")
+
+HEADS = (
+    (1, "Class", ""),
+    (2, "In the tile?", "How probable it is that the class is somewhere in the tile (stage 1)"),
+    (3, "Allowed", "Whether the class may appear here (the gate)"),
+)
 
 
 class PictureLabel(QLabel):
@@ -60,19 +78,27 @@ class EvidenceRow:
     """The bars of one class."""
 
     def __init__(self, row: int, grid: QGridLayout) -> None:
-        self.name = QLabel()
+        self.swatch = QLabel()
+        self.swatch.setFixedSize(12, 12)
+        self.name = ElidedLabel()
         self.presence = QProgressBar()
         self.gate = QLabel()
         self.cursor = QProgressBar()
         for bar in (self.presence, self.cursor):
             bar.setRange(0, 1000)
             bar.setFixedHeight(16)
-        for column, widget in enumerate((self.name, self.presence, self.gate, self.cursor)):
+        for column, widget in enumerate(self.widgets):
             grid.addWidget(widget, row, column)
+
+    @property
+    def widgets(self) -> tuple[QWidget, ...]:
+        """All widgets of the row, from left to right."""
+        return (self.swatch, self.name, self.presence, self.gate, self.cursor)
 
     def show(self, evidence: ClassEvidence, cursor: float | None) -> None:
         """Show a class's numbers; ``cursor`` is stage 2 under the mouse, else its mean over the tile is shown."""
-        self.name.setText(f'<span style="color:{evidence.color}">■</span> {evidence.name}')
+        self.swatch.setStyleSheet(f"background: {evidence.color}; border: 1px solid #888;")
+        self.name.set_whole(evidence.name)  # plain text: a class may be called anything
         for bar, value in (
             (self.presence, evidence.presence),
             (self.cursor, evidence.share if cursor is None else cursor),
@@ -80,12 +106,12 @@ class EvidenceRow:
             bar.setValue(round(1000 * value))
             bar.setFormat(f"{100 * value:.1f} %")
             bar.setStyleSheet(f"QProgressBar::chunk {{ background: {evidence.color}; }}")
-        self.presence.setToolTip(f"The gate opens above {100 * evidence.threshold:.0f} %")
+        self.presence.setToolTip(f"Counts as seen above {100 * evidence.threshold:.0f} % (gate threshold)")
         self.gate.setText(evidence.gate_text)
 
     def remove(self) -> None:
         """Take the widgets away."""
-        for widget in (self.name, self.presence, self.gate, self.cursor):
+        for widget in self.widgets:
             widget.deleteLater()
 
 
@@ -117,16 +143,19 @@ class ExplainWidget(QWidget):
         layout.addWidget(self.error)
 
         self.grid = QGridLayout()
-        self.grid.setColumnStretch(1, 1)
-        self.grid.setColumnStretch(3, 1)
+        for column in (1, 2, 4):
+            self.grid.setColumnStretch(column, 1)
         self.stage2_title = QLabel()
-        for column, text in enumerate(("Class", "Stage 1: present", "Gate")):
-            self.grid.addWidget(QLabel(f"<b>{text}</b>"), 0, column)
-        self.grid.addWidget(self.stage2_title, 0, 3)
+        self.stage2_title.setToolTip("Probabilities of the segmentation network (stage 2)")
+        for column, text, tip in HEADS:
+            head = QLabel(text)
+            head.setToolTip(tip)
+            self.grid.addWidget(head, 0, column)
+        self.grid.addWidget(self.stage2_title, 0, 4)
         layout.addLayout(self.grid)
 
         self.chosen = QComboBox()
-        self.chosen.setToolTip("Class whose CAMs are shown")
+        self.chosen.setToolTip("Class for which is shown what the model looked at (CAMs)")
         self.chosen.currentIndexChanged.connect(self._class_chosen)
         layout.addWidget(self.chosen)
         row = QHBoxLayout()
@@ -148,6 +177,7 @@ class ExplainWidget(QWidget):
         self._timer.timeout.connect(self.tick)
         self._timer.start(TICK_MS)
         self.destroyed.connect(self.explainer.close)
+        guard_wheel(self)
         self.tick()
 
     def tick(self) -> None:
@@ -160,6 +190,11 @@ class ExplainWidget(QWidget):
             self._sync()
         self._sync_bars()
 
+    def showEvent(self, event: QShowEvent | None) -> None:
+        """Join the window's heartbeat: a run goes on whichever panels are open."""
+        start_heartbeat(self, self.explainer.session)
+        super().showEvent(event)
+
     def _sync(self) -> None:
         explainer = self.explainer
         if self.pick.isChecked() != explainer.is_picking:
@@ -171,7 +206,7 @@ class ExplainWidget(QWidget):
             self.hint.setText("Press “Pick a tile”, then click on the slide.")
         else:
             place = explainer.explanation.place
-            self.hint.setText(f"Tile at {place.x:.0f}, {place.y:.0f} (level-0 px), {place.side:.0f} px wide.")
+            self.hint.setText(explainer.place_text(place))
         explanation = explainer.explanation
         if explanation is not self._explained:
             self._explained = explanation
@@ -184,7 +219,7 @@ class ExplainWidget(QWidget):
             for row in self.rows:
                 row.remove()
             self.rows = [EvidenceRow(i, self.grid) for i in range(1, len(evidence) + 1)]
-        names = [(f"CAM of {entry.name}", i) for i, entry in enumerate(evidence)]
+        names = [(f"What it looked at for {entry.name}", i) for i, entry in enumerate(evidence)]
         fill_combo(self.chosen, names, explanation.top_class if explanation else None)
         self.tile.show_picture(explanation.pixels if explanation else None)
         self.captions[0].setText("tile" if explanation else "")
@@ -199,14 +234,15 @@ class ExplainWidget(QWidget):
                 self.captions[number + 1].setText("")
             else:
                 picture.show_picture(explanation.picture(layers[number], index))
-                self.captions[number + 1].setText(layers[number])
+                self.captions[number + 1].setText(DEPTHS[number])
+                self.captions[number + 1].setToolTip(f"Layer {layers[number]} of the patch classifier")
 
     def _sync_bars(self) -> None:
         if self._explained is None:
             return
         under = self.explainer.probabilities_under_cursor()
         self.stage2_title.setText(
-            "<b>Stage 2: whole tile</b>" if under is None else "<b>Stage 2: at the mouse</b>"
+            "Segmentation: whole tile" if under is None else "Segmentation: at the mouse"
         )
         for i, (row, evidence) in enumerate(zip(self.rows, self._explained.evidence, strict=True)):
             row.show(evidence, None if under is None else float(under[i]))

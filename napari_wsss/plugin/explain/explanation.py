@@ -94,10 +94,10 @@ class ClassEvidence:
 
     @property
     def gate_text(self) -> str:
-        """The gate's decision in words."""
+        """Whether the class may appear here (the gate), in words."""
         if not self.passed:
-            return "closed"
-        return "open" if self.presence > self.threshold else "open (most probable)"
+            return "no"
+        return "yes" if self.presence > self.threshold else "yes (most probable)"
 
 
 @dataclass(frozen=True)

@@ -238,6 +238,12 @@ class Explainer:
             self.poll()
         return self.explanation
 
+    def place_text(self, place: TilePlace) -> str:
+        """Return where a tile is, in mm, and how wide, in µm."""
+        mpp = self.session.slide_mpp or 0.0
+        x, y = place.x * mpp / 1000, place.y * mpp / 1000
+        return f"Tile at {x:.2f}, {y:.2f} mm, {place.side * mpp:.0f} µm wide."
+
     def _fail(self, error: BaseException) -> None:
         self.explanation, self.problem = None, explain(error)
         self.revision += 1

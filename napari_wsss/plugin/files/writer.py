@@ -124,10 +124,24 @@ def _schema_of(path: Path, labels: Any) -> ClassSchema:
 
 
 def _mpp_of(meta: Mapping[str, Any]) -> float:
-    """Return µm per pixel; 1 for a layer in pixels."""
+    """Return µm per pixel, whatever units of length the layer has; 1 for a layer in pixels."""
     scale = tuple(float(s) for s in tuple(meta.get("scale", (1.0, 1.0)))[-2:])
-    if abs(scale[0] - scale[1]) > 1e-6 * scale[0]:
+    units = tuple(meta.get("units") or ("pixel", "pixel"))[-2:]
+    across, down = (size * _micrometres(unit) for size, unit in zip(scale, units, strict=True))
+    if abs(across - down) > 1e-6 * abs(across):
+        raise ExportError(f"The labels have pixels of {across} × {down} µm; only square ones can be written.")
+    return down
+
+
+def _micrometres(unit: Any) -> float:
+    """Return how many µm one of a layer's units is; a pixel counts as one."""
+    import pint
+
+    if str(unit) == "pixel":
+        return 1.0
+    try:
+        return float(pint.Quantity(1.0, str(unit)).to("micrometer").magnitude)
+    except (pint.DimensionalityError, pint.UndefinedUnitError) as error:
         raise ExportError(
-            f"The labels have pixels of {scale[0]} × {scale[1]}; only square ones can be written."
-        )
-    return scale[1]
+            f"The labels are in {unit}, which is no unit of length; give the layer µm."
+        ) from error

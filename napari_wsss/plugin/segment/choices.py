@@ -206,13 +206,13 @@ class Choices:
             found.append(
                 "The slide does not say its µm per pixel: type it in (a scan at 40× often has 0.25)."
             )
-        if self.mpp is not None and self.file_mpp is not None:
-            found.append(f"The file says {self.file_mpp:.4g} µm per pixel.")
         if self.bundle and self.slide_mpp and self.slide_mpp > 1.5 * self.bundle.mpp:
             found.append(
                 f"The slide has {self.slide_mpp:.3g} µm per pixel, the model was trained at {self.bundle.mpp:.3g}: "
                 "the slide is enlarged, and results may be poor."
             )
+        if self.mpp is not None and self.file_mpp is not None:
+            found.append(f"The file says {self.file_mpp:.4g} µm per pixel.")
         return found
 
     def model_warnings(self) -> list[str]:

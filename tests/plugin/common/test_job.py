@@ -92,3 +92,21 @@ def test_a_run_leaves_one_core_to_the_viewer(monkeypatch: pytest.MonkeyPatch, tm
     bundle: Any = None
     list(RunRequest(tmp_path, bundle, tmp_path, None, None, None, Preferences()).events())
     assert threads == [1, 1, 7, 7]
+
+
+def test_a_job_ends_though_closing_it_fails() -> None:
+    """Review 11: the panel said "Cancelling…" for ever."""
+
+    def events() -> Generator[int]:
+        try:
+            while True:
+                yield 1
+        finally:
+            raise OSError("the disk has gone")
+
+    job = Job(events)
+    job.cancel()
+    job.run()
+    assert job.has_ended
+    assert job.outcome == "failed"
+    assert "the disk has gone" in str(job.error)

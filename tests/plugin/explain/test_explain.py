@@ -58,7 +58,7 @@ def explanation() -> TileExplanation:
 def test_evidence_of_each_class() -> None:
     found = explanation().evidence
     assert [round(e.share, 3) for e in found] == [0.5, 0, 0.5, 0]
-    assert [e.gate_text for e in found] == ["open", "closed", "open", "open"]
+    assert [e.gate_text for e in found] == ["yes", "no", "yes", "yes"]
     assert explanation().top_class == 0
 
 

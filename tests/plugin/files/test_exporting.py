@@ -107,3 +107,21 @@ def test_labels_that_do_not_fit(
 ) -> None:
     with pytest.raises(ExportError, match=message):
         labels_to_store(tmp_path / "a.zarr", labels, {"scale": scale})
+
+
+@pytest.mark.parametrize(
+    ("unit", "size", "mpp"),
+    [("nanometer", 250, 0.25), ("micrometer", 0.25, 0.25), ("millimeter", 0.00025, 0.25), ("pixel", 3, 3.0)],
+)
+def test_units_of_the_layer_count(tmp_path: Path, unit: str, size: float, mpp: float) -> None:
+    """Review 16: a layer of 250 nm is one of 0.25 µm."""
+    meta = {"scale": (size, size), "units": (unit, unit)}
+    store = labels_to_store(tmp_path / "a.zarr", np.ones((5, 5), int), meta)
+    assert store.mpp == pytest.approx(mpp)
+
+
+def test_a_unit_that_is_no_length_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ExportError, match="no unit of length"):
+        labels_to_store(
+            tmp_path / "a.zarr", np.ones((5, 5), int), {"scale": (1, 1), "units": ("second",) * 2}
+        )
