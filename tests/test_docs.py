@@ -78,7 +78,13 @@ WSSS_TILE = [c for c in COMMANDS if c.text.startswith("wsss-tile ")]
 MODULES = [c for c in COMMANDS if c.text.startswith("python -m ")]
 # Needs the tens of megabytes that the authors of the method publish, or is a matter of the machine.
 MODELS_OF_READERS = ("runs/stage2/bundle", "models/bcss")
-NOT_RUN = ("wsss-tile models import", "wsss-tile models show models/", "wsss-tile demo", "wsss-tile patches")
+NOT_RUN = (
+    "wsss-tile models import",
+    "wsss-tile models show models/",
+    "wsss-tile demo",
+    "wsss-tile patches",
+    "wsss-tile project train",  # ten minutes, and a few dozen labels
+)
 
 
 WSSS = str(Path(sys.executable).parent / "wsss-tile")
@@ -111,7 +117,7 @@ def test_python_commands_name_modules_and_options_that_exist(command: Command) -
 @pytest.mark.parametrize("command", WSSS_TILE, ids=lambda c: f"{c.page}: {c.text[:40]}")
 def test_wsss_tile_knows_the_commands_and_options_of_the_pages(command: Command) -> None:
     words = shlex.split(command.text)
-    depth = 3 if words[1] == "models" else 2
+    depth = 3 if words[1] in ("models", "project") else 2
     given = {word for word in words if word.startswith("--")}
     assert given <= _known_options((WSSS, *words[1:depth]))
 

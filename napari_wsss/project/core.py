@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Self
 
 from napari_wsss.project.decisions import Decision, Source, in_force, last_action
-from napari_wsss.project.description import PROJECT_JSON, ProjectFile, SlideEntry, stored_path
+from napari_wsss.project.description import PROJECT_JSON, ProjectFile, SlideEntry, absolute_path, stored_path
 from napari_wsss.project.label_log import LabelLog
 from napari_wsss.project.tiles import Tile, TileLabel, tile_at, tile_of
 from tiling.classes import ClassSchema
@@ -198,7 +198,7 @@ class ProjectCore:
             entry = SlideEntry(
                 slide_id=name,
                 path=stored_path(path, self.folder),
-                absolute=path.resolve().as_posix(),
+                absolute=absolute_path(path).as_posix(),
                 identity=slide.identity,
                 mpp=slide.require_mpp(),
                 bounds=slide.bounds,
@@ -345,7 +345,8 @@ class ProjectCore:
                 self.log(name).append(
                     [replace(d, line=0, time=time, labels=None, cancels=d.line) for d in found]
                 )
-                tiles += [t for d in found if (t := self._tile(name, d)) is not None]
+                grid = self.grid(name)
+                tiles += [t for d in found if (t := _tile(name, grid, d)) is not None]
             return tiles
 
     def labels(self, slide_id: str | None = None) -> list[TileLabel]:
@@ -359,8 +360,9 @@ class ProjectCore:
         rows = []
         for name in self.slides if slide_id is None else (slide_id,):
             test = set(self.description.test.get(name, ()))
+            grid = self.grid(name)
             for decision in in_force(self.log(name).decisions()):
-                tile = self._tile(name, decision)
+                tile = _tile(name, grid, decision)
                 present = decision.labels or ()
                 if tile is None:
                     raise LabelError(
@@ -389,13 +391,6 @@ class ProjectCore:
             self._logs[slide_id] = LabelLog(path, len(self.schema))
         return self._logs[slide_id]
 
-    def _tile(self, slide_id: str, decision: Decision) -> Tile | None:
-        half = decision.side / 2
-        tile = self.tile_at(slide_id, decision.x + half, decision.y + half)
-        if tile is None or abs(tile.side - decision.side) > 0.02 * tile.side:
-            return None
-        return tile
-
     def _present(self, classes: Iterable[str]) -> tuple[bool, ...]:
         known = {n.casefold(): i for i, c in enumerate(self.schema.classes) for n in (c.name, c.abbreviation)}
         present = [False] * len(self.schema)
@@ -410,3 +405,12 @@ class ProjectCore:
 
 def _now() -> str:
     return datetime.datetime.now(datetime.UTC).isoformat(timespec="microseconds")
+
+
+def _tile(slide_id: str, grid: TileGrid, decision: Decision) -> Tile | None:
+    """Return the tile that a decision is about; None beside the slide, or when its tiles had another size."""
+    half = decision.side / 2
+    tile = tile_at(slide_id, grid, decision.x + half, decision.y + half)
+    if tile is None or abs(tile.side - decision.side) > 0.02 * tile.side:
+        return None
+    return tile

@@ -6,7 +6,7 @@ import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from tiling.classes import ClassSchema
@@ -213,12 +213,18 @@ class ProjectFile:
             raise ProjectError(f"{path} is damaged ({error!r}); restore it from a copy.") from error
 
 
+def absolute_path(slide: Path) -> Path:
+    """Return where a slide lies; a link keeps its own name, which is part of the slide's identity."""
+    return slide.parent.resolve() / slide.name if slide.name else slide.resolve()
+
+
 def stored_path(slide: Path, folder: Path) -> str:
     """Return how a slide's place is stored: relative to the project's folder where there is such a way."""
+    here = absolute_path(slide)
     try:
-        return PurePosixPath(Path(os.path.relpath(slide.resolve(), folder.resolve()))).as_posix()
+        return Path(os.path.relpath(here, folder.resolve())).as_posix()
     except ValueError:  # another drive
-        return slide.resolve().as_posix()
+        return here.as_posix()
 
 
 def _parse(data: Mapping[str, Any]) -> ProjectFile:

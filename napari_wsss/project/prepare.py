@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Generator, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -83,7 +83,9 @@ def describe(
     identity: Mapping[str, Any], grid: TileGrid, ref: EncoderRef, reduction: str, mpp: float
 ) -> dict[str, Any]:
     """Return what decides the features of a slide: equal descriptions mean equal features, up to rounding."""
-    lattice = {**asdict(grid), "origin": list(grid.origin)}
+    # Named one by one: what a grid knows beside this does not move a tile.
+    lattice = {key: getattr(grid, key) for key in ("width", "height", "tile", "stride", "scale")}
+    lattice["origin"] = list(grid.origin)
     kept = {key: identity[key] for key in ("dimensions", "size_bytes", "quick_hash")}
     return {"slide": kept, "encoder": ref.sha256, "reduction": reduction, "mpp": mpp, "grid": lattice}
 

@@ -171,6 +171,27 @@ def test_a_slide_is_added_once(make: Make, slides: dict[str, Path], tmp_path: Pa
     assert project.slides == ("small", "B2")
 
 
+def test_a_linked_slide_is_the_same_slide(make: Make, slides: dict[str, Path], tmp_path: Path) -> None:
+    link = tmp_path / "linked.tif"
+    link.symlink_to(slides["small"])
+    project = make(link)
+    project.open_slide("linked").close()
+
+
+def test_features_are_a_cache(make: Make, slides: dict[str, Path]) -> None:
+    project = make(slides["small"])
+    list(project.prepare("small", backend="torch"))
+    tile = project.suggest(1)[0]
+    project.label("small", *tile.middle, {"Tumour"})
+    assert project.fit().map("small").labels.any()
+    shutil.rmtree(project.folder / "features")
+    (project.folder / "reduction.npz").unlink()
+    with pytest.raises(FewLabelsError, match="is not prepared"):
+        project.fit()
+    list(project.prepare("small", backend="torch"))
+    assert project.fit().map("small").labels.any()
+
+
 def teach(project: Project, slide: SyntheticSlide, slide_id: str, count: int) -> None:
     """Label as one who knows the truth, the tiles that the project asks about."""
     for tile in project.suggest(count):
