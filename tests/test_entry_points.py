@@ -19,6 +19,8 @@ from pathlib import Path
 
 import numpy as np
 
+from napari_wsss.models.encoders import EncoderRecipe
+from tiling.export import Export
 from tiling.slides import ArrayReader, SlideFormat
 
 
@@ -32,7 +34,13 @@ def open_reader(path):
     return reader
 
 
+def write_names(store, path):
+    path.write_text("\\n".join(store.schema.names))
+
+
 SQUARES = SlideFormat("squares", open_reader, (".sqr",))
+NAMES = Export("names", ".names.txt", write_names)
+TINY = EncoderRecipe("tiny-of-mine", "napari_wsss.models.vit:VisionTransformer", {"dim": 24, "depth": 2, "heads": 2})
 '''
 
 USE = """
@@ -47,6 +55,24 @@ folder = Path(sys.argv[1])
 with open_slide(job.path) as slide:
     assert (slide.format, slide.dimensions, slide.mpp) == ("squares", (96, 96), 0.5), slide
     assert slide.read(0, 0, 8, 8).shape == (8, 8, 3)
+
+from napari_wsss.models.encoders import encoder_names, find_encoder
+assert "tiny-of-mine" in encoder_names()
+assert find_encoder("tiny-of-mine").make() is not None
+
+from napari_wsss.cli import app
+from typer.testing import CliRunner
+out = folder / "out"
+options = ["--model", "synthetic-demo", "--backend", "torch", "--no-tissue-mask", "--export", "names"]
+done = CliRunner().invoke(app, ["run", str(job.path), "--out", str(out), *options])
+assert done.exit_code == 0, done.stderr
+assert (out / "a.names.txt").read_text().count("\\n") == 3
+done = CliRunner().invoke(app, ["export", str(out / "a.zarr"), "--to", f"names={folder / 'b.txt'}"])
+assert done.exit_code == 0, done.stderr
+assert (folder / "b.txt").read_text() == (out / "a.names.txt").read_text()
+done = CliRunner().invoke(app, ["export", str(out / "a.zarr"), "--to", "nobody=b.txt"])
+assert done.exit_code == 2
+assert "names" in done.stderr
 """
 
 
@@ -67,16 +93,20 @@ def run(site: Path, code: str, *arguments: Path) -> subprocess.CompletedProcess[
     )
 
 
-def test_a_package_adds_a_slide_format(tmp_path: Path) -> None:
+def test_a_package_adds_a_slide_format_an_encoder_and_an_export(tmp_path: Path) -> None:
     points = """
         [napari_wsss.slide_formats]
         squares = squares_slides:SQUARES
+        [napari_wsss.encoders]
+        tiny = squares_slides:TINY
+        [napari_wsss.exports]
+        names = squares_slides:NAMES
     """
     install(tmp_path / "site", "squares_slides", points, PACKAGE)
     (tmp_path / "slides").mkdir()
     done = run(tmp_path / "site", USE, tmp_path / "slides")
     assert done.returncode == 0, done.stderr
-    assert done.stderr == ""
+    assert "Warning" not in done.stderr
 
 
 @pytest.mark.parametrize(

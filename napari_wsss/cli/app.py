@@ -206,6 +206,10 @@ def export(
         typer.Option("--csv", metavar="F", help="Area per class; tiles go to F's name with .tiles.csv."),
     ] = None,
     png: Annotated[Path | None, typer.Option("--png", metavar="F", help="Overview picture.")] = None,
+    to: Annotated[
+        list[str] | None,
+        typer.Option("--to", metavar="NAME=F", help="An export that an installed package adds."),
+    ] = None,
     min_area: Annotated[
         float,
         typer.Option(
@@ -226,7 +230,8 @@ def export(
     """Write a finished store in other programs' formats."""
     from napari_wsss.cli.export import ExportTargets, export_store
 
-    return export_store(store, ExportTargets(geojson, tiff, csv, png), min_area, simplify, frame.value)
+    targets = ExportTargets.parse(to or (), geojson=geojson, tiff=tiff, csv=csv, png=png)
+    return export_store(store, targets, min_area, simplify, frame.value)
 
 
 @app.command()

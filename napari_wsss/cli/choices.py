@@ -5,9 +5,7 @@ from __future__ import annotations
 from tiling.errors import UsageProblem
 from tiling.geometry import Box
 
-__all__ = ["EXPORTS", "parse_exports", "parse_region"]
-
-EXPORTS = ("geojson", "tiff", "csv", "png")
+__all__ = ["parse_exports", "parse_region"]
 
 
 def parse_region(text: str | None) -> Box | None:
@@ -27,9 +25,12 @@ def parse_region(text: str | None) -> Box | None:
 
 
 def parse_exports(text: str) -> tuple[str, ...]:
-    """Read a list of formats, separated by commas."""
+    """Read a list of formats, separated by commas: ours, and those of installed packages."""
+    from tiling.export import OWN_EXPORTS, other_exports
+
     names = tuple(dict.fromkeys(part.strip().casefold() for part in text.split(",") if part.strip()))
-    unknown = [name for name in names if name not in EXPORTS]
+    known = (*OWN_EXPORTS, *other_exports()) if names else ()
+    unknown = [name for name in names if name not in known]
     if unknown:
-        raise UsageProblem(f"There is no export {', '.join(unknown)}; choose from {', '.join(EXPORTS)}.")
+        raise UsageProblem(f"There is no export {', '.join(unknown)}; choose from {', '.join(known)}.")
     return names

@@ -25,12 +25,29 @@ class ExportTargets:
     tiff: Path | None = None
     csv: Path | None = None
     png: Path | None = None
+    others: tuple[tuple[str, Path], ...] = ()
+
+    @classmethod
+    def parse(cls, others: Sequence[str], **own: Path | None) -> ExportTargets:
+        """Read ``NAME=FILE`` for exports of other packages."""
+        from tiling.export import other_exports
+
+        found = []
+        for text in others:
+            name, equals, file = text.partition("=")
+            if not (equals and file) or name not in other_exports():
+                known = ", ".join(other_exports()) or "none is installed"
+                raise UsageProblem(
+                    f"--to {text!r} is not NAME=FILE with the export of an installed package ({known})."
+                )
+            found.append((name, Path(file)))
+        return cls(**own, others=tuple(found))
 
 
 def export_store(path: Path, targets: ExportTargets, min_area: float, simplify: float, frame: Frame) -> int:
     """Run the command; prints the files written."""
     if not any(getattr(targets, field.name) for field in fields(targets)):
-        raise UsageProblem("Nothing to write: give at least one of --geojson, --tiff, --csv and --png.")
+        raise UsageProblem("Nothing to write: give at least one of --geojson, --tiff, --csv, --png and --to.")
     from tiling.store import open_store, verify
 
     store = open_store(path)
@@ -47,9 +64,13 @@ def export_store(path: Path, targets: ExportTargets, min_area: float, simplify: 
 
 def files_beside(store: Path, formats: Sequence[str]) -> ExportTargets:
     """Return the names of the exports of ``<slide_id>.zarr``: none can be that of a slide or of another's export."""
+    from tiling.export import other_exports
+
     stem = store.with_suffix("")
     endings = {"geojson": ".geojson", "tiff": ".labels.ome.tif", "csv": ".areas.csv", "png": ".overview.png"}
-    return ExportTargets(**{name: stem.with_name(stem.name + endings[name]) for name in formats})
+    own = {name: stem.with_name(stem.name + endings[name]) for name in formats if name in endings}
+    others = [other_exports()[name] for name in formats if name not in endings]
+    return ExportTargets(**own, others=tuple((e.name, stem.with_name(stem.name + e.ending)) for e in others))
 
 
 def write_exports(
@@ -83,6 +104,11 @@ def write_exports(
 
         write_overview(store, targets.png)
         yield targets.png
+    for name, file in targets.others:
+        from tiling.export import other_exports
+
+        other_exports()[name](store, file)
+        yield file
 
 
 def _tiles_file(areas: Path) -> Path:

@@ -1,3 +1,9 @@
+from .formats import (
+    OWN_EXPORTS as OWN_EXPORTS,
+    Export as Export,
+    other_exports as other_exports,
+    register_export as register_export,
+)
 from .geojson import Frame as Frame, write_geojson as write_geojson
 from .measure import (
     MEASURES_HEAD as MEASURES_HEAD,

@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import importlib
 import stat
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
-from importlib.metadata import entry_points
 from pathlib import Path
 
 from tiling.address import is_address
 from tiling.errors import SlideError
+from tiling.plugins import installed
 from tiling.slides.level import LevelReader
 from tiling.slides.readers import srgb
 from tiling.slides.slide import Slide
@@ -164,25 +163,12 @@ def open_slide(
 @cache
 def _others() -> dict[str, SlideFormat]:
     """Return the formats of other packages by name; one that cannot be loaded is warned of, once, and left out."""
-    known: dict[str, SlideFormat] = {}
+    found: dict[str, SlideFormat] = {}
     taken = {own.name for own in _OWN}
-    for point in entry_points(group=GROUP):
-        try:
-            kind = point.load()
-            if not isinstance(kind, SlideFormat) or kind.name in taken or not kind.suffixes:
-                raise TypeError(f"{point.value} is no SlideFormat with a name of its own and suffixes")
-        except Exception as error:  # noqa: BLE001  whatever another package raises when it is imported
-            package = point.dist.name if point.dist is not None else "another package"
-            warnings.warn(
-                f"The slide format {point.name!r} of {package} cannot be used ({error}); mend or uninstall that "
-                "package.",
-                RuntimeWarning,
-                stacklevel=2,
-            )
-            continue
-        taken.add(kind.name)
-        known[kind.name] = kind
-    return known
+    for kind in installed(GROUP, SlideFormat, "slide format"):
+        if kind.name not in taken:
+            found.setdefault(kind.name, kind)
+    return found
 
 
 def _refuse_no_file(path: Path) -> None:
