@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -34,7 +35,11 @@ def open_reader(path: Path) -> LevelReader | None:
     if path.is_dir():
         return None
     try:
-        with Image.open(path, formats=("PNG", "JPEG")) as image:
+        with warnings.catch_warnings():
+            # Pillow warns from 89 megapixels on; ours is the limit that counts.
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            opened = Image.open(path, formats=("PNG", "JPEG"))
+        with opened as image:
             if image.width * image.height > MAX_PIXELS:
                 raise _too_large(path)
             if image.mode not in _DIRECT:
