@@ -17,6 +17,7 @@ from napari_wsss.models.weights import read_safetensors, read_torch_file
 from tiling.errors import BundleError, DataError, TrainingError
 from tiling.files import read_json, write_json_atomic
 from training import stage1
+from training.settings import run_command
 
 
 def command(root: Path, out: Path, *more: str) -> list[str]:
@@ -152,3 +153,18 @@ def test_pipes_and_devices_are_no_files(finished: Path, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "b" / "model.json")
     with pytest.raises(BundleError, match="not an ordinary file"):
         load_bundle(tmp_path / "b")
+
+
+@pytest.mark.parametrize("name", [None, "/data/masks/.wsss-0123.tmp"])
+def test_a_disk_that_fills_up_elsewhere_is_one_sentence_too(
+    name: str | None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(argv: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", name)
+
+    with pytest.raises(SystemExit) as left:
+        run_command(fail, [])
+    assert left.value.code == 1
+    said = capsys.readouterr().err
+    assert said.startswith(f"error: {'/data/masks' if name else 'The disk'}: No space left on device; free")
+    assert ".tmp" not in said

@@ -7,6 +7,7 @@ stderr and never a traceback. Nothing here loads torch, so that ``--help`` answe
 from __future__ import annotations
 
 import argparse
+import errno
 import logging
 import math
 import sys
@@ -220,9 +221,15 @@ def run_command(main: Callable[[Sequence[str] | None], None], argv: Sequence[str
         say(f"error: {error}")
         sys.exit(1)
     except OSError as error:
-        if error.filename is None:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        if error.filename is None and not full:
             raise
-        say(f"error: {error.filename}: {error.strerror}.")
+        # What could not be written often has a temporary name, which says nothing.
+        place = (
+            "The disk" if error.filename is None else Path(error.filename).parent if full else error.filename
+        )
+        way = "; free some space and run the same command again" if full else ""
+        say(f"error: {place}: {error.strerror}{way}.")
         sys.exit(1)
     except KeyboardInterrupt:
         say("interrupted; the same command continues.")
