@@ -156,12 +156,19 @@ def difference_text(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
         found.append(f"the scale ({_slide_mpp(old):.4g} µm per pixel)")
     if "gate" in (old.get("model") or {}) and _gate(old) != _gate(new):
         found.append("the rule for classes of the neighbourhood")
-    if asked.get("tissue") != before.get("tissue"):
+    if any(asked.get(key) != before.get(key) for key in ("tissue", "tissue_areas")):
         found.append("what counts as tissue")
     if asked.get("overlap") != before.get("overlap"):
         found.append(f"the overlap ({100 * before.get('overlap', 0):.0f} %)")
     # How the rule for classes is applied depends on the loaded networks: that is left to the engine.
-    rest = (asked.keys() & before.keys()) - {"region", "roi", "tissue", "overlap", "gate_mode"}
+    rest = (asked.keys() & before.keys()) - {
+        "region",
+        "roi",
+        "tissue",
+        "tissue_areas",
+        "overlap",
+        "gate_mode",
+    }
     if any(asked[key] != before[key] for key in rest):
         found.append("its options")
     if old.get("corrected"):

@@ -319,7 +319,23 @@ class Choices:
         path = self.slide_path
         region, roi = self.chosen_region()
         out = result_path(path, self._folder(path), whole=region is None and roi is None)
-        return RunRequest(path, self.bundle, out, self.mpp, region, roi, self.preferences, resume=not restart)
+        threshold, areas = self.chosen_tissue()
+        return RunRequest(
+            path,
+            self.bundle,
+            out,
+            self.mpp,
+            region,
+            roi,
+            self.preferences,
+            resume=not restart,
+            tissue_threshold=threshold,
+            tissue_areas=areas,
+        )
+
+    def chosen_tissue(self) -> tuple[float | None, Roi | None]:
+        """Return what a run takes as tissue instead of what it would find: a threshold, or areas."""
+        return None, None
 
     @property
     def slide_path(self) -> Path:

@@ -25,6 +25,7 @@ from napari_wsss.plugin.segment.result_section import ResultSection
 from napari_wsss.plugin.segment.run_section import RunSection
 from napari_wsss.plugin.segment.session import SegmentSession, session_for
 from napari_wsss.plugin.segment.slide_section import SlideSection
+from napari_wsss.plugin.segment.tissue_section import TissueSection
 
 if TYPE_CHECKING:
     import napari
@@ -61,6 +62,7 @@ class SegmentWidget(QWidget):
         self.input = SlideSection(self.session)
         self.model = ModelSection(self.session)
         self.region = RegionSection(self.session)
+        self.tissue = TissueSection(self.session)
         self.options = OptionsSection(self.session)
         self.run = RunSection(self.session, self.estimate)
         self.legend = LegendSection(self.session)
@@ -69,6 +71,7 @@ class SegmentWidget(QWidget):
             self.input,
             self.model,
             self.region,
+            self.tissue,
             self.options,
             self.run,
             self.legend,
@@ -79,7 +82,9 @@ class SegmentWidget(QWidget):
         layout.setContentsMargins(4, 4, 4, 4)
         layout.addWidget(self.notice)
         layout.addWidget(
-            FittingScroll(_column(self.input, self.model, self.region, self.options), greedy=False)
+            FittingScroll(
+                _column(self.input, self.model, self.region, self.tissue, self.options), greedy=False
+            )
         )
         layout.addWidget(self.run)
         layout.addWidget(FittingScroll(_column(self.legend, self.results), greedy=True), 1)
@@ -108,7 +113,12 @@ class SegmentWidget(QWidget):
         if session.viewer.cursor.position != self._cursor:
             self._cursor = session.viewer.cursor.position
             self.mouse.set_whole(session.under_cursor())
-        seen = (session.revision, session.layer_names(), session.why_not())
+        seen = (
+            session.revision,
+            session.layer_names(),
+            session.why_not(),
+            session.tissue.text(session.slide_key),
+        )
         if estimated or seen != self._seen:
             self._seen = seen
             for part in self._parts:

@@ -40,6 +40,10 @@ class RunRequest:
         Gate, overlap, device and the like.
     resume : bool
         Go on with an unfinished store; False replaces it.
+    tissue_threshold : float or None
+        Density above which there is tissue; None lets it be found.
+    tissue_areas : Roi or None
+        What counts as tissue instead, in level-0 pixels.
     """
 
     slide: Path
@@ -50,6 +54,8 @@ class RunRequest:
     roi: Roi | None
     preferences: Preferences
     resume: bool = True
+    tissue_threshold: float | None = None
+    tissue_areas: Roi | None = None
 
     def settings(self) -> Settings:
         """Return the options of the pipeline."""
@@ -63,7 +69,10 @@ class RunRequest:
             gate_threshold=self.preferences.threshold,
             batch_size=self.preferences.batch_size,
             device=self.preferences.device,
-            tissue=TissueParameters() if self.preferences.skip_background else None,
+            tissue=TissueParameters(threshold=self.tissue_threshold)
+            if self.preferences.skip_background
+            else None,
+            tissue_areas=self.tissue_areas,
             keep_cams=self.preferences.keep_cams,
         )
 

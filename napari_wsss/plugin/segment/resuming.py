@@ -44,6 +44,8 @@ def request_to_resume(choices: Choices, result: Result) -> RunRequest:
         region,
         roi,
         _preferences(choices.preferences, run, bundle),
+        tissue_threshold=(asked.get("tissue") or {}).get("threshold"),
+        tissue_areas=choices.chosen_tissue()[1] if asked.get("tissue_areas") else None,
     )
     if differs := difference_text(run, request.description(mpp)):
         raise StoreMismatchError(

@@ -227,6 +227,7 @@ class SegmentSession(SlideResults):
         """
         keep_outlines_visible(self.viewer)
         news = self.exports.poll()
+        news |= self.tissue.poll()
         news |= self._look_at_disk()
         attempt = self._active
         if attempt is not None:

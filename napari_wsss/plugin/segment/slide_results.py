@@ -26,6 +26,7 @@ from napari_wsss.plugin.segment.exports import ExportQueue
 from napari_wsss.plugin.segment.live import LiveResult
 from napari_wsss.plugin.segment.request import default_folder, slide_id
 from napari_wsss.plugin.segment.shown import ShownResults
+from napari_wsss.plugin.segment.tissue import TissueView
 from napari_wsss.plugin.view import (
     METADATA_KEY,
     SlideKey,
@@ -38,6 +39,7 @@ from napari_wsss.plugin.view import (
 from tiling.classes import ClassSchema
 from tiling.errors import StoreError, WsssError
 from tiling.folders import is_store
+from tiling.plan import Roi
 from tiling.store import open_store
 
 __all__ = ["SlideResults"]
@@ -64,12 +66,15 @@ class SlideResults(Choices):
     book : ResultBook
         All results known in this viewer.
     exports : ExportQueue
+    tissue : TissueView
+        What counts as tissue on each slide, as far as it was looked at.
     """
 
     def __init__(self, viewer: Any, start: Starter) -> None:
         super().__init__(viewer)
         self.book = ResultBook()
         self.exports = ExportQueue(start)
+        self.tissue = TissueView(viewer, start)
         self._shown = ShownResults(viewer)
         self._looked = 0.0
 
@@ -128,6 +133,21 @@ class SlideResults(Choices):
         if len(self.slide_layers()) > 1:
             fit(self.viewer, layer)
         self._recall(key)
+
+    def chosen_tissue(self) -> tuple[float | None, Roi | None]:
+        """Return what a run takes as tissue: exactly what is shown, once it was looked at."""
+        return self.tissue.choice(self.slide_key) if self.preferences.skip_background else (None, None)
+
+    def show_tissue(self) -> None:
+        """Look for the tissue of the chosen slide, and show its outline."""
+        if self.slide is not None:
+            self.tissue.show(self.slide, self.mpp)
+            self._changed()
+
+    def wait_for_tissue(self, timeout: float = 60.0) -> None:
+        """Wait until the tissue was looked at (for scripts)."""
+        self.tissue.wait(timeout)
+        self._changed()
 
     def choose_result(self, store: Path) -> None:
         """Look at another result of the chosen slide."""

@@ -22,6 +22,7 @@ from .outlines import keep_outlines_visible as keep_outlines_visible
 from .placing import (
     fit as fit,
     follow as follow,
+    follow_steps as follow_steps,
     layers_of as layers_of,
     rescale as rescale,
     show_only as show_only,

@@ -16,7 +16,7 @@ from napari_wsss.plugin.view.frame import (
 )
 from napari_wsss.plugin.view.slide_key import METADATA_KEY, SlideKey, slide_of
 
-__all__ = ["fit", "follow", "layers_of", "rescale", "show_only", "show_scale_bar"]
+__all__ = ["fit", "follow", "follow_steps", "layers_of", "rescale", "show_only", "show_scale_bar"]
 
 _MARGIN = 0.95
 _HIDDEN_WITH_SLIDE = "hidden_with_slide"
@@ -105,13 +105,18 @@ def follow(slide: Any, origin: tuple[float, float], step: float) -> dict[str, An
     step : float
         Level-0 pixels per raster pixel.
     """
+    return follow_steps(slide, origin, (step, step))
+
+
+def follow_steps(slide: Any, origin: tuple[float, float], step: tuple[float, float]) -> dict[str, Any]:
+    """Do the same as :func:`follow` for a raster with its own steps in x and y."""
     # In the slide's data coordinates (units of level-0 pixels) the raster is only scaled and shifted …
     offset = np.array(raster_frame(None, origin, step).translate)
     # … so scaling the slide's own scale and sending the offset through its transform keeps rotation and shear.
     zero = _through(slide, (0.0, 0.0))
     shifted = _through(slide, tuple(offset))
     return {
-        "scale": np.asarray(slide.scale)[-2:] * step,
+        "scale": np.asarray(slide.scale)[-2:] * np.array(step[::-1]),
         "translate": np.asarray(slide.translate)[-2:] + shifted - zero,
         "rotate": slide.rotate,
         "shear": slide.shear,

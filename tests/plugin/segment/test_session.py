@@ -13,38 +13,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from napari_wsss.models.bundle import Bundle, default_bundle
-from napari_wsss.plugin.common.preferences import Preferences
+from napari_wsss.models.bundle import default_bundle
 from napari_wsss.plugin.segment.request import RunRequest
 from napari_wsss.plugin.segment.session import SegmentSession, session_for
 from napari_wsss.plugin.view.layers import METADATA_KEY
 from tiling.engine.events import Event
 from tiling.errors import StoreLockedError
 from tiling.store.reader import open_store
-
-
-@pytest.fixture
-def viewer() -> Any:
-    from napari.components import ViewerModel
-
-    return ViewerModel()
-
-
-@pytest.fixture
-def make_session(
-    viewer: Any, toy_bundle: Bundle, monkeypatch: pytest.MonkeyPatch, toy: Any
-) -> Callable[..., SegmentSession]:
-    monkeypatch.setattr("napari_wsss.plugin.segment.choices.load_preferences", Preferences)
-    monkeypatch.setattr("napari_wsss.plugin.segment.choices.save_preferences", lambda preferences: None)
-
-    def make(delay: float = 0.0, pause: Any = None, **options: Any) -> SegmentSession:
-        events = partial(toy.events, predictor=toy.Predictor(delay, pause))
-        session = SegmentSession(viewer, **{"events": events, **options})
-        session.bundle, session.bundle_problem = toy_bundle, ""
-        session.set_preferences(skip_background=False)
-        return session
-
-    return make
 
 
 def test_a_run_from_start_to_legend(
