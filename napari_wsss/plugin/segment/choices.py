@@ -81,6 +81,11 @@ class Choices:
         self.problem = explain(error)
         self._changed()
 
+    def say(self, text: str) -> None:
+        """Show a sentence in the panel."""
+        self.problem = text
+        self._changed()
+
     def slide_layers(self) -> list[Any]:
         """Return the layers on which a run is possible: those that this plugin read from a slide file."""
         return [

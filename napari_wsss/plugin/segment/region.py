@@ -14,7 +14,7 @@ from tiling.errors import RegionError
 from tiling.geometry import Box
 from tiling.plan import Polygon, Roi
 
-__all__ = ["bounding_box", "drawn_roi", "view_box", "visible_corners"]
+__all__ = ["bounding_box", "drawn_roi", "outlines_on", "view_box", "visible_corners"]
 
 Point = tuple[float, float]
 
@@ -93,6 +93,22 @@ def drawn_roi(viewer: Any, slide: Any, shapes: Any) -> Roi:
     RegionError
         When nothing with an area is drawn, or nothing of it lies on the slide.
     """
+    outlines = outlines_on(viewer, slide, shapes)
+    height, width = layer_size(slide)
+    if bounding_box([vertex for outline in outlines for vertex in outline], width, height).is_empty:
+        raise RegionError(f"The shapes of {shapes.name} lie beside {slide.name}; draw them on the slide.")
+    # Half a pixel turns napari's centres into corners.
+    return Roi(tuple(Polygon(tuple((float(x) + 0.5, float(y) + 0.5) for y, x in o)) for o in outlines))
+
+
+def outlines_on(viewer: Any, slide: Any, shapes: Any) -> list[list[NDArray[np.float64]]]:
+    """Return the outline of each drawn shape as (y, x) in the data of a slide layer; lines have no area.
+
+    Raises
+    ------
+    RegionError
+        When nothing with an area is drawn.
+    """
     factor = unit_factors(shapes.units, viewer_units(viewer, shapes))
     to_data = world_to_data(viewer, slide)
     outlines = []
@@ -102,11 +118,7 @@ def drawn_roi(viewer: Any, slide: Any, shapes: Any) -> Roi:
             outlines.append([to_data(np.asarray(shapes.data_to_world(v))[-2:] * factor) for v in vertices])
     if not outlines:
         raise RegionError(f"Nothing is drawn in {shapes.name}; draw a rectangle or a polygon on the slide.")
-    height, width = layer_size(slide)
-    if bounding_box([vertex for outline in outlines for vertex in outline], width, height).is_empty:
-        raise RegionError(f"The shapes of {shapes.name} lie beside {slide.name}; draw them on the slide.")
-    # Half a pixel turns napari's centres into corners.
-    return Roi(tuple(Polygon(tuple((float(x) + 0.5, float(y) + 0.5) for y, x in o)) for o in outlines))
+    return outlines
 
 
 def _ellipse(corners: NDArray[np.float64], points: int = 64) -> NDArray[np.float64]:

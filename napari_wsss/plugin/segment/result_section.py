@@ -15,6 +15,8 @@ from napari_wsss.plugin.segment.session import SegmentSession
 
 __all__ = ["ResultSection"]
 
+ANNOTATIONS = "Annotations (*.geojson *.json *.xml *.ndpa);;All files (*)"
+
 
 class ResultSection(QWidget):
     """Export menu and what was exported; there once the result is complete."""
@@ -34,6 +36,9 @@ class ResultSection(QWidget):
             assert action is not None
             action.setToolTip(kind.tip)
             self.actions_by_ending[kind.ending] = action
+        menu.addSeparator()
+        self.shapes = menu.addAction("Table of drawn shapes…", self._measure_shapes)
+        self.annotations = menu.addAction("Table of an annotation file…", self._measure_file)
         menu.addSeparator()
         self.folder = menu.addAction("Open the folder", self._open_folder)
         self.export.setMenu(menu)
@@ -60,6 +65,28 @@ class ResultSection(QWidget):
         path, _ = QFileDialog.getSaveFileName(self, kind.tip, suggested, f"*{kind.ending}")
         if path:
             self.session.export(path)
+
+    def _measure_shapes(self) -> None:
+        layers = self.session.shapes_layers()
+        chosen = self.session.shapes if self.session.shapes in layers else next(iter(layers), None)
+        if chosen is None:
+            self.session.say("Nothing is drawn yet: choose “Drawn shapes” as region and press “Draw…”.")
+        elif path := self._ask_for_table(".shapes.csv"):
+            self.session.measure_drawn(chosen, path)
+
+    def _measure_file(self) -> None:
+        annotations, _ = QFileDialog.getOpenFileName(self, "Annotation file", "", ANNOTATIONS)
+        if annotations and (path := self._ask_for_table(".annotations.csv")):
+            self.session.measure_annotations(annotations, path)
+
+    def _ask_for_table(self, ending: str) -> str:
+        result = self.session.result
+        if result is None:
+            return ""
+        path, _ = QFileDialog.getSaveFileName(
+            self, "Save the table", str(suggested_path(result.store, ending)), "*.csv"
+        )
+        return path
 
     def _copy(self) -> None:
         clipboard = QApplication.clipboard()

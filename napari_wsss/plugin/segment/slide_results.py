@@ -24,6 +24,7 @@ from napari_wsss.plugin.results import (
 from napari_wsss.plugin.segment.choices import Choices
 from napari_wsss.plugin.segment.exports import ExportQueue
 from napari_wsss.plugin.segment.live import LiveResult
+from napari_wsss.plugin.segment.measuring import drawn_annotations, measure_file, measure_shapes
 from napari_wsss.plugin.segment.request import default_folder, slide_id
 from napari_wsss.plugin.segment.shown import ShownResults
 from napari_wsss.plugin.segment.tissue import TissueView
@@ -262,6 +263,27 @@ class SlideResults(Choices):
         if result is None:
             return False
         self._export(Path(path), partial(_export, result, Path(path)))
+        return True
+
+    def measure_drawn(self, shapes: Any, path: str | Path) -> bool:
+        """Write mm² and per cent of every class in each drawn shape as CSV; tell whether that was started."""
+        result = self.result
+        if result is None or self.slide is None:
+            return False
+        try:
+            drawn = drawn_annotations(self.viewer, self.slide, shapes)
+        except WsssError as error:
+            self.report(error)
+            return False
+        self._export(Path(path), partial(measure_shapes, result, drawn, Path(path)))
+        return True
+
+    def measure_annotations(self, annotations: str | Path, path: str | Path) -> bool:
+        """Do the same for an annotation file of another program."""
+        result = self.result
+        if result is None:
+            return False
+        self._export(Path(path), partial(measure_file, result, Path(annotations), Path(path)))
         return True
 
     def _export(self, path: Path, write: Callable[[], object]) -> None:
