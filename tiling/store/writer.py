@@ -140,8 +140,8 @@ class StoreWriter:
 
     def _damaged(self, array: str) -> StoreDamagedError:
         return StoreDamagedError(
-            f"{self._path / array}: its {'chunks' if array else 'metadata'} are not those that were written; "
-            "files were lost, changed or added since; run again with --restart."
+            f"{self._path / array} does not hold what was written: files were lost, changed or added since; "
+            "run again with --restart."
         )
 
     def append_tiles(self, table: Mapping[str, NDArray[Any]]) -> None:
