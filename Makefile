@@ -19,10 +19,11 @@ ifneq ($(shell $(RUN) -c pass 2>/dev/null && echo works),works)
 $(shell rm -rf $(STAMPS))
 endif
 
-.PHONY: help demo test lint format docs bench synthetic-demo crc-demo ci-tools constraints clean
+.PHONY: help demo test fuzz lint format docs bench synthetic-demo crc-demo ci-tools constraints clean
 help:
 	@echo "make demo    segment a synthetic slide with the embedded model and score it ($(OUT)/)"
 	@echo "make test    run the whole test suite"
+	@echo "make fuzz    2,000 damaged or lying files, a table of what became of them (ARGS=\"--cases 200 --seed 7\")"
 	@echo "make lint    ruff and mypy"
 	@echo "make format  rewrite the sources in ruff's format"
 	@echo "make docs    build the documentation (site/index.html), warnings are errors"
@@ -90,6 +91,10 @@ format: $(STAMPS)/lint
 docs: export NO_MKDOCS_2_WARNING := 1
 docs: $(STAMPS)/docs
 	$(RUN) -m mkdocs build --strict
+
+fuzz: export OMP_NUM_THREADS ?= 1
+fuzz: $(STAMPS)/test
+	PYTHONPATH=tests/support $(RUN) tests/fuzz/fuzz.py $(ARGS)
 
 bench: export OMP_NUM_THREADS ?= 2
 bench: $(STAMPS)/test $(STAMPS)/gui

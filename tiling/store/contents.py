@@ -36,7 +36,9 @@ class Kind(Enum):
     DESKTOP = auto()
     """What file managers leave in every folder that they show; changes nothing."""
     FOREIGN = auto()
-    """Not ours: another file, a link, a pipe."""
+    """Another file, not ours."""
+    SPECIAL = auto()
+    """A link, a pipe, a device: reading it could lead elsewhere, or go on for ever."""
 
 
 def chunk_of(name: str) -> tuple[str, int] | None:
@@ -45,8 +47,14 @@ def chunk_of(name: str) -> tuple[str, int] | None:
     return None if found is None else (found["array"] or "", int(re.split(r"[/.]", found["index"])[1]))
 
 
-def entries(store: Path) -> Iterator[tuple[str, Kind]]:
+def entries(store: Path, *, chunks: bool = True) -> Iterator[tuple[str, Kind]]:
     """Yield the name, relative to the store, and the kind of everything in it that is no folder.
+
+    Parameters
+    ----------
+    store : Path
+    chunks : bool
+        Also what lies in folders of chunks, which are most of the files.
 
     Raises
     ------
@@ -60,9 +68,10 @@ def entries(store: Path) -> Iterator[tuple[str, Kind]]:
             for entry in inside:
                 name = prefix + entry.name
                 if entry.is_dir(follow_symlinks=False):
-                    folders.append(name + "/")
+                    if chunks or entry.name != "c":
+                        folders.append(name + "/")
                 else:
-                    yield name, _kind(name, entry) if entry.is_file(follow_symlinks=False) else Kind.FOREIGN
+                    yield name, _kind(name, entry) if entry.is_file(follow_symlinks=False) else Kind.SPECIAL
 
 
 def _kind(name: str, entry: os.DirEntry[str]) -> Kind:
@@ -88,7 +97,7 @@ def content_names(store: Path) -> list[str]:
     """
     names = []
     for name, kind in entries(store):
-        if kind in (Kind.FOREIGN, Kind.LEFTOVER):
+        if kind in (Kind.FOREIGN, Kind.SPECIAL, Kind.LEFTOVER):
             raise StoreDamagedError(f"{store} holds {name}, which is no part of a result store; take it out.")
         if kind is Kind.CONTENT:
             names.append(name)

@@ -130,7 +130,7 @@ def clear_store(path: Path) -> None:
             f"{path} exists and is not a result store of ours; move it away or choose another --out."
         )
     for name, kind in entries(path):
-        if kind is Kind.FOREIGN:
+        if kind in (Kind.FOREIGN, Kind.SPECIAL):
             raise StoreError(
                 f"{path} holds {name}, which is no part of a result store; move that away first."
             )

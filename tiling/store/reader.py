@@ -27,8 +27,8 @@ from tiling.errors import StoreDamagedError, StoreError
 from tiling.folders import RUN
 from tiling.grid import TileGrid
 from tiling.store import ngff
-from tiling.store.contents import RECEIPT, telling_damage
-from tiling.store.layout import read_run
+from tiling.store.contents import RECEIPT, Kind, entries, telling_damage
+from tiling.store.layout import TILE_COLUMNS, read_run
 from tiling.store.receipt import read_receipt
 
 __all__ = ["Store", "open_store"]
@@ -81,6 +81,11 @@ class Store:
         """
         if self._root is None:
             with telling_damage(self.path):
+                for name, kind in entries(self.path, chunks=False):
+                    if kind is Kind.SPECIAL:  # zarr would read it
+                        raise StoreDamagedError(
+                            f"{self.path} holds {name}, which is no ordinary file; take it out."
+                        )
                 self._root = zarr.open_group(self.path, mode="r")
         return self._root
 
@@ -127,10 +132,19 @@ class Store:
 
     def tiles(self) -> dict[str, NDArray[Any]]:
         """Return the tile table: x, y, flags, confidence (N,), presence and shares (N, C)."""
+        count, classes = self.grid.rows * self.grid.columns, len(self.schema)
+        shapes = dict.fromkeys(("x", "y", *TILE_COLUMNS), (count,))
+        tables: dict[str, NDArray[Any]] = {}
         with telling_damage(self.path):
-            group = self.root["tiles"]
-            assert isinstance(group, zarr.Group)
-            return {name: np.asarray(array[...]) for name, array in group.arrays()}
+            for name, shape in {**shapes, "presence": (count, classes), "shares": (count, classes)}.items():
+                array = self.root[f"tiles/{name}"]
+                if not isinstance(array, zarr.Array) or array.shape != shape:
+                    where = self.path / "tiles" / name
+                    raise StoreDamagedError(
+                        f"{where} is no table of {count} tiles; run the slide again with --restart."
+                    )
+                tables[name] = np.asarray(array[...])
+        return tables
 
     @property
     def receipt(self) -> dict[str, Any] | None:
