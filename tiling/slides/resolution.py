@@ -23,6 +23,7 @@ __all__ = [
     "MIN_MPP",
     "Resolution",
     "WeighedStatement",
+    "contradicted",
     "exact_downsample",
     "is_plausible",
     "resolve_mpp",
@@ -179,6 +180,15 @@ def resolve_mpp(
             f"{name} has pixels that are not square ({x:.6g} × {y:.6g} µm, {origin}); {_ADVICE}."
         )
     return Resolution(x if x == y else (x + y) / 2, origin)
+
+
+def contradicted(statements: Sequence[WeighedStatement], mpp: float) -> str:
+    """Return what a file says where a user's value is another one, in words; empty where it is not."""
+    for weighed in statements:
+        said = weighed.statement
+        if weighed.verdict == "taken" and is_plausible(said) and not _agree([said, Statement(mpp, mpp)]):
+            return _in_words(said)
+    return ""
 
 
 _ADVICE = "pass the µm per pixel with --mpp, or fill the mpp column of the manifest"

@@ -20,7 +20,7 @@ from tiling.errors import ResolutionError
 from tiling.geometry import Box
 from tiling.slides.level import ALONE_BYTES, Level, LevelReader
 from tiling.slides.resampling import Axis, resample
-from tiling.slides.resolution import Resolution, WeighedStatement, resolve_mpp, weigh
+from tiling.slides.resolution import Resolution, WeighedStatement, contradicted, resolve_mpp, weigh
 
 __all__ = ["Slide"]
 
@@ -84,6 +84,8 @@ class Slide:
             if mpp is not None:
                 raise
             self._resolution_problem = str(error)
+        if mpp is not None and (said := contradicted(self.statements, mpp)):
+            self.warnings += (f"{mpp:.4g} µm per pixel were given ({mpp_source}); the file says {said}.",)
 
     @property
     def dimensions(self) -> tuple[int, int]:

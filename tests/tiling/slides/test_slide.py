@@ -243,3 +243,11 @@ def test_levels_must_be_rgb_bytes() -> None:
             ArrayReader(bad)  # type: ignore[arg-type]
     with pytest.raises(SlideError):
         ArrayReader([])
+
+
+def test_a_users_mpp_that_contradicts_the_file_is_noted() -> None:
+    with Slide(ArrayReader(flat(20, 30), mpp=0.25), mpp=0.5) as slide:
+        assert slide.mpp == 0.5
+        assert slide.warnings == ("0.5 µm per pixel were given (--mpp); the file says 0.25 µm (array).",)
+    with Slide(ArrayReader(flat(20, 30), mpp=0.5), mpp=0.5) as slide:
+        assert slide.warnings == ()

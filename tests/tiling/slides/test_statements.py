@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from tiling.errors import ResolutionError
-from tiling.slides.resolution import CONFLICT_TOLERANCE, MAX_MPP, MIN_MPP, resolve_mpp, weigh
+from tiling.slides.resolution import CONFLICT_TOLERANCE, MAX_MPP, MIN_MPP, contradicted, resolve_mpp, weigh
 from tiling.slides.statements import (
     Statement,
     aperio_statement,
@@ -224,3 +224,15 @@ def test_axes_that_only_one_place_states_are_completed_by_the_other() -> None:
     assert {w.verdict for w in weigh([Statement(0.5, 0.25, "a"), Statement(0.5, 0.5, "b")], SIZE)} == {
         "in conflict"
     }
+
+
+@given(mpp=plausible, said=plausible)
+def test_a_users_value_that_is_not_the_files_is_told(mpp: float, said: float) -> None:
+    apart = max(mpp, said) / min(mpp, said) - 1
+    words = contradicted(weigh([Statement(said, said, "TIFF XResolution")], SIZE), mpp)
+    if apart > CONFLICT_TOLERANCE + 1e-9:
+        assert words.endswith("µm (TIFF XResolution)")
+    elif apart < CONFLICT_TOLERANCE - 1e-9:
+        assert words == ""
+    dpi = weigh([Statement(353.0, 353.0, "TIFF XResolution", printed=True)], SIZE)
+    assert contradicted(dpi, mpp) == "", "72 dpi is nobody's µm"

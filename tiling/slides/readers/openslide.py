@@ -49,6 +49,8 @@ def _open_dicom_folder(folder: Path) -> LevelReader | None:
     if not series:
         return None
     if len(series) > 1:
+        series.pop("", None)  # what does not tell its series is damaged: the others are the slide
+    if len(series) > 1:
         names = " and ".join(files[0].name for files in series.values())
         raise SlideError(f"{folder} holds several DICOM slides ({names}); name one of the files instead.")
     (files,) = series.values()

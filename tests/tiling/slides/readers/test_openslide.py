@@ -226,6 +226,7 @@ def test_the_same_region_as_svs_and_as_dicom(shared_dir: Path, cmu_slide: Path) 
 def test_a_folder_of_two_dicom_slides_is_refused(tmp_path: Path) -> None:
     write_dicom(tmp_path / "a.dcm", series="1.2.3")
     write_dicom(tmp_path / "b.dcm", series="1.2.4")
+    (tmp_path / "damaged.dcm").write_bytes(b"no DICOM")
     with pytest.raises(SlideError, match=r"several DICOM slides \(a\.dcm and b\.dcm\)"):
         module.open_reader(tmp_path)
 
@@ -236,6 +237,7 @@ def test_a_dicom_series_is_found_under_any_names(shared_dir: Path, tmp_path: Pat
     for i, file in enumerate(sorted((shared_dir / "slides" / "cmu-1-small-region-dicom").glob("*.dcm"))):
         shutil.copy(file, tmp_path / f"IM{i:04}")
     write_dicom(tmp_path / "IM9999", series="9.9", sop_class="1.2.840.10008.5.1.4.1.1.2")  # a CT beside it
+    (tmp_path / "damaged.dcm").write_bytes(b"no DICOM")
     for path in (tmp_path, *sorted(tmp_path.glob("IM000*"))):
         with open_slide(path) as slide:
             assert slide.dimensions == (2220, 2967)
