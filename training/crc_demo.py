@@ -11,7 +11,7 @@ import json
 import logging
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -71,13 +71,13 @@ Matrix = NDArray[np.int64]
 CRC_SCHEMA = ClassSchema(
     "crc",
     (
-        TissueClass("adipose tissue", "ADI", "#fff000"),
-        TissueClass("lymphocytes", "LYM", "#2080ff"),
+        TissueClass("adipose tissue", "ADI", "#ffff00"),
+        TissueClass("lymphocytes", "LYM", "#227eff"),
         TissueClass("mucus", "MUC", "#00d7d7"),
-        TissueClass("smooth muscle", "MUS", "#7a5c00"),
-        TissueClass("normal mucosa", "NORM", "#1a9c2f"),
-        TissueClass("cancer-associated stroma", "STR", "#ff9a1a"),
-        TissueClass("tumour epithelium", "TUM", "#e60000"),
+        TissueClass("smooth muscle", "MUS", "#7a3a00"),
+        TissueClass("normal mucosa", "NORM", "#1be58b"),
+        TissueClass("cancer-associated stroma", "STR", "#cc8200"),
+        TissueClass("tumour epithelium", "TUM", "#bc004b"),
     ),
 )
 """Classes in the order of their abbreviations, with which the file names start."""
@@ -89,7 +89,7 @@ BATCH = 16
 DESCRIPTION = (
     "Seven tissue classes of colorectal H&E. Demonstration, colorectal, not for diagnosis. "
     "It knows nothing else: on CMU-1, which is skin, it calls dermis muscle or stroma, epidermis muscle or mucosa, "
-    "and torn gaps adipose tissue, with square edges where the gate decides by tile."
+    "and torn gaps adipose tissue."
 )
 LICENCE = "CC BY 4.0"
 ATTRIBUTION = (
@@ -115,6 +115,8 @@ class Recipe:
         Of the cross-validation.
     checks : int
         Mosaics per fold, made of held-out patches, on which the gate's threshold is chosen too.
+    seen : int
+        Mosaics as large as a tile, from which stage 2 learns to say what a tile holds.
     seed : int
     """
 
@@ -125,6 +127,7 @@ class Recipe:
     weights: str = "imagenet"
     folds: int = 5
     checks: int = 28
+    seen: int = 400
     seed: int = 1
 
 
@@ -158,6 +161,7 @@ def recipe() -> Recipe:
                 "layer_weights": (1.0,),
                 "select": "mean",
                 "mosaic": 0.0,
+                "one_encoder": False,  # see with_one_encoder
             },
         ),
     )
@@ -231,7 +235,7 @@ def train(chosen: Recipe, patches: Sequence[SourcePatch], work: Path, workers: i
     chosen : Recipe
     patches : sequence of SourcePatch
     work : Path
-        Gets ``patches``, ``stage1`` and ``stage2``.
+        Gets ``patches``, ``stage1``, ``stage2`` and ``bundle``.
     workers : int
         Processes that read patches.
     """
@@ -252,7 +256,54 @@ def train(chosen: Recipe, patches: Sequence[SourcePatch], work: Path, workers: i
     stage2 = SegmenterStage(data2, chosen.stage2, options, texts, chosen.weights, network, facts)
     made = stage2.run(RunFolder(work / "stage2"))
     assert made is not None  # on one device
-    return made
+    return with_one_encoder(chosen, made, sources, work / "bundle")
+
+
+def with_one_encoder(
+    chosen: Recipe, trained: Bundle, sources: list[list[NDArray[np.uint8]]], out: Path
+) -> Bundle:
+    """Let stage 2 say what a tile holds, learned from mosaics as large as a tile: the training's are smaller.
+
+    Parameters
+    ----------
+    chosen : Recipe
+    trained : Bundle
+    sources : list of list of (H, W, 3) uint8
+        The patches of each class.
+    out : Path
+        Bundle folder; replaced.
+    """
+    import torch
+
+    from napari_wsss.models import save_bundle
+    from training.data import to_input
+    from training.networks import with_presence
+
+    classes = len(sources)
+
+    def batches() -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        rng = np.random.default_rng((chosen.seed, chosen.seen))
+        settings = replace(chosen.mosaic, side=TILE)
+        for _ in range(0, chosen.seen, BATCH):
+            mixed = [mix(sources, settings, rng) for _ in range(BATCH)]
+            held = [[(mask == c).any() for c in range(classes)] for _, mask in mixed]
+            yield torch.stack([to_input(image) for image, _ in mixed]), torch.tensor(np.array(held)).float()
+
+    stage2 = trained.build_stage2()
+    assert stage2 is not None
+    return save_bundle(
+        out,
+        name=trained.name,
+        schema=trained.schema,
+        mpp=trained.mpp,
+        tile=TILE,
+        stage1=trained.build_stage1(),
+        stage2=with_presence(stage2, batches()),
+        gate=trained.gate,
+        provenance=trained.provenance,
+        dtype="float16",
+        overwrite=True,
+    )
 
 
 def cross_validate(

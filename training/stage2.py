@@ -87,6 +87,11 @@ def _parser() -> argparse.ArgumentParser:
         "--gate-threshold", type=share, metavar="F", help="where the calibration on val starts"
     )
     network.add_argument(
+        "--one-encoder",
+        action=argparse.BooleanOptionalAction,
+        help="let stage 2 say what a tile holds: half the work on slides",
+    )
+    network.add_argument(
         "--eval-interval", type=positive_int, default=1, metavar="N", help="epochs per validation"
     )
     network.add_argument("--Is-GM", dest="gate", type=_truth, help=argparse.SUPPRESS)
@@ -128,6 +133,7 @@ def settings_of(args: argparse.Namespace, layer_weights: tuple[float, ...] | Non
             "freeze_bn": args.freeze_bn,
             "gated_selection": args.gate,
             "gate_threshold": args.gate_threshold,
+            "one_encoder": args.one_encoder,
         },
     )
     return settings

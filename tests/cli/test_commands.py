@@ -140,7 +140,7 @@ def test_models_show_is_the_card(wsss: Call, bundle: Path) -> None:
     card = wsss("models", "show", bundle, "--json").json
     assert (card["name"], card["tile"]) == ("tiny", 64)
     text = wsss("models", "show", bundle).out
-    for words in ("tiny", "Untrained, for tests.", "Tumour (TUM, #d62728)", "not for diagnosis"):
+    for words in ("tiny", "Untrained, for tests.", "Tumour (TUM, #d41a00)", "not for diagnosis"):
         assert words in text
 
 

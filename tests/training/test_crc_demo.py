@@ -134,10 +134,12 @@ def test_recipe_from_folder_to_bundle(tmp_path: Path) -> None:
         weights="none",
         folds=2,
         checks=3,
+        seen=16,
     )
     bundle = make_bundle(tiny, folder, tmp_path / "work", tmp_path / "out")
     assert (bundle.name, bundle.tile, bundle.mpp, bundle.schema) == ("crc-demo", 224, 0.5, CRC_SCHEMA)
     assert bundle.stage2 is not None
+    assert bundle.presence == "stage2", "one encoder at run time"
     assert bundle.gate.thresholds[0] in THRESHOLDS
     (scores,) = bundle.metrics.values()
     assert len(scores["folds"]) == 2
@@ -171,13 +173,12 @@ def complete_card(folder: Path) -> None:
 def test_embedded_bundle_has_a_complete_card() -> None:
     folder = EMBEDDED / "crc-demo"
     complete_card(folder)
-    # Backends keep converted networks in a folder beside the files.
-    files = {p.name for p in folder.iterdir() if p.is_file()}
+    files = {p.name for p in folder.iterdir()}
     assert files == {"model.json", "stage1.safetensors", "stage2.safetensors"}
     bundle = load_bundle("crc-demo")
     assert bundle.schema == CRC_SCHEMA
     assert (bundle.mpp, bundle.tile) == (0.5, 224)
-    (scores,) = bundle.metrics.values()
+    scores = bundle.metrics["5-fold cross-validation"]
     assert scores["accuracy"] >= 0.80
     assert scores["accuracy, muscle and stroma as one"] >= 0.90
     assert "CMU-1" in bundle.description

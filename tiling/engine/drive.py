@@ -9,8 +9,8 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import time
-from collections.abc import Generator
-from contextlib import closing
+from collections.abc import Generator, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -199,7 +199,7 @@ def _stream(job: _Job) -> Generator[Event]:
         yield _planned(job, committed.rows, done)
 
         committer = RowCommitter(plan, writer, job.journal, committed, started)
-        clock = _Clock(plan, started, done, committed.rows)
+        clock = _Clock(plan, started, done)
         cam_side = plan.cam_grid.tile if plan.cam_grid else None
         ungated = {"gated": False} if by_field else {}
         with committer:
@@ -207,24 +207,22 @@ def _stream(job: _Job) -> Generator[Event]:
                 committer.begin()
             for row in rows:
                 assembler.begin(row)
-                for batch in plan.batches(row):
-                    tiles = next(reader)
+                for tiles in reader.of_row(row):
                     with clock.predicting():
                         prediction = job.predictor(tiles.pixels, cam_side, **ungated)
-                        assembler.add(batch, prediction, tiles.unreadable)
-                    yield clock.tiles_done(batch)
+                        assembler.add(tiles.batch, prediction, tiles.unreadable)
+                    yield clock.tiles_done(tiles.batch)
                     if block := committer.poll():
                         yield block
-                    if progress := clock.progress(reader, committer):
-                        yield progress
+                    if clock.is_due:
+                        yield clock.progress(row, reader, committer)
                 with clock.predicting():
                     finished = assembler.finish()
                 if block := committer.submit(finished):
                     yield block
-                clock.rows_done = row + 1
             if block := committer.wait():
                 yield block
-    yield clock.progress(reader, committer, always=True) or _unreachable()
+    yield clock.progress(grid.rows, reader, committer)
     yield _finish(job, writer, clock, reader, committer, committed.seconds)
 
 
@@ -253,20 +251,15 @@ class _Clock:
     plan: RunPlan
     started: float
     done: int
-    rows_done: int
     predict_seconds: float = 0.0
     _fresh: int = 0
     _last: float = 0.0
-    _entered: float = 0.0
 
-    def predicting(self) -> _Clock:
-        return self
-
-    def __enter__(self) -> None:
-        self._entered = time.perf_counter()
-
-    def __exit__(self, *exc_info: object) -> None:
-        self.predict_seconds += time.perf_counter() - self._entered
+    @contextmanager
+    def predicting(self) -> Iterator[None]:
+        entered = time.perf_counter()
+        yield
+        self.predict_seconds += time.perf_counter() - entered
 
     @property
     def seconds(self) -> float:
@@ -277,16 +270,17 @@ class _Clock:
         self._fresh += len(batch.columns)
         return TilesDone(batch.row, batch.columns, self.done, self.plan.tiles)
 
-    def progress(self, reader: ReadAhead, committer: RowCommitter, always: bool = False) -> Progress | None:
-        now = time.perf_counter()
-        if not always and now - self._last < PROGRESS_SECONDS:
-            return None
-        self._last = now
+    @property
+    def is_due(self) -> bool:
+        return time.perf_counter() - self._last >= PROGRESS_SECONDS
+
+    def progress(self, rows_done: int, reader: ReadAhead, committer: RowCommitter) -> Progress:
+        self._last = time.perf_counter()
         seconds = max(self.seconds, 1e-9)
         return Progress(
             tiles_done=self.done,
             tiles=self.plan.tiles,
-            rows_done=self.rows_done,
+            rows_done=rows_done,
             rows=self.plan.grid.rows,
             seconds=seconds,
             tiles_per_second=self._fresh / seconds,
@@ -428,7 +422,3 @@ def _make_parent(out: Path) -> None:
         raise StoreError(
             f"{out.parent} cannot be created: {error.strerror or error}; choose another --out."
         ) from error
-
-
-def _unreachable() -> Progress:
-    raise AssertionError("progress(always=True) always answers")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from types import TracebackType
@@ -103,7 +103,7 @@ def _read_singly(
 
 
 class ReadAhead:
-    """Iterates over batches in their order while threads read the next ones.
+    """Gives batches row by row while threads read the next ones.
 
     A context manager: reading begins with it.
 
@@ -125,7 +125,7 @@ class ReadAhead:
         self._batches = iter(batches)
         self.threads = threads
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="wsss-read")
-        self._waiting: deque[Future[BatchPixels]] = deque()
+        self._waiting: deque[tuple[TileBatch, Future[BatchPixels]]] = deque()
         self.busy_seconds = 0.0
 
     def __enter__(self) -> Self:
@@ -137,13 +137,18 @@ class ReadAhead:
     ) -> None:
         self._pool.shutdown(wait=True, cancel_futures=True)
 
-    def __iter__(self) -> Self:
-        return self
+    def of_row(self, row: int) -> Iterator[BatchPixels]:
+        """Yield what is read of a tile row; rows are asked for in their order."""
+        while self._waiting and self._waiting[0][0].row == row:
+            yield self._next()
 
-    def __next__(self) -> BatchPixels:
-        if not self._waiting:
-            raise StopIteration
-        pixels = self._waiting.popleft().result()
+    def __iter__(self) -> Iterator[BatchPixels]:
+        while self._waiting:
+            yield self._next()
+
+    def _next(self) -> BatchPixels:
+        _, reading = self._waiting.popleft()
+        pixels = reading.result()
         self._top_up()
         return pixels
 
@@ -152,7 +157,7 @@ class ReadAhead:
             batch = next(self._batches, None)
             if batch is None:
                 return
-            self._waiting.append(self._pool.submit(self._read, batch))
+            self._waiting.append((batch, self._pool.submit(self._read, batch)))
 
     def _read(self, batch: TileBatch) -> BatchPixels:
         started = time.perf_counter()

@@ -21,10 +21,10 @@ __all__ = ["DEMO", "SYNTHETIC_SCHEMA", "SyntheticSlide"]
 SYNTHETIC_SCHEMA = ClassSchema(
     "synthetic",
     (
-        TissueClass("Tumour", "TUM", "#d62728"),
-        TissueClass("Stroma", "STR", "#2ca02c"),
+        TissueClass("Tumour", "TUM", "#d41a00"),
+        TissueClass("Stroma", "STR", "#2fa274"),
         TissueClass("Lymphocytes", "LYM", "#1f4fd8"),
-        TissueClass("Necrosis", "NEC", "#ff9d0a"),
+        TissueClass("Necrosis", "NEC", "#ff9c09"),
     ),
 )
 """The four classes of synthetic tissue; class *i* has store label *i* + 1."""

@@ -6,6 +6,7 @@ from .datasets import (
     balance_weights as balance_weights,
     read_image as read_image,
     read_mask as read_mask,
+    to_input as to_input,
 )
 from .files import (
     IMAGE_SUFFIXES as IMAGE_SUFFIXES,

@@ -5,6 +5,7 @@ from .cams import (
     mask_layers as mask_layers,
 )
 from .classifier import ClassifierStage as ClassifierStage
+from .presence_head import with_presence as with_presence
 from .segmenter import SegmenterStage as SegmenterStage
 from .weights import (
     initial_classifier as initial_classifier,

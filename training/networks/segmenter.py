@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,7 @@ from training.data import PseudoMaskSet
 from training.loop import Stage, Trainee, channels_last, run_device
 from training.networks.gate_search import calibrate_gate
 from training.networks.losses import masked_loss, noise_weights, reference_loss
+from training.networks.presence_head import labelled_batches, with_presence
 from training.networks.weights import initial_segmenter
 from training.scores import SegmentationScores
 from training.settings import LearningRateSchedule, Stage2Settings
@@ -130,15 +131,21 @@ class SegmenterStage(Stage):
     ) -> dict[str, Any]:
         """Calibrate the gate on val and return both networks."""
         assert isinstance(trainee, SegmenterTrainee)
+        network = trainee.network
+        presence: Callable[[Tensor], Tensor] = trainee.presence
+        if self.settings.one_encoder:
+            device = run_device(self.options)
+            network = with_presence(network.to(device), labelled_batches(self.data.train))
+            presence = network.sees
         thresholds, metrics = calibrate_gate(
-            trainee.network,
-            trainee.presence,
+            network,
+            presence,
             val,
             run_device(self.options),
             self.settings.gate_threshold,
             self.settings.gated_selection,
         )
-        networks = {"stage1": self.stage1.cpu().eval(), "stage2": trainee.network.cpu().eval()}
+        networks = {"stage1": self.stage1.cpu().eval(), "stage2": network.cpu().eval()}
         return {**networks, "gate": Gate(thresholds), "metrics": metrics}
 
 

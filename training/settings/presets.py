@@ -247,6 +247,9 @@ class Stage2Settings(StageSettings):
         Calibrate the gate thresholds on val; if the best epoch is taken, it is the best by the gated score.
     gate_threshold : float
         Threshold when it is not calibrated.
+    one_encoder : bool
+        Let the finished network say itself what a tile holds (:mod:`training.networks.presence_head`): slides then need
+        one encoder in place of two.
     """
 
     backbone: str = "resnet101"
@@ -264,6 +267,7 @@ class Stage2Settings(StageSettings):
     gated_selection: bool = True
     gate_threshold: float = 0.1
     select: Literal["miou", "mean", "last"] = "miou"
+    one_encoder: bool = False
 
 
 @dataclass(frozen=True)
@@ -333,6 +337,7 @@ _RECOMMENDED = Preset(
         mosaic=0.4,
         least_side=160,
         select="last",
+        one_encoder=True,
     ),
 )
 

@@ -34,9 +34,9 @@ def test_limits_of_memory_are_obeyed(tmp_path: Path, batch: int, threads: int) -
         read.clear()
         reader = ReadAhead(slide, plan.grid, 0.5, batches, threads, False)
         with reader:
-            pixels = iter(reader)
+            pixels = (each for row in range(plan.grid.rows) for each in reader.of_row(row))
             for taken in range(1, 9):
                 assert len(next(pixels).pixels) <= batch
-                for future in list(reader._waiting):
+                for _, future in list(reader._waiting):
                     future.result()  # let the readers do all that they may
                 assert len(read) <= taken + LOOKAHEAD_PER_THREAD * threads < len(batches)

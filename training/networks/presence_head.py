@@ -1,0 +1,108 @@
+"""Stage 2's own word on what an image holds: a linear layer on its pooled features, fitted on patch labels.
+
+The finished network knows more about a patch than a second encoder would: logistic regression on a few hundred numbers,
+fitted in seconds, opens the gate as well as stage 1 does (``docs/method.md``), and a tile then passes one encoder.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from napari_wsss.models import SegmentationNetwork, build_stage2
+from training.data import Patch, read_image, to_input
+
+__all__ = ["fit_linear", "labelled_batches", "with_presence"]
+
+_ROUNDS = 200
+_LEAST = 1e-4  # of a feature's spread: what never varies says nothing
+
+
+def labelled_batches(patches: Sequence[Patch], size: int = 16) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield patches as they are, (N, 3, H, W) float32, and their labels, (N, C) float32; one size in a batch."""
+    by_size: dict[tuple[int, int], list[Patch]] = {}
+    for patch in patches:
+        by_size.setdefault(patch.size, []).append(patch)
+    for alike in by_size.values():
+        for start in range(0, len(alike), size):
+            some = alike[start : start + size]
+            images = torch.stack([to_input(read_image(patch.path)) for patch in some])
+            yield images, torch.tensor([patch.label for patch in some]).float()
+
+
+def with_presence(
+    network: SegmentationNetwork, batches: Iterable[tuple[Tensor, Tensor]], penalty: float = 0.01
+) -> SegmentationNetwork:
+    """Return a copy of a segmentation network that also says which classes are present.
+
+    Parameters
+    ----------
+    network : SegmentationNetwork
+        Put into eval mode, otherwise unchanged.
+    batches : iterable of ((N, 3, H, W) float, (N, C) float)
+        RGB / 255, and 1 where the class is somewhere in the image.
+    penalty : float, optional
+        See :func:`fit_linear`.
+
+    Returns
+    -------
+    SegmentationNetwork
+        With ``presence``, in eval mode; segments exactly as before.
+    """
+    network.eval()
+    device = next(network.parameters()).device
+    features, labels = [], []
+    with torch.no_grad():
+        for images, present in batches:
+            x = images.to(device, memory_format=torch.channels_last)
+            features.append(network.pooled(x).float().cpu())
+            labels.append(present)
+    weight, bias = fit_linear(torch.cat(features), torch.cat(labels), penalty)
+    arguments = {**network.arguments, "presence": True}
+    result = build_stage2(network.architecture, network.num_classes, **arguments)
+    known = {k: v for k, v in network.state_dict().items() if not k.startswith("presence.")}
+    result.load_state_dict({**known, "presence.weight": weight, "presence.bias": bias})
+    return result.to(device).eval()
+
+
+def fit_linear(features: Tensor, labels: Tensor, penalty: float = 0.01) -> tuple[Tensor, Tensor]:
+    """Fit one logistic regression per class on standardised features.
+
+    Parameters
+    ----------
+    features : (N, K) float32
+    labels : (N, C) float32
+        0 or 1.
+    penalty : float, optional
+        Weight of half the squared weights (of standardised features) beside the mean loss.
+
+    Returns
+    -------
+    weight : (C, K) float32
+    bias : (C,) float32
+        For features as they are.
+    """
+    x, y = features.double(), labels.double()
+    mean, spread = x.mean(0), x.std(0, correction=0)
+    spread = torch.where(spread > _LEAST, spread, torch.inf)
+    z = (x - mean) / spread
+    # One more column is the bias, which has no penalty.
+    z = torch.cat((z, torch.ones_like(z[:, :1])), 1)
+    solution = torch.zeros((y.shape[1], z.shape[1]), dtype=torch.float64, requires_grad=True)
+    optimiser = torch.optim.LBFGS([solution], max_iter=_ROUNDS, line_search_fn="strong_wolfe")
+
+    def loss() -> Tensor:
+        optimiser.zero_grad()
+        value = functional.binary_cross_entropy_with_logits(z @ solution.T, y, reduction="sum") / len(y)
+        value = value + penalty / 2 * solution[:, :-1].square().sum()
+        value.backward()  # type: ignore[no-untyped-call]
+        return value
+
+    optimiser.step(loss)  # type: ignore[no-untyped-call]
+    found = solution.detach()
+    weight = found[:, :-1] / spread
+    bias = found[:, -1] - weight @ mean
+    return weight.float(), bias.float()
