@@ -38,7 +38,9 @@ class Seen:
     message: str
 
 
-def run_program(module: str, words: Sequence[str], log: Path | None = None) -> Generator[Seen]:
+def run_program(
+    module: str, words: Sequence[str], log: Path | None = None, inherited: Sequence[int] = ()
+) -> Generator[Seen]:
     """Run ``python -m <module>`` and yield what can be seen of it now and then; closing the generator ends it.
 
     Parameters
@@ -48,6 +50,8 @@ def run_program(module: str, words: Sequence[str], log: Path | None = None) -> G
         Its command line.
     log : Path, optional
         The ``log.csv`` that it writes.
+    inherited : sequence of int, optional
+        File descriptors that it keeps open (see :class:`napari_wsss.project.run_lock.RunLock`).
 
     Yields
     ------
@@ -66,6 +70,7 @@ def run_program(module: str, words: Sequence[str], log: Path | None = None) -> G
         text=True,
         encoding="utf-8",
         errors="replace",
+        pass_fds=tuple(inherited),
     )
     lines: deque[str] = deque(maxlen=_KEPT_LINES)
     listener = threading.Thread(target=_listen, args=(process, lines), daemon=True, name="wsss-train")

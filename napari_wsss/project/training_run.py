@@ -9,8 +9,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from napari_wsss.project.card import Card
 from napari_wsss.project.core import ProjectCore
 from napari_wsss.project.data_set import write_data_set
@@ -18,6 +16,7 @@ from napari_wsss.project.encoder import DEFAULT_ENCODER
 from napari_wsss.project.events import StepFinished, StepStarted, Trained, TrainEvent, TrainProgress
 from napari_wsss.project.programs import Seen, run_program
 from napari_wsss.project.recipe import Recipe, recipe_for
+from napari_wsss.project.run_lock import RunLock
 from tiling.errors import TrainingError
 from tiling.files import read_json, write_json_atomic
 
@@ -68,19 +67,12 @@ def train_events(project: ProjectCore, name: str, card: Card, options: TrainOpti
     project.require_writable()
     folder = project.folder / "runs" / name
     folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(str(folder / ".lock"))
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise TrainingError(
-            f"{folder} is being trained already; wait for it to finish or stop it first."
-        ) from None
-    with lock:
-        yield from _train(project, name, folder, card, options)
+    with RunLock(folder) as lock:
+        yield from _train(project, name, folder, card, options, lock)
 
 
 def _train(
-    project: ProjectCore, name: str, folder: Path, card: Card, options: TrainOptions
+    project: ProjectCore, name: str, folder: Path, card: Card, options: TrainOptions, lock: RunLock
 ) -> Generator[TrainEvent]:
     started = time.monotonic()
     yield StepStarted("patches", 1, 1)
@@ -94,7 +86,7 @@ def _train(
         yield StepStarted(step.name, number, len(steps))
         begun = time.monotonic()
         if step.proof is None or not step.proof.is_file():
-            for seen in run_program(step.module, step.words, step.log):
+            for seen in run_program(step.module, step.words, step.log, lock.inherited):
                 yield _progress(step, seen, done, started)
         done += step.share
         yield StepFinished(step.name, time.monotonic() - begun)
