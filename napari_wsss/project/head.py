@@ -6,6 +6,7 @@ places, which should hold its classes in equal parts: all that is known is that 
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,8 +21,9 @@ PENALTY = 1e-2
 BALANCE = 0.5
 """How much a rare class counts more: 0 not at all, 1 as much as any other."""
 
-BLOCK = 16384
-"""Places whose scores are computed at once: what fits into a core's cache."""
+_PRODUCTS = 1 << 18
+"""Multiplications of a matrix product at most: OpenBLAS gives larger ones to several threads, and with a head's few
+columns they wait for each other longer than they work, on a busy machine ten times as long."""
 
 
 @dataclass(frozen=True)
@@ -117,10 +119,13 @@ def fit_weights(
     width, classes = values.shape[1], len(columns)
     total = float(weights.sum())
     scratch = np.empty((len(values), classes), np.float32)
+    parts = list(_blocks(len(values), width, classes))
 
     def loss(vector: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
         now = vector.reshape(width + 1, classes)
-        logits = np.matmul(values, now[:-1].astype(np.float32), out=scratch)
+        matrix, logits = now[:-1].astype(np.float32), scratch
+        for part in parts:
+            np.matmul(values[part], matrix, out=logits[part])
         logits += now[-1].astype(np.float32)
         logits -= logits.max(1, keepdims=True)
         logits -= np.log(np.exp(logits).sum(1, keepdims=True))
@@ -128,8 +133,11 @@ def fit_weights(
         np.exp(logits, out=logits)
         logits -= targets
         logits *= weights[:, None]
-        gradient = np.empty_like(now)
-        gradient[:-1] = (values.T @ logits) / total + penalty * now[:-1]
+        gradient = np.zeros_like(now)
+        for part in parts:
+            gradient[:-1] += values[part].T @ logits[part]
+        gradient[:-1] /= total
+        gradient[:-1] += penalty * now[:-1]
         gradient[-1] = logits.sum(0, dtype=np.float64) / total
         return value + 0.5 * penalty * float(np.sum(now[:-1] ** 2)), gradient.ravel()
 
@@ -173,13 +181,14 @@ def label_places(values: NDArray[np.float16], head: HeadWeights) -> NDArray[np.u
         Class index + 1; 0 where there are no features.
     """
     labels = np.empty(len(values), np.uint8)
-    wide = np.empty((min(BLOCK, len(values)), values.shape[1]), np.float32)
-    for first in range(0, len(values), BLOCK):
-        block = wide[: len(values[first : first + BLOCK])]
-        block[...] = values[first : first + BLOCK]
+    parts = list(_blocks(len(values), *head.matrix.shape))
+    wide = np.empty((_longest(parts), values.shape[1]), np.float32)
+    for part in parts:
+        here = labels[part]
+        block = wide[: len(here)]
+        block[...] = values[part]
         scores = block @ head.matrix
         scores += head.offset
-        here = labels[first : first + BLOCK]
         np.add(scores.argmax(1), 1, out=here, casting="unsafe")
         here[np.isnan(block[:, 0])] = 0
     return labels
@@ -201,10 +210,10 @@ def entropies(values: NDArray[np.float16], head: HeadWeights) -> NDArray[np.floa
     found = np.empty(len(values), np.float32)
     columns = np.isfinite(head.offset)
     matrix, offset = head.matrix[:, columns], head.offset[columns]
-    for first in range(0, len(values), BLOCK):
-        probabilities = softmax(values[first : first + BLOCK].astype(np.float32) @ matrix + offset)
+    for part in _blocks(len(values), *matrix.shape):
+        probabilities = softmax(values[part].astype(np.float32) @ matrix + offset)
         logs = np.log(np.maximum(probabilities, 1e-12))
-        found[first : first + BLOCK] = -(probabilities * logs).sum(1)
+        found[part] = -(probabilities * logs).sum(1)
     return found / np.float32(np.log(max(2, columns.sum())))
 
 
@@ -214,3 +223,14 @@ def softmax(scores: NDArray[np.float32]) -> NDArray[np.float32]:
     np.exp(scores, out=scores)
     scores /= scores.sum(-1, keepdims=True)
     return scores
+
+
+def _blocks(rows: int, width: int, classes: int) -> Iterator[slice]:
+    """Cut rows into parts whose product with a head stays on one core and in its cache."""
+    length = max(64, _PRODUCTS // max(1, width * classes))
+    for first in range(0, rows, length):
+        yield slice(first, min(first + length, rows))
+
+
+def _longest(parts: Sequence[slice]) -> int:
+    return max((part.stop - part.start for part in parts), default=0)
