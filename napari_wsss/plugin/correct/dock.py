@@ -9,21 +9,21 @@ from qtpy.QtCore import QSignalBlocker, Qt, QTimer
 from qtpy.QtGui import QColor, QIcon, QPixmap
 from qtpy.QtWidgets import (
     QCheckBox,
-    QComboBox,
     QHBoxLayout,
     QLabel,
     QListWidget,
     QListWidgetItem,
-    QSizePolicy,
     QSlider,
     QVBoxLayout,
     QWidget,
 )
 
 from napari_wsss.plugin.common import (
+    ElidedCombo,
     WindowKeys,
     button,
     fill_combo,
+    guard_wheel,
     note,
     set_note,
     set_quietly,
@@ -62,11 +62,9 @@ class CorrectWidget(QWidget):
         column = QVBoxLayout(self)
         column.setContentsMargins(6, 4, 6, 4)
         column.addWidget(title())
-        self.results = QComboBox()
+        self.results = ElidedCombo()
         self.results.setAccessibleName("Result to correct")
         self.results.setToolTip("Result to correct")
-        self.results.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
-        self.results.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         self.results.currentIndexChanged.connect(self._chosen)
         column.addWidget(self.results)
         self.begin = button("&Correct what I see", self.corrector.begin, "Make what the view shows paintable")
@@ -85,7 +83,6 @@ class CorrectWidget(QWidget):
         self.brush = QSlider(Qt.Orientation.Horizontal)
         self.brush.setRange(*BRUSH_UM)
         self.brush.setAccessibleName("Diameter of the brush in µm")
-        self.brush.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         self.brush.valueChanged.connect(self.corrector.set_brush)
         row.addWidget(self.brush_text)
         row.addWidget(self.brush, 1)
@@ -117,6 +114,7 @@ class CorrectWidget(QWidget):
         column.addWidget(self.notice)
         column.addStretch(1)
         self.setMinimumWidth(300)
+        guard_wheel(self)
 
         digits = {str(number): partial(self.corrector.take_class, number) for number in range(10)}
         self.keys = WindowKeys(self, {**digits, "Ctrl+S": self.corrector.save})

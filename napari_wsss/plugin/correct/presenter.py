@@ -26,9 +26,9 @@ from napari_wsss.plugin.correct.regions import (
     remove_regions,
     write_region,
 )
-from napari_wsss.plugin.segment import view_box
+from napari_wsss.plugin.segment import SegmentSession, session_for, view_box
 from napari_wsss.plugin.teach import slide_of_store
-from napari_wsss.plugin.view import METADATA_KEY, class_features, follow, label_colormap, store_layers
+from napari_wsss.plugin.view import METADATA_KEY, class_features, follow, label_colormap
 from tiling.errors import RegionError, WsssError
 from tiling.geometry import Box
 from tiling.store import Store, open_store
@@ -104,6 +104,7 @@ class Corrector:
         self._project = project
         self._start = start
         self._job: Job[Store | None] | None = None
+        self._session: SegmentSession | None = None
 
     # --- which result ------------------------------------------------------------------------------------------
 
@@ -279,9 +280,7 @@ class Corrector:
         original = self.store
         if original is None or self._job is not None or not self.saved_regions():
             return False
-        for layer in self.results():
-            if Path(layer.metadata[METADATA_KEY]["path"]) == corrected_path(original):
-                self.viewer.layers.remove(layer)
+        self._results_panel().let_go(corrected_path(original))
         try:
             remove_regions(corrections_folder(original))
             remove_corrected(original)
@@ -315,15 +314,21 @@ class Corrector:
         return True
 
     def _show(self, store: Path) -> None:
-        """Show a result, and hide the other one of the same original."""
-        for layer in list(self.results()):
-            path = Path(layer.metadata[METADATA_KEY]["path"])
-            if path == store:
-                self.viewer.layers.remove(layer)  # its levels are of a store that is no more
-            elif original_path(path) == original_path(store):
+        """Show a result with its numbers, read anew, and hide the other one of the same original."""
+        for layer in self.results():
+            if original_path(Path(layer.metadata[METADATA_KEY]["path"])) == original_path(store):
                 layer.visible = False
-        *_, (data, arguments, _) = store_layers(open_store(store), backdrop=False)
-        self.choose(self.viewer.add_labels(data, **arguments))
+        layer = self._results_panel().take_in(store)
+        if layer is not None:
+            layer.visible = True
+            if store != original_path(store):
+                layer.name = f"{open_store(store).name} corrected"
+        self.choose(layer)
+
+    def _results_panel(self) -> SegmentSession:
+        """Return what knows the results of this viewer; held, so that it lives as long as we do."""
+        self._session = session_for(self.viewer)
+        return self._session
 
     def _say(self, notice: str = "") -> None:
         self.notice, self.problem = notice, ""

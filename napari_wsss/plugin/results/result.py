@@ -49,7 +49,8 @@ class Result:
     @property
     def title(self) -> str:
         """Model and region, for people; not always unique among the results of a slide."""
-        return f"{_model(self.run) or self.store.name} · {_region(self.run)}"
+        made = f"{_model(self.run) or self.store.name} · {_region(self.run)}"
+        return f"{made}, corrected by hand" if self.run.get("corrected") else made
 
     @property
     def areas(self) -> list[float]:
@@ -133,8 +134,6 @@ def unusual_options(run: Mapping[str, Any]) -> list[str]:
         words.append("glass included")
     if asked.get("cams"):
         words.append("with what the model looked at")
-    if run.get("corrected"):
-        words.append("corrected by hand")
     return words
 
 

@@ -6,12 +6,11 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import Qt, QTimer
+from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import (
     QComboBox,
     QGridLayout,
     QHBoxLayout,
-    QSizePolicy,
     QTableWidgetItem,
     QVBoxLayout,
     QWidget,
@@ -19,10 +18,12 @@ from qtpy.QtWidgets import (
 
 from napari_wsss.plugin.common import (
     STRIP_LENGTH,
+    ElidedCombo,
     Thumbnail,
     WindowKeys,
     button,
     fill_combo,
+    guard_wheel,
     note,
     quiet,
     set_note,
@@ -95,6 +96,7 @@ class ReviewWidget(QWidget):
         self.table.itemSelectionChanged.connect(self._row_chosen)
         layout.addWidget(self.table, 1)
         self.setMinimumWidth(340)
+        guard_wheel(self)
 
         self.keys = WindowKeys(self, self._keys())
         self._seen = -1
@@ -196,9 +198,7 @@ class ReviewWidget(QWidget):
 
 def _combo(name: str) -> QComboBox:
     """Return a list that the wheel does not change and that does not widen the panel."""
-    made = QComboBox()
+    made = ElidedCombo()
     made.setToolTip(name)
     made.setAccessibleName(name)
-    made.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
-    made.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
     return made

@@ -161,6 +161,19 @@ class SlideResults(Choices):
         for store in self._shown.unknown_stores():
             self._adopt(store)
 
+    def take_in(self, store: Path) -> Any | None:
+        """Take in a store that was made, or made anew, elsewhere: read again, shown and chosen; return its layer."""
+        store = store.absolute()
+        self._drop(store)
+        self._adopt(store)
+        live = self._shown.get(store)
+        return None if live is None else live.shown_layer
+
+    def let_go(self, store: Path) -> None:
+        """Take a store's layers away and forget it: it is removed elsewhere."""
+        self._drop(store.absolute())
+        self._changed()
+
     def _recall(self, key: SlideKey) -> None:
         """Bring the results of a slide back: those on disk, and the one looked at last into the viewer."""
         path = Path(self.slide.metadata[METADATA_KEY]["path"])  # type: ignore[union-attr]

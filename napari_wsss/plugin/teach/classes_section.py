@@ -11,6 +11,7 @@ from qtpy.QtWidgets import (
     QHBoxLayout,
     QLabel,
     QPushButton,
+    QSizePolicy,
     QTableWidgetItem,
     QVBoxLayout,
     QWidget,
@@ -67,11 +68,12 @@ class ClassesSection(QWidget):
             self.tools[tool] = made
         group.buttonClicked.connect(self._tool_chosen)
         self.hint = QLabel("Shift: not this")
+        self.hint.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
         self.hint.setToolTip(
             "Shift and a key or click takes a class away; Ctrl and a key adds one to a selection."
         )
-        row.addStretch(1)
-        row.addWidget(self.hint)
+        self.hint.setAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
+        row.addWidget(self.hint, 1)
         column.addLayout(row)
         self.table = table(("Key", "Class", "Here", "All", "Score"), NAME)
         self.table.setToolTip(
@@ -81,7 +83,7 @@ class ClassesSection(QWidget):
         down = self.table.verticalHeader()
         assert down is not None
         down.setDefaultSectionSize(ROW)
-        for number, width in ((KEY, 32), (HERE, 38), (ALL, 38), (SCORE, 112)):
+        for number, width in ((KEY, 30), (HERE, 36), (ALL, 36), (SCORE, 108)):
             self.table.setColumnWidth(number, width)
         self.table.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.table.itemSelectionChanged.connect(self._row_chosen)

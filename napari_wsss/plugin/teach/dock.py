@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from qtpy.QtCore import Qt, QTimer
 from qtpy.QtWidgets import QFrame, QScrollArea, QVBoxLayout, QWidget
 
-from napari_wsss.plugin.common import WindowKeys, note, set_note, title, wrapped_label
+from napari_wsss.plugin.common import WindowKeys, guard_wheel, note, set_note, title, wrapped_label
 from napari_wsss.plugin.teach.classes_section import ClassesSection
 from napari_wsss.plugin.teach.model_section import ModelSection
 from napari_wsss.plugin.teach.presenter import Teacher, teacher_for
@@ -57,7 +57,7 @@ class TeachWidget(QWidget):
         inner = QWidget()
         column = QVBoxLayout(inner)
         column.setContentsMargins(6, 4, 6, 4)
-        column.setSpacing(5)
+        column.setSpacing(4)
         column.addWidget(title())
         for part in (self.slides, self.start, self.classes, self.error, self.notice, self.strip, self.models):
             column.addWidget(part)
@@ -70,7 +70,8 @@ class TeachWidget(QWidget):
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(scroll)
-        self.setMinimumWidth(340)
+        self.setMinimumWidth(350)
+        guard_wheel(self)
 
         self.keys = WindowKeys(self, self._keys(), self.teacher.listen)
         self._seen: object = None

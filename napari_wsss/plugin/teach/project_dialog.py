@@ -25,7 +25,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_wsss.plugin.common import button, note, set_note, table
+from napari_wsss.plugin.common import button, guard_wheel, note, set_note, table
 from napari_wsss.plugin.teach.draft import PALETTE, DraftClass, draft_of, first_draft, schema_of
 from tiling.errors import WsssError
 
@@ -84,7 +84,6 @@ class ProjectDialog(QDialog):
         self.tile.setRange(20, 500)
         self.tile.setValue(112)
         self.tile.setSuffix(" µm")
-        self.tile.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         self.tile.setToolTip(
             "Side of a tile: large enough to know a tissue by, small enough to hold one kind of it"
         )
@@ -116,6 +115,7 @@ class ProjectDialog(QDialog):
         self.buttons.accepted.connect(self._make)
         self.buttons.rejected.connect(self.reject)
         column.addWidget(self.buttons)
+        guard_wheel(self)
         self._fill(first_draft())
 
     def classes(self) -> list[DraftClass]:

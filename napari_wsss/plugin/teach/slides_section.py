@@ -10,15 +10,13 @@ from qtpy.QtWidgets import (
     QAbstractItemView,
     QFileDialog,
     QHBoxLayout,
-    QLabel,
     QProgressBar,
-    QSizePolicy,
     QTableWidgetItem,
     QVBoxLayout,
     QWidget,
 )
 
-from napari_wsss.plugin.common import button, note, quiet, set_note, table
+from napari_wsss.plugin.common import ElidedLabel, button, note, quiet, set_note, set_tip, table
 from napari_wsss.plugin.teach.project_dialog import ProjectDialog
 from napari_wsss.plugin.teach.words import clock_words
 
@@ -46,8 +44,7 @@ class SlidesSection(QWidget):
         column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(3)
         first = QHBoxLayout()
-        self.name = QLabel()
-        self.name.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
+        self.name = ElidedLabel()
         first.addWidget(self.name, 1)
         self.new = button("&New project…", self._new, "Make a project: a folder with your classes and labels")
         self.open = button("&Open…", self._open, "Open a project (a folder that ends with .wsss)")
@@ -92,8 +89,8 @@ class SlidesSection(QWidget):
         """Show what is new."""
         teacher, work = self.teacher, self.teacher.work
         project = work.project
-        self.name.setText("No project yet" if project is None else f"<b>{project.name}</b>")
-        self.name.setToolTip("" if project is None else str(project.folder))
+        self.name.set_whole("No project yet" if project is None else project.name)
+        set_tip(self.name, "" if project is None else str(project.folder))
         set_note(self.locked, "" if project is None else project.notice)
         self.table.setVisible(project is not None)
         self.add.setVisible(project is not None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QComboBox, QGridLayout, QHBoxLayout, QLabel, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QComboBox, QGridLayout, QHBoxLayout, QLabel, QSizePolicy, QVBoxLayout, QWidget
 
 from napari_wsss.plugin.common import STRIP_LENGTH, Thumbnail, button, fill_combo
 
@@ -68,9 +68,9 @@ class StripSection(QWidget):
             self.order.setItemData(self.order.count() - 1, tip, Qt.ItemDataRole.ToolTipRole)
         self.order.setToolTip("Which tiles to ask about")
         self.order.setAccessibleName("Which tiles to ask about")
-        self.order.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         self.order.currentIndexChanged.connect(self._order)
         self.words = QLabel()
+        self.words.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
         below.addWidget(self.order)
         below.addWidget(self.words, 1)
         column.addLayout(below)
@@ -119,10 +119,10 @@ class StripSection(QWidget):
         if asking.is_busy and not asking.strip.tiles:
             return "Looking for tiles …"
         if teacher.labelling.selection:
-            return f"Keys: {len(teacher.labelling.selection)} selected tiles"
+            return f"Keys: {len(teacher.labelling.selection)} tiles"
         if asking.is_asking:
             return f"Keys: picture {asking.strip.turn + 1} of {len(asking.strip.tiles)}"
-        return "Keys: the tile under the mouse" if teacher.labelling.tile is not None else ""
+        return "Keys: tile under mouse" if teacher.labelling.tile is not None else ""
 
     def _order(self, index: int) -> None:
         self.teacher.asking.sort(self.order.itemData(index))

@@ -11,6 +11,7 @@ from napari_wsss.plugin.common.preferences import Preferences
 from napari_wsss.plugin.correct.presenter import Corrector
 from napari_wsss.plugin.correct.regions import corrections_folder
 from napari_wsss.plugin.segment.request import RunRequest
+from napari_wsss.plugin.segment.session import session_for
 from napari_wsss.plugin.view.layers import store_layers
 from napari_wsss.project import new_project
 from tiling.geometry import Box
@@ -97,6 +98,7 @@ def test_from_a_look_to_a_corrected_result(corrector: Corrector, result: Path, v
     assert content_digest(result) == before
     shown = [layer for layer in corrector.results() if layer.visible]
     assert [Path(layer.metadata["wsss"]["path"]) for layer in shown] == [store.path]
+    assert shown[0].name == f"{store.name} corrected"
     assert corrector.saved_regions() == 1
 
     # Another box, on top of what is corrected: both stay.
@@ -107,6 +109,11 @@ def test_from_a_look_to_a_corrected_result(corrector: Corrector, result: Path, v
     wait(corrector)
     assert corrector.saved_regions() == 2
     both = np.asarray(open_store(store.path).labels()[0])
+    session = session_for(viewer)
+    assert session.result is not None
+    assert session.result.store == store.path
+    assert {row.name: row.mm2 for row in session.legend()} == pytest.approx(open_store(store.path).areas)
+    assert "corrected by hand" in session.result_name
     assert (both[box.y + 10 : box.y + 40, box.x + 20 : box.x + 50] == 4).all()
     assert len(corrector.results()) == 2
 

@@ -266,14 +266,22 @@ def whole_map(hands: Hands) -> np.ndarray:
 
 
 def test_nothing_is_cut_in_a_small_panel(hands: Hands, tmp_path: Path) -> None:
-    from qtpy.QtWidgets import QLabel, QPushButton, QTableWidget
+    from qtpy.QtWidgets import QLabel, QPushButton, QTableWidget, QWidget
 
     teach = hands.teach
     make_project(hands, tmp_path / ("a-long-name-of-a-project-" * 3 + ".wsss"))
     teach.resize(360, 700)
     teach.parentWidget().resize(360, 700)
     hands.qtbot.wait(50)
+    hands.move(300, 300)  # words beside the list
+    hands.key("1")
+    hands.rest()
     inner = teach.slides.parentWidget()
+    assert inner.width() <= teach.width()
+    for child in inner.findChildren(QWidget):
+        if child.isVisible() and child.width() > 1:
+            right = child.mapTo(inner, child.rect().topRight()).x()
+            assert right <= inner.width(), (type(child).__name__, child.objectName(), right)
     assert inner.minimumSizeHint().width() <= 360, inner.minimumSizeHint()
     assert inner.sizeHint().height() <= 700, inner.sizeHint()
     for button in teach.findChildren(QPushButton):
