@@ -14,6 +14,7 @@ from pathlib import Path
 from tiling.errors import StoreDamagedError, StoreError, StoreFullError, WsssError
 from tiling.files import LEFTOVERS
 from tiling.folders import RUN
+from tiling.untrusted import printable
 
 __all__ = ["RECEIPT", "Kind", "chunk_of", "content_names", "disk_error", "entries", "sweep", "telling_damage"]
 
@@ -98,7 +99,9 @@ def content_names(store: Path) -> list[str]:
     names = []
     for name, kind in entries(store):
         if kind in (Kind.FOREIGN, Kind.SPECIAL, Kind.LEFTOVER):
-            raise StoreDamagedError(f"{store} holds {name}, which is no part of a result store; take it out.")
+            raise StoreDamagedError(
+                f"{store} holds {printable(name)}, which is no part of a result store; take it out."
+            )
         if kind is Kind.CONTENT:
             names.append(name)
     return sorted(names)

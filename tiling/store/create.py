@@ -24,6 +24,7 @@ from tiling.store.layout import FLAG_EMPTY, FLAG_PREDICTED, FLAG_READ_ERROR, Sto
 from tiling.store.pyramid import level_shapes
 from tiling.store.receipt import sha256_of
 from tiling.store.tally import Tally, array_of
+from tiling.untrusted import printable
 
 __all__ = ["clear_store", "create_store"]
 
@@ -132,7 +133,7 @@ def clear_store(path: Path) -> None:
     for name, kind in entries(path):
         if kind in (Kind.FOREIGN, Kind.SPECIAL):
             raise StoreError(
-                f"{path} holds {name}, which is no part of a result store; move that away first."
+                f"{path} holds {printable(name)}, which is no part of a result store; move that away first."
             )
     # run.json goes last: killed half-way, the rest is still known as ours.
     for child in path.iterdir():

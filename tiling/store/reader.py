@@ -30,6 +30,7 @@ from tiling.store import ngff
 from tiling.store.contents import RECEIPT, Kind, entries, telling_damage
 from tiling.store.layout import TILE_COLUMNS, read_run
 from tiling.store.receipt import read_receipt
+from tiling.untrusted import printable
 
 __all__ = ["Store", "open_store"]
 
@@ -84,7 +85,7 @@ class Store:
                 for name, kind in entries(self.path, chunks=False):
                     if kind is Kind.SPECIAL:  # zarr would read it
                         raise StoreDamagedError(
-                            f"{self.path} holds {name}, which is no ordinary file; take it out."
+                            f"{self.path} holds {printable(name)}, which is no ordinary file; take it out."
                         )
                 self._root = zarr.open_group(self.path, mode="r")
         return self._root

@@ -253,6 +253,7 @@ FOREIGN: dict[str, Damage] = {
     "a pipe": lambda s: os.mkfifo(s / "labels/tissue/pipe"),
     "a pipe for a chunk": lambda s: os.mkfifo(s / "labels/tissue/0/c/0/1"),
     "a name that is no UTF-8": lambda s: (s / os.fsdecode(b"Pr\xe4parat")).write_bytes(b""),
+    "a name of two lines": lambda s: (s / "labels" / "a\nb").write_text("?"),
     "a half-written file": lambda s: (s / ".wsss-0011223344.tmp").write_bytes(b""),
     "a folder swapped for a link": lambda s: (
         shutil.move(s / "labels", s.parent / "labels"),
