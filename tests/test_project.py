@@ -11,7 +11,8 @@ import sys
 import tarfile
 import tomllib
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from functools import cache
 from importlib.metadata import packages_distributions
 from pathlib import Path
 from typing import Any
@@ -80,8 +81,14 @@ def _distributions(*groups: str) -> set[str]:
     return {canonicalize_name(r.name) for r in _requirements(texts)}
 
 
+@cache
+def _providers() -> Mapping[str, list[str]]:
+    """Who brings which name: read once, as it looks into every installed package."""
+    return packages_distributions()
+
+
 def _undeclared(imported: set[str], declared: set[str]) -> set[str]:
-    providers = packages_distributions()
+    providers = _providers()
     return {
         name
         for name in imported
