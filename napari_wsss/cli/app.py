@@ -176,7 +176,7 @@ def run(
 @app.command()
 @bordered
 def info(
-    slide: Annotated[Path, typer.Argument(metavar="SLIDE", show_default=False)],
+    slide: Annotated[Path, typer.Argument(metavar="SLIDE|STORE", show_default=False)],
     mpp: Mpp = None,
     model: Model = None,
     overlap: Overlap = 0.25,
@@ -184,7 +184,7 @@ def info(
     read_threads: ReadThreads = 2,
     json: Json = False,
 ) -> int:
-    """Show a slide's size, levels, resolution and its source, and what a run would take: tiles and memory."""
+    """Show a slide's size, levels, resolution and its source, and what a run would take; or what a store holds."""
     from napari_wsss.cli.info import show_slide
 
     return show_slide(slide, mpp, model, overlap, batch_size, read_threads, json)

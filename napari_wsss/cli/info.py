@@ -26,8 +26,11 @@ def show_slide(
 ) -> int:
     """Print the facts of a slide and of a run with a model."""
     from napari_wsss.models import default_bundle, list_bundles, load_bundle
+    from tiling.folders import is_store
     from tiling.slides import open_slide
 
+    if is_store(path):
+        return show_store(path, as_json)
     with open_slide(path, mpp=mpp) as slide:
         facts = _slide_facts(slide)
         if slide.mpp is not None and (model or list_bundles()):
@@ -40,6 +43,40 @@ def show_slide(
         for line in _lines(facts):
             answer(line)
     for warning in warnings:
+        tell(f"Note: {warning}")
+    return 0
+
+
+def show_store(path: Path, as_json: bool) -> int:
+    """Print the facts of a result store: areas, how tissue was found, and how many tiles are doubtful."""
+    from tiling.store import open_store
+
+    store = open_store(path)
+    receipt = store.receipt or {}
+    facts: dict[str, Any] = {
+        "path": str(path),
+        "slide_id": store.name,
+        "status": receipt.get("status", "unfinished"),
+        "mpp": store.mpp,
+        "counters": receipt.get("counters", {}),
+        "areas_mm2": store.areas,
+        "tissue": receipt.get("tissue", {}),
+        "warnings": receipt.get("warnings", []),
+    }
+    if as_json:
+        answer_json(facts)
+        return 0
+    counters = facts["counters"]
+    answer(f"Store        {path}")
+    answer(f"Slide        {store.name}, {facts['status']}, labels of {store.mpp:g} µm")
+    if counters:
+        answer(f"Tiles        {counters['tiles']:,} of {counters['tiles_in_grid']:,}")
+        doubts = [f"{count:,} {name}" for name, count in counters["doubts"].items() if count]
+        answer(f"Doubtful     {', '.join(doubts) or 'none'}")
+        answer(f"Tissue       {facts['tissue'].get('how', '')}")
+    for name, area in facts["areas_mm2"].items():
+        answer(f"{area:11,.3f}  mm² {name}")
+    for warning in facts["warnings"]:
         tell(f"Note: {warning}")
     return 0
 

@@ -85,8 +85,14 @@ class RowAssembler:
         if self._cams is not None:
             self._cams.begin_row(row)
 
-    def add(self, batch: TileBatch, prediction: Prediction, unreadable: tuple[int, ...] = ()) -> None:
-        """Add a predicted batch; unreadable tiles are flagged and contribute nothing.
+    def add(
+        self,
+        batch: TileBatch,
+        prediction: Prediction,
+        unreadable: tuple[int, ...] = (),
+        doubts: NDArray[np.uint8] | None = None,
+    ) -> None:
+        """Add a predicted batch; unreadable tiles are flagged and contribute nothing, doubtful ones are flagged.
 
         Raises
         ------
@@ -114,7 +120,7 @@ class RowAssembler:
             assert prediction.cams is not None, "checked above"
             self._cams.add(kept, prediction.cams if everything else prediction.cams[good])
         at = list(kept)
-        now.table["flags"][at] = FLAG_PREDICTED
+        now.table["flags"][at] = FLAG_PREDICTED | (0 if doubts is None else doubts[good])
         now.table["flags"][list(unreadable)] = FLAG_EMPTY | FLAG_READ_ERROR
         now.table["presence"][at] = prediction.presence[good]
         if prediction.confidence is not None:

@@ -35,6 +35,7 @@ from tiling.store import (
     StoreWriter,
     Tally,
     areas_mm2,
+    count_doubts,
     create_store,
     disk_error,
     read_receipt,
@@ -210,7 +211,7 @@ def _stream(job: _Job) -> Generator[Event]:
                 for tiles in reader.of_row(row):
                     with clock.predicting():
                         prediction = job.predictor(tiles.pixels, cam_side, **ungated)
-                        assembler.add(tiles.batch, prediction, tiles.unreadable)
+                        assembler.add(tiles.batch, prediction, tiles.unreadable, tiles.doubts)
                     yield clock.tiles_done(tiles.batch)
                     if block := committer.poll():
                         yield block
@@ -330,6 +331,7 @@ def _finish(
                 "tiles": tiles,
                 "tiles_in_grid": job.plan.grid.rows * job.plan.grid.columns,
                 "read_errors": errors,
+                "doubts": count_doubts(job.out),
                 "pixels_per_label": list(committed.counts),
             },
             "areas_mm2": areas,

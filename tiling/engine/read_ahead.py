@@ -13,6 +13,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
+from tiling.engine.quality import tile_quality
 from tiling.errors import SlideError
 from tiling.grid import TileGrid, TileRun
 from tiling.plan import TileBatch
@@ -34,11 +35,14 @@ class BatchPixels:
     pixels : (N, T, T, 3) uint8
     unreadable : tuple of int
         Columns that could not be read and are white instead (only when errors are to be filled).
+    doubts : (N,) uint8, optional
+        Flags of what is wrong with the tiles; see :mod:`tiling.engine.quality`.
     """
 
     batch: TileBatch
     pixels: NDArray[np.uint8]
     unreadable: tuple[int, ...] = ()
+    doubts: NDArray[np.uint8] | None = None
 
 
 def read_batch(slide: Slide, grid: TileGrid, mpp: float, batch: TileBatch, fill: bool) -> BatchPixels:
@@ -77,7 +81,8 @@ def read_batch(slide: Slide, grid: TileGrid, mpp: float, batch: TileBatch, fill:
             x = offset * grid.stride
             pixels[index] = strip[:, x : x + tile]
             index += 1
-    return BatchPixels(batch, pixels, tuple(unreadable))
+    doubts = np.array([tile_quality(tile, mpp) for tile in pixels], np.uint8)
+    return BatchPixels(batch, pixels, tuple(unreadable), doubts)
 
 
 def _read_run(slide: Slide, grid: TileGrid, mpp: float, run: TileRun) -> NDArray[np.uint8]:

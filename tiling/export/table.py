@@ -11,7 +11,7 @@ from pathlib import Path
 from tiling.errors import ExportError
 from tiling.export.amounts import amounts
 from tiling.files import replacing
-from tiling.store import FLAG_PREDICTED, FLAG_READ_ERROR, Store
+from tiling.store import DOUBTS, FLAG_PREDICTED, FLAG_READ_ERROR, Store
 from tiling.untrusted import safe_cell
 
 __all__ = ["write_areas", "write_table", "write_tiles"]
@@ -37,9 +37,9 @@ def write_areas(store: Store, path: Path) -> None:
 def write_tiles(store: Store, path: Path) -> None:
     """Write one line per tile of the grid, in reading order.
 
-    Columns: row, column, x, y (level-0 pixels of the whole slide), status (predicted, empty, read_error),
-    confidence, then per class its stage-1 ``presence_ABBR`` (0 … 1) and its ``share_ABBR`` of the tile (0 … 1);
-    empty where nothing was predicted.
+    Columns: row, column, x, y (level-0 pixels of the whole slide), status (predicted, empty, read_error), doubts
+    (of blur, pen, fold, bubble), confidence, then per class its stage-1 ``presence_ABBR`` (0 … 1) and its
+    ``share_ABBR`` of the tile (0 … 1); empty where nothing was predicted.
 
     Raises
     ------
@@ -47,7 +47,7 @@ def write_tiles(store: Store, path: Path) -> None:
         When the file cannot be written.
     """
     names = [tissue.abbreviation for tissue in store.schema.classes]
-    head = ["row", "column", "x", "y", "status", "confidence"]
+    head = ["row", "column", "x", "y", "status", "doubts", "confidence"]
     head += [f"presence_{name}" for name in names] + [f"share_{name}" for name in names]
     write_table(path, head, _tile_rows(store))
 
@@ -59,13 +59,22 @@ def _tile_rows(store: Store) -> Iterator[list[str]]:
         place = [str(row), str(column), f"{tiles['x'][i]:.2f}", f"{tiles['y'][i]:.2f}"]
         values = [tiles["confidence"][i], *tiles["presence"][i], *tiles["shares"][i]]
         predicted = bool(flags & FLAG_PREDICTED)
-        yield [*place, _status(flags), *(f"{value:.4f}" if predicted else "" for value in values)]
+        yield [
+            *place,
+            _status(flags),
+            _doubts(flags),
+            *(f"{value:.4f}" if predicted else "" for value in values),
+        ]
 
 
 def _status(flags: int) -> str:
     if flags & FLAG_READ_ERROR:
         return "read_error"
     return "predicted" if flags & FLAG_PREDICTED else "empty"
+
+
+def _doubts(flags: int) -> str:
+    return " ".join(name for name, flag in DOUBTS.items() if flags & flag)
 
 
 def write_table(path: Path, head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:

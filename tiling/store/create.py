@@ -20,7 +20,7 @@ from tiling.folders import RUN
 from tiling.grid import TileGrid
 from tiling.store import ngff
 from tiling.store.contents import Kind, disk_error, entries
-from tiling.store.layout import FLAG_EMPTY, FLAG_PREDICTED, FLAG_READ_ERROR, StoreLayout, read_run
+from tiling.store.layout import DOUBTS, FLAG_EMPTY, FLAG_PREDICTED, FLAG_READ_ERROR, StoreLayout, read_run
 from tiling.store.pyramid import level_shapes
 from tiling.store.receipt import sha256_of
 from tiling.store.tally import Tally, array_of
@@ -236,7 +236,12 @@ def _create_tiles(root: zarr.Group, layout: StoreLayout) -> None:
             "tile": grid.tile,
             "stride": grid.stride,
             "classes": list(layout.schema.names),
-            "flags": {"empty": FLAG_EMPTY, "predicted": FLAG_PREDICTED, "read_error": FLAG_READ_ERROR},
+            "flags": {
+                "empty": FLAG_EMPTY,
+                "predicted": FLAG_PREDICTED,
+                "read_error": FLAG_READ_ERROR,
+                **DOUBTS,
+            },
         }
     )
     for name, canvas, origin in (("x", column, grid.origin[0]), ("y", row, grid.origin[1])):

@@ -13,7 +13,19 @@ from tiling.folders import RUN
 from tiling.grid import TileGrid
 from tiling.store import ngff
 
-__all__ = ["FLAG_EMPTY", "FLAG_PREDICTED", "FLAG_READ_ERROR", "TILE_COLUMNS", "StoreLayout", "read_run"]
+__all__ = [
+    "DOUBTS",
+    "FLAG_BLUR",
+    "FLAG_BUBBLE",
+    "FLAG_EMPTY",
+    "FLAG_FOLD",
+    "FLAG_PEN",
+    "FLAG_PREDICTED",
+    "FLAG_READ_ERROR",
+    "TILE_COLUMNS",
+    "StoreLayout",
+    "read_run",
+]
 
 FLAG_EMPTY = 1
 """Tile flag: no tissue (or outside the region), never predicted."""
@@ -21,12 +33,19 @@ FLAG_EMPTY = 1
 FLAG_PREDICTED = 2
 """Tile flag: predicted."""
 
+FLAG_BLUR, FLAG_PEN, FLAG_FOLD, FLAG_BUBBLE = 8, 16, 32, 64
+"""Tile flags: doubts about a predicted tile (out of focus, pen ink, a fold, gray without tissue: bubbles)."""
+
 FLAG_READ_ERROR = 4
 """Tile flag: its pixels could not be read; it was left blank because the run was told to."""
 
 
 TILE_COLUMNS = ("flags", "confidence", "presence", "shares")
 """Arrays of the tile table that grow with the rows."""
+
+
+DOUBTS = {"blur": FLAG_BLUR, "pen": FLAG_PEN, "fold": FLAG_FOLD, "bubble": FLAG_BUBBLE}
+"""Doubts about tiles by name."""
 
 
 def read_run(path: Path) -> dict[str, Any] | None:

@@ -19,7 +19,7 @@ from tiling.classes import ClassSchema
 from tiling.errors import StoreDamagedError, StoreError
 from tiling.files import json_bytes, read_json, write_json_atomic
 from tiling.store.contents import RECEIPT, content_names, telling_damage
-from tiling.store.layout import FLAG_PREDICTED, FLAG_READ_ERROR, read_run
+from tiling.store.layout import DOUBTS, FLAG_PREDICTED, FLAG_READ_ERROR, read_run
 
 __all__ = [
     "FORMAT_VERSION",
@@ -28,6 +28,7 @@ __all__ = [
     "Verification",
     "areas_mm2",
     "content_digest",
+    "count_doubts",
     "file_digests",
     "read_receipt",
     "sha256_of",
@@ -232,10 +233,18 @@ def _untrue(store: Path, run: Mapping[str, Any], receipt: Mapping[str, Any], rec
     tiles, lost = (int(np.count_nonzero(flags & flag)) for flag in (FLAG_PREDICTED, FLAG_READ_ERROR))
     if (tiles, lost) != (counters["tiles"], counters["read_errors"]):
         yield "number of tiles"
+    if counters["doubts"] != count_doubts(store):
+        yield "number of doubtful tiles"
     if receipt["status"] != ("done" if tiles + lost else "empty"):
         yield "status"
     if recount and _pixels_per_label(store, len(counts)) != counts:
         yield "number of pixels per label"
+
+
+def count_doubts(store: Path) -> dict[str, int]:
+    """Return how many predicted tiles of a store are out of focus, show pen, a fold or a bubble."""
+    flags = np.asarray(zarr.open_array(store / "tiles" / "flags", mode="r")[...])
+    return {name: int(np.count_nonzero(flags & flag)) for name, flag in DOUBTS.items()}
 
 
 def _pixels_per_label(store: Path, known: int) -> list[int]:
