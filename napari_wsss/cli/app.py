@@ -350,6 +350,20 @@ def tissue(
     return show_tissue(slide, png, geojson, threshold, mpp, frame.value, json)
 
 
+@app.command()
+@bordered
+def report(
+    folder: Annotated[
+        Path, typer.Argument(metavar="DIR", help="The --out folder of a run.", show_default=False)
+    ],
+) -> None:
+    """Write DIR/index.html over all slides of a run, and a page for each; `run` does it for more than one slide."""
+    from napari_wsss.cli.border import answer
+    from tiling.batch import write_report
+
+    answer(write_report(folder))
+
+
 def main() -> None:
     """Run the command line."""
     write_anywhere()

@@ -33,6 +33,7 @@ from tiling.batch import (
     prepare_output,
     run_batch,
     worker_number,
+    write_report,
 )
 from tiling.engine import Event, Finished
 from tiling.plan import Roi, read_roi
@@ -240,6 +241,8 @@ def run_slides(request: RunRequest, as_json: bool) -> int:
         tell("Interrupted; the same command goes on where this one stopped.")
         return INTERRUPTED
     _report(segment.out, outcomes, as_json)
+    if len(outcomes) > 1:
+        tell(f"Report: {write_report(segment.out)}")
     return exit_code(outcomes)
 
 

@@ -9,4 +9,5 @@ from .isolated import (
     run_batch as run_batch,
 )
 from .jobs import Shard as Shard, SlideJob as SlideJob, find_jobs as find_jobs
+from .report import ReportRow as ReportRow, write_report as write_report
 from .summary import SlideOutcome as SlideOutcome, Status as Status, exit_code as exit_code

@@ -17,7 +17,10 @@ from tiling.errors import StoreError
 from tiling.files import open_own, read_regular, replacing
 from tiling.untrusted import plain_cell, printable, safe_cell
 
-__all__ = ["SlideOutcome", "Status", "Summary", "exit_code"]
+__all__ = ["SUMMARY", "SlideOutcome", "Status", "Summary", "exit_code"]
+
+SUMMARY = "summary.csv"
+"""Name of the table in an output folder."""
 
 _FIRST = ("slide_id", "path", "status", "tiles", "seconds", "tiles_per_s")
 _AREA = "area_mm2_"

@@ -1,0 +1,211 @@
+"""The report of a night: ``index.html`` over all slides of an output folder, and a page for each.
+
+Everything stands in the files themselves: no network, no server, no script from elsewhere. Pages and thumbnails of
+slides that have not changed since are kept, so that a report over thousands of slides costs what is new.
+"""
+
+from __future__ import annotations
+
+import base64
+import csv
+import datetime
+import html
+import io
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from tiling.batch.report_index import INDEX
+from tiling.batch.report_page import slide_page
+from tiling.batch.summary import SUMMARY
+from tiling.errors import ExportError, WsssError
+from tiling.export import overlay
+from tiling.files import read_regular, replacing
+from tiling.store import Store, open_store
+from tiling.untrusted import plain_cell
+
+__all__ = ["ReportRow", "write_report"]
+
+FOLDER = "report"
+"""Folder of the pages and thumbnails, inside the output folder."""
+
+_THUMBNAIL = 96
+_AREA = "area_mm2_"
+
+
+@dataclass(frozen=True)
+class ReportRow:
+    """One slide of the report.
+
+    Attributes
+    ----------
+    slide_id, path, status, error : str
+        As in ``summary.csv``.
+    tiles : int
+    seconds : float
+    areas : dict of str to float
+        mm² by class abbreviation.
+    doubts : int
+        Tiles out of focus, with pen, folds or bubbles.
+    page : str
+        Name of its page, from the output folder; empty when there is nothing to show.
+    thumbnail : str
+        JPEG as a data URI; empty when there is none.
+    """
+
+    slide_id: str
+    path: str
+    status: str
+    error: str
+    tiles: int
+    seconds: float
+    areas: dict[str, float]
+    doubts: int = 0
+    page: str = ""
+    thumbnail: str = ""
+
+
+def write_report(folder: Path) -> Path:
+    """Write the report of an output folder.
+
+    Parameters
+    ----------
+    folder : Path
+        Holds ``summary.csv`` and the stores.
+
+    Returns
+    -------
+    Path
+        ``folder/index.html``.
+
+    Raises
+    ------
+    ExportError
+        When the folder holds no ``summary.csv`` of ours, or the report cannot be written.
+    """
+    summary = list(_summary(folder))
+    colours: dict[str, str] = {}
+    try:
+        (folder / FOLDER).mkdir(exist_ok=True)
+        rows = [_with_store(folder, row, colours) for row in summary]
+        index = folder / "index.html"
+        with replacing(index) as file:
+            file.write(_index(folder.name, rows, colours).encode())
+    except OSError as error:
+        raise ExportError(
+            f"The report of {folder} cannot be written: {error.strerror or error}; mend it and run report again."
+        ) from error
+    return index
+
+
+def _summary(folder: Path) -> Iterator[ReportRow]:
+    """Yield the rows of summary.csv; where a slide has two lines the later one counts."""
+    path = folder / SUMMARY
+    try:
+        text = read_regular(path).decode("utf-8")
+    except FileNotFoundError as error:
+        raise ExportError(f"{folder} holds no {SUMMARY}; give the --out folder of a run.") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise ExportError(f"{path} cannot be read ({error}); run the slides again.") from error
+    lines = {line.get("slide_id") or "": line for line in csv.DictReader(io.StringIO(text))}
+    for _, line in sorted(lines.items()):
+        cells = {key: plain_cell(value) for key, value in line.items() if key and isinstance(value, str)}
+        if cells.get("slide_id"):
+            yield ReportRow(
+                slide_id=cells["slide_id"],
+                path=cells.get("path", ""),
+                status=cells.get("status", ""),
+                error=cells.get("error", ""),
+                tiles=int(_number(cells.get("tiles"))),
+                seconds=_number(cells.get("seconds")),
+                areas={
+                    k.removeprefix(_AREA): _number(v) for k, v in cells.items() if k.startswith(_AREA) and v
+                },
+            )
+
+
+def _number(text: str | None) -> float:
+    try:
+        value = float(text or 0)
+    except ValueError:
+        return 0.0
+    return value if np.isfinite(value) else 0.0
+
+
+def _with_store(folder: Path, row: ReportRow, colours: dict[str, str]) -> ReportRow:
+    """Add what the slide's store knows; write its page and thumbnail unless they are as new as its receipt."""
+    path = folder / f"{row.slide_id}.zarr"
+    receipt_file = path / "receipt.json"
+    if row.status == "failed" or Path(row.slide_id).name != row.slide_id or not receipt_file.is_file():
+        return row
+    try:
+        store = open_store(path)
+        receipt = store.receipt or {}
+        colours.update({c.abbreviation: c.color for c in store.schema.classes})
+        page, thumbnail = (folder / FOLDER / f"{row.slide_id}.{suffix}" for suffix in ("html", "jpg"))
+        changed = receipt_file.stat().st_mtime_ns
+        for file, make in ((thumbnail, _thumbnail), (page, slide_page)):
+            if not file.is_file() or file.stat().st_mtime_ns <= changed:
+                with replacing(file) as stream:
+                    stream.write(make(store))
+        picture = base64.b64encode(thumbnail.read_bytes()).decode()
+    except (WsssError, KeyError, TypeError) as error:
+        return ReportRow(**{**row.__dict__, "error": row.error or f"The store cannot be shown: {error}"})
+    return ReportRow(
+        **{
+            **row.__dict__,
+            "doubts": min(row.tiles, sum(receipt.get("counters", {}).get("doubts", {}).values())),
+            "page": f"{FOLDER}/{row.slide_id}.html",
+            "thumbnail": f"data:image/jpeg;base64,{picture}",
+        }
+    )
+
+
+def _thumbnail(store: Store) -> bytes:
+    """Return the overview with its classes, as small as in a list, JPEG."""
+    level = next(
+        (level for level in reversed(store.overview) if max(level.shape) >= _THUMBNAIL), store.overview[0]
+    )
+    pixels = Image.fromarray(np.ascontiguousarray(np.moveaxis(np.asarray(level[...]), 0, -1)))
+    labels = next((a for a in reversed(store.labels()) if max(a.shape) >= _THUMBNAIL), store.labels()[0])
+    colours = overlay(np.asarray(labels[...]), store.schema).resize(pixels.size, Image.Resampling.NEAREST)
+    pixels.paste(colours, mask=colours.getchannel("A"))
+    pixels.thumbnail((_THUMBNAIL, _THUMBNAIL))
+    stream = io.BytesIO()
+    pixels.save(stream, "JPEG", quality=70, optimize=True)
+    return stream.getvalue()
+
+
+def _index(name: str, rows: list[ReportRow], colours: dict[str, str]) -> str:
+    """Fill the page; the data stand in a script that is no program, and only become text."""
+    classes = list(dict.fromkeys(key for row in rows for key in row.areas))
+    data: dict[str, Any] = {
+        "classes": [{"name": key, "color": colours.get(key, "#888888")} for key in classes],
+        "rows": [
+            [
+                row.slide_id,
+                row.status,
+                row.tiles,
+                row.seconds,
+                row.doubts,
+                [row.areas.get(key, 0.0) for key in classes],
+                row.error,
+                row.page,
+                row.thumbnail,
+                row.path,
+            ]
+            for row in rows
+        ],
+    }
+    text = json.dumps(data, ensure_ascii=False, separators=(",", ":"))
+    # What could end the script, or begin another, is written as JSON can.
+    for character in "<>&\u2028\u2029":
+        text = text.replace(character, f"\\u{ord(character):04x}")
+    when = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC")
+    page = INDEX.replace("{{title}}", html.escape(name or "results")).replace("{{when}}", when)
+    return page.replace("{{data}}", text.encode("utf-8", "replace").decode())

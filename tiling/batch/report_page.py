@@ -1,0 +1,157 @@
+"""The page of one slide: pictures, areas, doubtful tiles, the model and everything that decided the result."""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+from urllib.parse import quote
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from tiling.batch.report_style import STYLE
+from tiling.export import overlay
+from tiling.store import DOUBTS, Store
+
+__all__ = ["slide_page"]
+
+_PICTURE = 900
+_OUTLINE = (0, 150, 60)
+_DOUBT_COLOURS = {"blur": "#1e88e5", "pen": "#d81b60", "fold": "#f9a825", "bubble": "#6d4c41"}
+_EXPORTS = (".geojson", ".ome.tif", ".areas.csv", ".tiles.csv", ".csv", ".png")
+
+
+def slide_page(store: Store) -> bytes:
+    """Return the HTML page of a finished store; everything from files is escaped."""
+    receipt = store.receipt or {}
+    name = html.escape(store.name)
+    body = [
+        f'<p class="no-print"><a href="../index.html">All slides</a></p><h1>{name}</h1>',
+        f'<p class="soft">{html.escape(str(receipt.get("status", "")))} · labels of {store.mpp:g} µm per pixel · '
+        "Research use only, not for diagnosis.</p>",
+        *(f'<p class="bad">{html.escape(str(warning))}</p>' for warning in receipt.get("warnings", [])),
+        f'<div class="pictures">{"".join(_figures(store))}</div>',
+        "<h2>Areas</h2>",
+        _areas(store),
+        "<h2>Doubtful tiles</h2>",
+        _doubts(receipt.get("counters", {})),
+        *_exports(store),
+        *(
+            f"<h2>{title}</h2>{_facts(receipt.get(key, {}))}"
+            for title, key in (
+                ("Model", "model"),
+                ("Tissue", "tissue"),
+                ("Slide", "slide"),
+                ("Resolution", "resolution"),
+                ("Parameters", "parameters"),
+                ("Versions", "versions"),
+                ("Timings", "timings"),
+            )
+        ),
+    ]
+    page = (
+        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        '<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; img-src data:; '
+        "style-src 'unsafe-inline'\">"
+        f"<title>{name}</title><style>{STYLE}</style></head><body>{''.join(body)}</body></html>\n"
+    )
+    return page.encode("utf-8", "replace")
+
+
+def _figures(store: Store) -> Iterator[str]:
+    """Yield the slide, its classes, and the outline of what has a class with the doubtful tiles."""
+    level = next((a for a in reversed(store.overview) if max(a.shape) >= _PICTURE), store.overview[0])
+    slide = Image.fromarray(np.ascontiguousarray(np.moveaxis(np.asarray(level[...]), 0, -1)))
+    slide.thumbnail((_PICTURE, _PICTURE))
+    array = next((a for a in reversed(store.labels()) if max(a.shape) >= _PICTURE), store.labels()[0])
+    labels = np.asarray(array[...])
+    colours = overlay(labels, store.schema).resize(slide.size, Image.Resampling.NEAREST)
+    classes = slide.copy()
+    classes.paste(colours, mask=colours.getchannel("A"))
+    mask = Image.fromarray((labels > 0).view(np.uint8)).resize(slide.size, Image.Resampling.NEAREST)
+    doubtful = _with_doubts(store, slide, np.asarray(mask) > 0)
+    for picture, caption in (
+        (slide, "Slide"),
+        (classes, "Classes"),
+        (doubtful, "Outline of what has a class; doubtful tiles are framed"),
+    ):
+        stream = io.BytesIO()
+        picture.save(stream, "JPEG", quality=82, optimize=True)
+        data = base64.b64encode(stream.getvalue()).decode()
+        yield (
+            f'<figure><img src="data:image/jpeg;base64,{data}" alt="{caption}">'
+            f"<figcaption>{caption}</figcaption></figure>"
+        )
+
+
+def _with_doubts(store: Store, slide: Image.Image, tissue: np.ndarray[Any, Any]) -> Image.Image:
+    """Draw the outline of tissue and a frame around every doubtful tile."""
+    pixels = np.asarray(slide).copy()
+    edge = np.zeros(tissue.shape, bool)
+    edge[:, 1:] |= tissue[:, 1:] != tissue[:, :-1]
+    edge[1:] |= tissue[1:] != tissue[:-1]
+    pixels[edge] = _OUTLINE
+    picture = Image.fromarray(pixels)
+    draw = ImageDraw.Draw(picture)
+    table, grid = store.tiles(), store.grid
+    across, down = slide.width / grid.width, slide.height / grid.height
+    for name, flag in DOUBTS.items():
+        for i in np.flatnonzero(table["flags"] & flag).tolist():
+            row, column = divmod(i, grid.columns)
+            box = grid.tile_box(row, column)
+            right, bottom = min(box.right, grid.width), min(box.bottom, grid.height)
+            corners = (box.x * across, box.y * down, right * across - 1, bottom * down - 1)
+            if corners[2] > corners[0] and corners[3] > corners[1]:
+                draw.rectangle(corners, outline=_DOUBT_COLOURS[name])
+    return picture
+
+
+def _areas(store: Store) -> str:
+    areas = store.areas
+    total = sum(areas.values())
+    lines = "".join(
+        f'<tr><td><span class="swatch" style="background:{html.escape(c.color)}"></span>{html.escape(c.name)}</td>'
+        f'<td class="number">{areas.get(c.name, 0):,.3f}</td>'
+        f'<td class="number">{100 * areas.get(c.name, 0) / total if total else 0:.1f}</td></tr>'
+        for c in store.schema.classes
+    )
+    head = '<tr><th>Class</th><th class="number">mm²</th><th class="number">% of tissue</th></tr>'
+    return f'<div class="wide"><table>{head}{lines}</table></div>'
+
+
+def _doubts(counters: Mapping[str, Any]) -> str:
+    found = counters.get("doubts", {})
+    parts = [
+        f'<span class="swatch" style="background:{_DOUBT_COLOURS[name]}"></span>{name} {int(found.get(name, 0)):,}'
+        for name in DOUBTS
+    ]
+    return f"<p>{' · '.join(parts)} of {int(counters.get('tiles', 0)):,} tiles. Nothing was dropped.</p>"
+
+
+def _exports(store: Store) -> Iterator[str]:
+    """Yield links to the exports that lie beside the store."""
+    stem = store.path.name.removesuffix(".zarr")
+    found = [f"{stem}{end}" for end in _EXPORTS if (store.path.parent / f"{stem}{end}").is_file()]
+    if found:
+        links = " · ".join(f'<a href="../{quote(file)}">{html.escape(file)}</a>' for file in found)
+        yield f"<h2>Exports</h2><p>{links}</p>"
+
+
+def _facts(facts: Any) -> str:
+    """Return what the receipt says as terms and definitions."""
+    if not isinstance(facts, Mapping) or not facts:
+        return '<p class="soft">–</p>'
+    lines = (
+        f"<dt>{html.escape(str(key))}</dt><dd>{html.escape(_text(value))}</dd>"
+        for key, value in facts.items()
+    )
+    return f"<dl>{''.join(lines)}</dl>"
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
