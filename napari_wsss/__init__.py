@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from napari_wsss.models import list_bundles, load_bundle
     from napari_wsss.pipeline import Result, Settings, segment, segment_events
     from napari_wsss.project import new_project, open_project
+    from tiling.export import measure
     from tiling.slides import open_slide
     from tiling.store import open_store
 
@@ -23,6 +24,7 @@ __all__ = [
     "__version__",
     "list_bundles",
     "load_bundle",
+    "measure",
     "new_project",
     "open_project",
     "open_slide",
@@ -36,6 +38,7 @@ _HOME_OF = {
     "Settings": "napari_wsss.pipeline",
     "list_bundles": "napari_wsss.models",
     "load_bundle": "napari_wsss.models",
+    "measure": "tiling.export",
     "new_project": "napari_wsss.project",
     "open_project": "napari_wsss.project",
     "open_slide": "tiling.slides",

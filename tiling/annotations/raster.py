@@ -1,7 +1,7 @@
 """Polygons to pixels: a pixel is inside when its centre is, whatever the number of polygons.
 
-Edges cross the line of pixel centres or they do not: crossings are counted with their direction, and a running sum
-along the line tells where it is inside. Edges are looked up by line, so a band costs what lies in it.
+Edges cross the line of pixel centres or they do not: crossings are summed with their direction, and between the first
+that makes a sum and the one that takes it back it is inside. Edges are looked up by line: a band costs what lies in it.
 
 Method: the even scan line of every graphics text book, with half-open edges so that neighbours share no pixel.
 """
@@ -111,9 +111,17 @@ def _draw_lines(
     slope = (lower[:, 0] - upper[:, 0])[edge] / (lower[:, 1] - upper[:, 1])[edge]
     crossing = np.ceil(upper[edge, 0] + (line - upper[edge, 1]) * slope)
     column = np.clip(crossing, 0, width).astype(np.int64)
-    change = np.zeros((height, width + 1), np.int32)
-    np.add.at(change, (line - top, column), sign[edge])
-    inside[:] = np.cumsum(change[:, :width], axis=1, dtype=np.int32) != 0
+    # Along a line of centres it is inside between the crossing that makes the sum of directions other than 0 and
+    # the one that brings it back; at the end of a line it is always back.
+    order = np.argsort((line - top) * (width + 1) + column, kind="stable")
+    depth = np.cumsum(sign[edge[order]])
+    before = np.concatenate([[0], depth[:-1]])
+    starts, stops = order[(before == 0) & (depth != 0)], order[(before != 0) & (depth == 0)]
+    lines = (line[starts] - top).tolist()
+    for at, first_column, last_column in zip(
+        lines, column[starts].tolist(), column[stops].tolist(), strict=True
+    ):
+        inside[at, first_column:last_column] = True
 
 
 def _edges(polygons: Sequence[shapely.Geometry]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -11,10 +11,10 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
-from tiling.annotations import Annotation, Place, PolygonRaster
+from tiling.annotations import Annotation, Place, PolygonRaster, read_annotation_file
 from tiling.errors import ExportError
 from tiling.export.table import write_table
-from tiling.store import Store
+from tiling.store import Store, open_store
 
 __all__ = [
     "MEASURES_HEAD",
@@ -113,7 +113,7 @@ def place_in(store: Store, frame: str = "qupath") -> Place:
     return Place.of_identity(store.run.get("slide", {}), store.slide_mpp, origin)
 
 
-def measure(store: Store, annotations: Iterable[Annotation]) -> tuple[Measure, ...]:
+def measure(store: Store | str | Path, annotations: Iterable[Annotation] | str | Path) -> tuple[Measure, ...]:
     """Measure every class in every annotation.
 
     The labels are read band by band; annotations that overlap count in full, each. A pixel counts where its centre
@@ -121,16 +121,25 @@ def measure(store: Store, annotations: Iterable[Annotation]) -> tuple[Measure, .
 
     Parameters
     ----------
-    store : Store
+    store : Store, str or Path
         Complete, or as far as it is.
-    annotations : iterable of Annotation
-        In level-0 pixels; see :func:`tiling.annotations.read_annotation_file`.
+    annotations : iterable of Annotation, or str or Path
+        In level-0 pixels; or a file of any format (:func:`tiling.annotations.read_annotation_file`), whose GeoJSON
+        counts from the scanned area's corner.
 
     Returns
     -------
     tuple of Measure
         Annotation by annotation, the classes in schema order.
+
+    Raises
+    ------
+    AnnotationError, StoreError
+        When a file or a store cannot be read.
     """
+    store = store if isinstance(store, Store) else open_store(store)
+    if isinstance(annotations, str | Path):
+        annotations = read_annotation_file(Path(annotations), place_in(store)).annotations
     labels = store.labels()[0]
     height, width = (int(extent) for extent in labels.shape)
     areas = [_area(store, annotation, width, height) for annotation in annotations]

@@ -124,6 +124,17 @@ def test_a_store_knows_where_its_slide_lies(store: Store) -> None:
     assert place_in(store, "openslide").origin == (0, 0)
 
 
+def test_files_are_measured_as_they_lie(store: Store, tmp_path: Path) -> None:
+    from napari_wsss import measure as as_users_call_it
+
+    outlines = [shapely.transform(a.polygon, lambda points: points - np.array([60, 30])) for a in ANNOTATIONS]
+    path = tmp_path / "a.geojson"
+    path.write_text(f'{{"type": "GeometryCollection", "geometries": [{shapely.to_geojson(outlines[1])}]}}')
+    rows = as_users_call_it(str(store.path), str(path))
+    expected = measure(store, ANNOTATIONS[1:2])
+    assert [r.area_mm2 for r in rows] == pytest.approx([r.area_mm2 for r in expected], rel=1e-3)
+
+
 def test_nothing_annotated_is_nothing_measured(store: Store) -> None:
     assert measure(store, ()) == ()
     assert ratios((), "a", "b") == ()
