@@ -131,8 +131,8 @@ def annotations_of(folder: Path, slide_id: str) -> Path:
         return found[0]
     if not found:
         raise AnnotationError(
-            f"{folder} holds no annotations of slide {slide_id!r}; they are looked for as {slide_id}.geojson, "
-            f"{slide_id}.xml or {slide_id}.ndpa."
+            f"The slide {slide_id!r} has no annotations: there is no {folder / slide_id}.geojson (.xml, .ndpa); "
+            "add it, or give a file."
         )
     names = ", ".join(path.name for path in found)
     raise AnnotationError(

@@ -338,7 +338,7 @@ def test_a_folder_has_one_file_per_slide(tmp_path: Path) -> None:
     written(tmp_path, "[]", "two.geojson")
     written(tmp_path, asap(), "two.xml")
     assert annotations_of(tmp_path, "one").name == "one.xml"
-    for slide, why in (("two", "several"), ("three", "holds no annotations")):
+    for slide, why in (("two", "several"), ("three", "has no annotations")):
         with pytest.raises(AnnotationError, match=why):
             annotations_of(tmp_path, slide)
 
