@@ -11,6 +11,7 @@ from qtpy.QtWidgets import QVBoxLayout, QWidget
 from napari_wsss.plugin.common import (
     ElidedLabel,
     FittingScroll,
+    WindowKeys,
     called,
     guard_wheel,
     start_heartbeat,
@@ -33,6 +34,14 @@ if TYPE_CHECKING:
 __all__ = ["SegmentWidget"]
 
 TICK_MS = 100
+
+KEYS = (
+    ("Ctrl+Return", "run"),
+    ("Alt+Down", "next class of the legend"),
+    ("Alt+Up", "previous class of the legend"),
+    ("Alt+Return", "hide or show that class"),
+)
+"""All keys of this dock; underlined letters with Alt go to what they are part of."""
 
 
 class SegmentWidget(QWidget):
@@ -90,8 +99,16 @@ class SegmentWidget(QWidget):
         layout.addWidget(FittingScroll(_column(self.legend, self.results), greedy=True), 1)
         self.mouse: ElidedLabel = called(ElidedLabel(), "Under the mouse")
         layout.addWidget(self.mouse)
-        self.setMinimumWidth(300)
+        self.setMinimumWidth(352)
         guard_wheel(self)
+        actions = (
+            self.run.run.click,
+            self.legend.next_class,
+            self.legend.previous_class,
+            self.legend.toggle_class,
+        )
+        self.keys = WindowKeys(self, dict(zip((key for key, _ in KEYS), actions, strict=True)))
+        self.notice.setToolTip("\n".join(f"{key}: {what}" for key, what in KEYS))
 
         self._seen: object = None
         self._cursor: object = None

@@ -255,6 +255,26 @@ class LegendSection(QWidget):
         self.show_again.setVisible(result is not None and layer is None)
         self.show_cams.setVisible(live is not None and live.has_cams and not session.state.is_active)
 
+    def step(self, by: int) -> None:
+        """Go to the next (1) or the previous (-1) class: its box takes the focus."""
+        if self.rows:
+            at = next((i for i, row in enumerate(self.rows) if row.name.hasFocus()), -1 if by > 0 else 0)
+            self.rows[(at + by) % len(self.rows)].name.setFocus()
+
+    def next_class(self) -> None:
+        """Go to the next class."""
+        self.step(1)
+
+    def previous_class(self) -> None:
+        """Go to the previous class."""
+        self.step(-1)
+
+    def toggle_class(self) -> None:
+        """Hide or show the class that has the focus."""
+        for row in self.rows:
+            if row.name.hasFocus():
+                row.name.click()
+
     def _ratio_chosen(self, _index: int = 0) -> None:
         one, other = self.one.currentData(), self.other.currentData()
         self.ratio.setText(ratio_text(self.session.legend(), one or 0, other or 0))

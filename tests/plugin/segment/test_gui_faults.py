@@ -351,6 +351,10 @@ def test_classes_are_renamed_and_recoloured_for_good(
     qtbot.waitUntil(lambda: widget.legend.rows[1].shown.text() == "–")
     assert widget.legend.rows[0].shown.text() == "33.3 %"
     assert widget.legend.ratio.text() == "1 : 1"
+    # Keys of the window: to a class, and hide it.
+    for key in ("Alt+Down", "Alt+Down", "Alt+Return"):
+        widget.keys.shortcuts[key].activated.emit()
+    assert widget.session.live.hidden_labels == set(), "the second class is shown again"
     widget.results.copy.click()
     from qtpy.QtWidgets import QApplication
 
