@@ -182,9 +182,13 @@ class LegendSection(QWidget):
             "S&how result", self._show_result, "The layer was removed; the result is kept"
         )
         self.show_cams = button(
-            "&What the model looked at", self._show_cams, "One hidden layer per class (CAMs of stage 1)"
+            "&What it looked at", self._show_cams, "One hidden layer per class (CAMs of stage 1)"
+        )
+        self.show_doubt = button(
+            "&Uncertainty", self._show_doubt, "A layer that shows where the model is unsure, tile by tile"
         )
         row.addWidget(self.show_again)
+        row.addWidget(self.show_doubt)
         row.addWidget(self.show_cams)
         layout.addLayout(row)
 
@@ -253,6 +257,7 @@ class LegendSection(QWidget):
             set_quietly(self.opacity, round(100 * layer.opacity))
             set_quietly(self.contour, layer.contour)
         self.show_again.setVisible(result is not None and layer is None)
+        self.show_doubt.setVisible(result is not None and result.is_finished and live is not None)
         self.show_cams.setVisible(live is not None and live.has_cams and not session.state.is_active)
 
     def step(self, by: int) -> None:
@@ -294,6 +299,10 @@ class LegendSection(QWidget):
 
     def _show_result(self) -> None:
         self.session.show_result()
+
+    def _show_doubt(self) -> None:
+        if self.session.live is not None:
+            self.session.live.show_doubt()
 
     def _show_cams(self) -> None:
         if self.session.live is not None:

@@ -12,6 +12,8 @@ from napari_wsss.plugin.view import (
     METADATA_KEY,
     cam_layers,
     class_features,
+    doubt_layer,
+    doubt_place,
     follow,
     label_colormap,
     labels_layer,
@@ -176,6 +178,17 @@ class LiveResult:
             layer = find_layer(self._viewer, self.store.path, "cam", name)
             layers.append(layer or self._viewer.add_image(data, **arguments))
         return layers
+
+    def show_doubt(self) -> Any:
+        """Add a layer that shows how unsure the model is, tile by tile; one that is there already is shown again."""
+        layer = find_layer(self._viewer, self.store.path, "doubt")
+        if layer is None:
+            data, arguments, _ = doubt_layer(self.store)
+            if self.slide is not None:
+                arguments.update(follow(self.slide, *doubt_place(self.store)))
+            layer = self._viewer.add_image(data, **arguments)
+        layer.visible = True
+        return layer
 
 
 def find_layer(viewer: Any, store: Path, kind: str, name: str | None = None) -> Any | None:

@@ -59,7 +59,7 @@ class ShownResults:
     def forget(self, store: Path) -> None:
         """Take the layers of a store away that no longer is there."""
         self._live.pop(store, None)
-        for kind in ("store", "cam", "overview"):
+        for kind in ("store", "cam", "doubt", "overview"):
             while (layer := find_layer(self._viewer, store, kind)) is not None:
                 self._viewer.layers.remove(layer)
 

@@ -12,6 +12,8 @@ from .layers import (
     LayerData as LayerData,
     cam_layers as cam_layers,
     coarsest_level as coarsest_level,
+    doubt_layer as doubt_layer,
+    doubt_place as doubt_place,
     labels_layer as labels_layer,
     levels_on_disk as levels_on_disk,
     slide_layer as slide_layer,

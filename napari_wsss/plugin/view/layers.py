@@ -18,11 +18,13 @@ from napari_wsss.plugin.view.pyramid import COARSEST_MAX, resident, slide_pyrami
 from napari_wsss.plugin.view.slide_key import METADATA_KEY, SlideKey
 from tiling.classes import ClassSchema
 from tiling.slides import Slide
-from tiling.store import Store
+from tiling.store import FLAG_PREDICTED, Store
 
 __all__ = [
     "METADATA_KEY",
     "LayerData",
+    "doubt_layer",
+    "doubt_place",
     "label_pyramid",
     "labels_layer",
     "overview_layer",
@@ -180,6 +182,38 @@ def cam_layers(store: Store) -> list[LayerData]:
         }
         layers.append((label_pyramid(images[tissue.name]), arguments, "image"))
     return layers
+
+
+def doubt_place(store: Store) -> tuple[tuple[float, float], float]:
+    """Return where the raster of :func:`doubt_layer` lies: its corner in level-0 (x, y), and level-0 pixels a pixel."""
+    grid = store.grid
+    # A pixel is as wide as the distance between tiles and stands for the middle of its tile.
+    inset = (grid.tile - grid.stride) / 2 * store.scale
+    return (store.origin[0] + inset, store.origin[1] + inset), grid.stride * store.scale
+
+
+def doubt_layer(store: Store) -> LayerData:
+    """Return how unsure stage 2 is in each tile (1 less its mean confidence) as a translucent layer, clear on glass."""
+    from napari.utils.colormaps import Colormap
+
+    tiles, grid = store.tiles(), store.grid
+    shape = grid.rows, grid.columns
+    doubt = (
+        np.where(tiles["flags"] & FLAG_PREDICTED, 1 - tiles["confidence"], 0)
+        .reshape(shape)
+        .astype(np.float32)
+    )
+    ramp = [[0.9, 0.1, 0.6, 0.0], [0.9, 0.1, 0.6, 0.85]]
+    arguments = {
+        "name": f"{store.name} uncertainty",
+        "colormap": Colormap(ramp, name="uncertainty"),
+        "contrast_limits": (0.0, max(0.05, float(doubt.max()))),
+        "blending": "translucent",
+        "interpolation2d": "nearest",
+        "metadata": {METADATA_KEY: {"kind": "doubt", "path": str(store.path), "slide": store_slide(store)}},
+        **raster_frame(store.slide_mpp, *doubt_place(store)).layer_arguments(),
+    }
+    return doubt, arguments, "image"
 
 
 def label_pyramid(levels: Sequence[Any], coarsest_max: int = COARSEST_MAX) -> list[Any]:

@@ -427,3 +427,27 @@ def test_docks_of_one_viewer_share_a_session_as_long_as_one_holds_it(viewer: Any
     del viewer, session
     gc.collect()
     assert known() is None or session_for(known()) is not None
+
+
+def test_uncertainty_is_a_layer_on_the_tiles(
+    make_session: Callable[..., SegmentSession], viewer: Any, banded_slide: Path
+) -> None:
+    session = make_session()
+    slide = session.open_slide(banded_slide)
+    session.run()
+    session.wait(300)
+    assert session.live is not None
+    layer = session.live.show_doubt()
+    assert session.live.show_doubt() is layer
+    store = session.live.store
+    assert layer.data.shape == (store.grid.rows, store.grid.columns)
+    np.testing.assert_allclose(
+        layer.data.ravel(),
+        1 - store.tiles()["confidence"].ravel(),
+        atol=1e-6,
+        err_msg="every tile was predicted",
+    )
+    # The middle of a tile of the slide lies in its pixel.
+    box = store.grid.tile_box(2, 3)
+    middle = (box.y + box.height / 2) * 2 - 0.5, (box.x + box.width / 2) * 2 - 0.5
+    np.testing.assert_allclose(layer.world_to_data(slide.data_to_world(middle)), (2, 3), atol=0.01)
