@@ -98,7 +98,7 @@ class TeachWidget(QWidget):
             for part in (self.classes, self.strip, self.models):
                 part.sync()
         set_note(self.error, work.problem)
-        self.notice.setText(work.notice)
+        self.notice.setText(work.notice or self.teacher.sketching.note)
         self.notice.setVisible(opened and not work.problem)
 
     def _keys(self) -> dict[str, Callable[[], object]]:

@@ -100,6 +100,11 @@ class Sketching:
         """Whether a newer map is to come."""
         return self._job is not None or self._debouncer.is_stale
 
+    @property
+    def note(self) -> str:
+        """What a person should know of the labels, first things first: contradictions, labels that do not count yet."""
+        return "" if self.head is None or not self.head.notes else self.head.notes[0]
+
     def reset(self) -> None:
         """Forget everything (another project)."""
         if self._job is not None:

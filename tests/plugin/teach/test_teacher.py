@@ -97,6 +97,24 @@ def test_undo_has_no_end_and_reaches_into_earlier_sessions(
     again.close()
 
 
+def test_what_a_person_should_know_of_the_labels(teacher: Teacher, settled: Settled, folder: Path) -> None:
+    assert teacher.sketching.note == ""
+    hover(teacher, 1, 1)
+    teacher.key(0)
+    settled(teacher)
+    assert NAMES[3] in teacher.sketching.note
+    assert "never shows it" in teacher.sketching.note
+    # Somebody else says something else of the same tile: it counts for neither.
+    assert teacher.labelling.tile is not None
+    assert teacher.work.project is not None
+    teacher.work.project.label_tiles([teacher.labelling.tile], [NAMES[2]], "MM")
+    hover(teacher, 2, 2)
+    teacher.key(1)
+    settled(teacher)
+    assert "contradict" in teacher.sketching.note
+    assert "KL" in teacher.sketching.note
+
+
 def test_a_click_says_what_the_key_said_last(teacher: Teacher) -> None:
     hover(teacher, 1, 1)
     teacher.key(2)
