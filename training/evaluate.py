@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from napari_wsss.models import Bundle
+    from training.scores import Ungated
 
 __all__ = ["Evaluation", "TilePredictor", "best_and_worst", "bootstrap", "evaluate", "main", "presence_gated"]
 
@@ -91,9 +92,13 @@ class TilePredictor:
     device : str
     tta : {"none", "flip", "d4"}
         Views whose probabilities (and presence) are averaged before the gate.
+    gate_mode : {"tile", "field"}
+        As in a run: whole tiles are gated, or each pixel of what is blended from them.
     """
 
-    def __init__(self, bundle: Bundle, device: str = "auto", tta: str = "none") -> None:
+    def __init__(
+        self, bundle: Bundle, device: str = "auto", tta: str = "none", gate_mode: str = "tile"
+    ) -> None:
         from napari_wsss.predictor import BundlePredictor
 
         self.bundle = bundle
@@ -102,6 +107,20 @@ class TilePredictor:
         # The reference's gate works on logits; any other follows from the probabilities.
         reference = bundle.gate.mode != "mask"
         self._gated = BundlePredictor(bundle, device=device, precision="fp32") if reference else None
+        self._by_field = gate_mode == "field" and not reference
+
+    def ungated(self, tiles: NDArray[np.uint8]) -> dict[str, NDArray[np.float32] | Ungated]:
+        """Predict tiles for :func:`~training.scores.tiled.blend_image`, gated there or here as ``gate_mode`` says."""
+        from training.scores import Ungated
+
+        found: dict[str, NDArray[np.float32] | Ungated] = {**self(tiles)}
+        if self._by_field:
+            for name in [name for name in found if name.startswith("gate_on")]:
+                plain = found[name.replace("on", "off", 1)]
+                assert not isinstance(plain, Ungated)
+                presence = self._presence[name.endswith("tta")]
+                found[name] = Ungated(plain, presence, self.bundle.gate.thresholds)
+        return found
 
     def __call__(self, tiles: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
         """Predict tiles (N, T, T, 3) uint8: per variant, probabilities (N, C, T, T) float32."""
@@ -116,11 +135,13 @@ class TilePredictor:
             if not found:
                 found = {"gate_off": back[0], "gate_on": back[1]}
                 sums = [*back, presence]
+                self._presence = (presence, presence)
             else:
                 sums = [a + b for a, b in zip(sums, [*back, presence], strict=True)]
         views = len(VIEWS[self.tta])
         if views > 1:
             plain, gated, presence = (s / np.float32(views) for s in sums)
+            self._presence = (self._presence[0], presence)
             if self._gated is None:
                 gated = presence_gated(plain, presence, self.bundle.gate.thresholds)
             found |= {"gate_off_tta": plain, "gate_on_tta": gated}
@@ -166,7 +187,7 @@ def evaluate(
     tile, classes = predictor.bundle.tile, len(predictor.bundle.schema)
     matrices: dict[str, list[Matrix]] = {}
     for number, pair in enumerate(pairs):
-        labels = blend_image(read_image(pair.image), predictor, tile, overlap, batch_size)
+        labels = blend_image(read_image(pair.image), predictor.ungated, tile, overlap, batch_size)
         truth = read_mask(pair.mask, classes)
         for variant, found in labels.items():
             matrices.setdefault(variant, []).append(confusion(truth, found, classes + 1))
@@ -282,7 +303,7 @@ def best_and_worst(
     rows = []
     for i in dict.fromkeys(int(i) for i in chosen):
         image, truth = read_image(pairs[i].image), read_mask(pairs[i].mask, evaluation.classes)
-        found = blend_image(image, predictor, predictor.bundle.tile, overlap, batch_size)
+        found = blend_image(image, predictor.ungated, predictor.bundle.tile, overlap, batch_size)
         step = max(1, -(-max(truth.shape) // side))
         small = image[::step, ::step]
         pictures = {"image": small, "truth": overlay(small, truth[::step, ::step], schema)}
@@ -311,6 +332,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--bootstrap", type=positive_int, default=1000, metavar="N", help="rounds for the intervals"
+    )
+    parser.add_argument(
+        "--gate-mode",
+        choices=("field", "tile"),
+        default="field",
+        help="gate each pixel of an image larger than a tile, as runs on slides do, or whole tiles",
     )
     parser.add_argument(
         "--tta",
@@ -350,7 +377,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         found = pattern.search(name) if pattern else None
         return found.group(0) if found else name
 
-    predictor = TilePredictor(bundle, args.device, args.tta)
+    predictor = TilePredictor(bundle, args.device, args.tta, args.gate_mode)
     evaluation = evaluate(predictor, pairs, overlap=args.overlap, batch_size=args.batch_size, group=group)
     if args.json:
         facts = {"bundle": bundle.name, "hashes": bundle.hashes, "split": args.split}

@@ -15,7 +15,7 @@ from training.data.files import check_pairs
 from training.evaluate import Evaluation, TilePredictor, bootstrap, evaluate, presence_gated, report
 from training.networks.gate_search import GateCalibrator
 from training.scores import SegmentationScores
-from training.scores.tiled import blend_image
+from training.scores.tiled import Ungated, blend_image
 
 RNG = np.random.default_rng(0)
 
@@ -167,3 +167,31 @@ def test_calibration_leaves_a_gate_alone_that_does_not_matter() -> None:
     logits[:, 0] = 5.0
     calibrator.add(logits, torch.tensor([[0.9, 0.9], [0.8, 0.9]]), truth)
     assert calibrator.calibrate(0.1) == (0.1, 0.1)
+
+
+def test_an_image_of_several_tiles_is_gated_as_slides_are() -> None:
+    image = np.zeros((32, 80, 3), np.uint8)
+    image[:, 40:] = 255
+
+    def predict(tiles: Any) -> dict[str, Any]:
+        white = tiles.mean((1, 2, 3)) / 255
+        probabilities = np.zeros((len(tiles), 2, 32, 32), np.float32)
+        probabilities[:, 0], probabilities[:, 1] = 0.6, 0.4
+        presence = np.stack([1 - white, np.full_like(white, 0.5)], 1).astype(np.float32)
+        return {"field": Ungated(probabilities, presence, (0.3,)), "off": probabilities}
+
+    found = blend_image(image, predict, 32, 0.25)
+    assert (found["off"] == 0).all()
+    # Black tiles hold class 0, white ones do not; between their centres it ends once.
+    assert (found["field"][:, :20] == 0).all()
+    assert (found["field"][:, 70:] == 1).all()
+    assert (np.count_nonzero(np.diff(found["field"].astype(int), axis=1), axis=1) == 1).all()
+
+
+def test_the_field_is_asked_for_in_the_blend_only(bundle: Any) -> None:
+    tiles = RNG.integers(0, 256, (2, 32, 32, 3), np.uint8)
+    found = TilePredictor(bundle, "cpu", "flip", "field").ungated(tiles)
+    assert {name for name, v in found.items() if isinstance(v, Ungated)} == {"gate_on", "gate_on_tta"}
+    assert found["gate_on_tta"].probabilities is found["gate_off_tta"]
+    whole = TilePredictor(bundle, "cpu", "flip", "tile").ungated(tiles)
+    assert not any(isinstance(v, Ungated) for v in whole.values())

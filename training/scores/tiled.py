@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tiling.engine import RowBlender, Strip
+from tiling.engine import FieldGate, RowBlender, Strip
 from tiling.geometry import Box
 from tiling.grid import TileGrid
 
-__all__ = ["blend_image", "image_tiles"]
+__all__ = ["Ungated", "blend_image", "image_tiles"]
 
-Variants = Mapping[str, NDArray[np.float32]]
+
+@dataclass(frozen=True)
+class Ungated:
+    """Class probabilities (N, C, T, T) before the gate, presence (N, C), and the thresholds of the presence field."""
+
+    probabilities: NDArray[np.float32]
+    presence: NDArray[np.float32]
+    thresholds: tuple[float, ...]
+
+
+Variants = Mapping[str, NDArray[np.float32] | Ungated]
 
 
 def _grid(image: NDArray[np.uint8], tile: int, overlap: float) -> TileGrid:
@@ -45,7 +56,8 @@ def blend_image(
     ----------
     image : (H, W, 3) uint8
     predict : callable
-        Tiles (N, tile, tile, 3) uint8 -> for each named variant the class probabilities (N, C, tile, tile) float32.
+        Tiles (N, tile, tile, 3) uint8 -> for each named variant the class probabilities (N, C, tile, tile) float32, or
+        :class:`Ungated` ones, which are gated as slides are.
     tile : int
     overlap : float
         Shared fraction of neighbouring tiles; an image that fits into one tile is one tile.
@@ -65,31 +77,47 @@ def blend_image(
             columns = tuple(range(start, min(start + batch_size, grid.columns)))
             for name, values in predict(tiles[start : start + batch_size]).items():
                 if name not in canvases:
-                    canvases[name] = _Canvas(grid, values.shape[1])
+                    if isinstance(values, Ungated):
+                        canvas = _Canvas(grid, values.probabilities.shape[1], values.thresholds)
+                    else:
+                        canvas = _Canvas(grid, values.shape[1], None)
+                    canvases[name] = canvas
                 canvases[name].add(row, columns, values)
         for canvas in canvases.values():
-            canvas.blender.end_row()
+            canvas.end_row()
     return {name: canvas.labels for name, canvas in canvases.items()}
 
 
 class _Canvas:
     """The label map of one variant and its blender."""
 
-    def __init__(self, grid: TileGrid, classes: int) -> None:
+    def __init__(self, grid: TileGrid, classes: int, thresholds: Sequence[float] | None) -> None:
         self.labels = np.zeros((grid.height, grid.width), np.uint8)
-        self.blender = RowBlender(grid, classes, self._take)
-        self._grid = grid
+        self._grid = grid if thresholds is None else grid.holding()
+        self._field = None if thresholds is None else FieldGate(self._grid, thresholds, classes, self._take)
+        self._blender = RowBlender(self._grid, classes, self._field.take if self._field else self._take)
         self._row = -1
 
-    def add(self, row: int, columns: tuple[int, ...], values: NDArray[np.float32]) -> None:
+    def add(self, row: int, columns: tuple[int, ...], values: NDArray[np.float32] | Ungated) -> None:
         """Add tiles of a row; rows come in order."""
         if row != self._row:
             self._row = row
-            self.blender.begin_row(row)
-        self.blender.add(columns, values)
+            self._blender.begin_row(row)
+            if self._field is not None:
+                self._field.begin_row(row)
+        if isinstance(values, Ungated):
+            assert self._field is not None
+            self._field.know(columns, values.presence)
+            values = values.probabilities
+        self._blender.add(columns, values)
+
+    def end_row(self) -> None:
+        """End the row."""
+        self._blender.end_row()
+        if self._field is not None:
+            self._field.end_row()
 
     def _take(self, strip: Strip) -> None:
-        labels = strip.labels()
-        line = self._grid.finished_lines(self._row)[0]
+        lines = slice(*self._grid.finished_lines(self._row))
         # Strips hold store labels (class + 1); every pixel was predicted, so none is 0.
-        self.labels[line : line + labels.shape[0], strip.x : strip.x + labels.shape[1]] = labels - np.uint8(1)
+        self.labels[lines][strip.place] = strip.labels() - np.uint8(1)
