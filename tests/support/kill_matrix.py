@@ -63,7 +63,8 @@ def watching(out: Path, kill_at: int, log: Path) -> Callable[[str, tuple[object,
         path = os.fsdecode(arguments[0]) if isinstance(arguments[0], str | bytes | os.PathLike) else ""
         if not path.startswith(start):
             return
-        os.write(descriptor, f"{event} {path[len(start) + 1 :]}\n".encode())
+        shown = os.fsdecode(str(arguments[1])) if event == "os.rename" else path
+        os.write(descriptor, f"{event} {shown[len(start) + 1 :]}\n".encode())
         if count == kill_at:
             os.kill(os.getpid(), signal.SIGKILL)
         count += 1

@@ -23,7 +23,7 @@ import zarr
 from numpy.typing import NDArray
 
 from tiling.classes import ClassSchema
-from tiling.errors import StoreDamagedError, StoreError
+from tiling.errors import DataError, StoreDamagedError, StoreError
 from tiling.folders import RUN
 from tiling.grid import TileGrid
 from tiling.store import ngff
@@ -43,12 +43,16 @@ class Store:
     path : Path
     run : dict
         What the run was asked to do (``run.json``).
+    name : str
+        The slide id.
     schema : ClassSchema
     grid : TileGrid
     mpp : float
         µm per label pixel.
     slide_mpp : float
         µm per level-0 pixel of the slide.
+    cam_factor : float
+        Label pixels per CAM pixel; 1 when no CAMs were kept.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -60,12 +64,14 @@ class Store:
             )
         try:
             self.run: dict[str, Any] = run
+            self.name = str(run["name"])
             self.schema = ClassSchema.from_dict(run["schema"])
             grid = run["grid"]
             self.grid = TileGrid(**{**grid, "origin": tuple(grid["origin"])})
             self.mpp = float(run["mpp"])
             self.slide_mpp = float(run["resolution"]["mpp"])
-        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+            self.cam_factor = self.grid.tile / int(run.get("cam_tile") or self.grid.tile)
+        except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError, DataError) as error:
             raise StoreDamagedError(
                 f"{self.path / RUN} is damaged ({error!r}); run again with --restart."
             ) from error
@@ -89,11 +95,6 @@ class Store:
                         )
                 self._root = zarr.open_group(self.path, mode="r")
         return self._root
-
-    @property
-    def name(self) -> str:
-        """The slide id."""
-        return str(self.run["name"])
 
     @property
     def origin(self) -> tuple[int, int]:
@@ -125,11 +126,6 @@ class Store:
             if kind not in self.root:
                 return {}
         return {c.name: self._pyramid(f"{kind}/{c.abbreviation}") for c in self.schema.classes}
-
-    @property
-    def cam_factor(self) -> float:
-        """Label pixels per CAM pixel; 1 when no CAMs were kept."""
-        return self.grid.tile / int(self.run.get("cam_tile") or self.grid.tile)
 
     def tiles(self) -> dict[str, NDArray[Any]]:
         """Return the tile table: x, y, flags, confidence (N,), presence and shares (N, C)."""

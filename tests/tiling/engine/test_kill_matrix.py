@@ -37,7 +37,7 @@ def test_a_kill_before_any_step_changes_nothing(tmp_path: Path) -> None:
         "receipt.json",
         "summary.csv",
     ):
-        assert what in touched or what == "receipt.json", f"no step concerns {what}"
+        assert what in touched, f"no step concerns {what}"
     for run in report["runs"]:
         assert run["killed"], run
         assert run["honest"], run

@@ -85,9 +85,9 @@ def test_unwritable_places_are_one_sentence(toy_store: Store, tmp_path: Path) ->
 
 
 def test_no_cell_of_the_areas_runs_in_a_spreadsheet(toy_store: Store, tmp_path: Path) -> None:
-    toy_store.run["name"], name = "=1+2", toy_store.run["name"]
+    toy_store.name, name = "=1+2", toy_store.name
     try:
         write_areas(toy_store, tmp_path / "areas.csv")
     finally:
-        toy_store.run["name"] = name
+        toy_store.name = name
     assert {row["slide_id"] for row in rows(tmp_path / "areas.csv")} == {"'=1+2"}

@@ -325,3 +325,24 @@ def test_labels_of_a_resumed_run_are_those_of_the_receipt(copy: Path) -> None:
     counts = np.bincount(store.labels()[0][...].ravel(), minlength=4)
     assert store.receipt is not None
     assert counts.tolist() == store.receipt["counters"]["pixels_per_label"]
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("name", None),
+        ("cam_tile", "x"),
+        ("cam_tile", -0.5),
+        ("schema", {"classes": []}),
+        ("grid", []),
+        ("mpp", None),
+    ],
+)
+def test_an_odd_run_json_is_one_kind_of_error(done: Path, key: str, value: object) -> None:
+    run_json = json.loads((done / "run.json").read_text())
+    run_json[key] = value
+    if value is None:
+        del run_json[key]
+    (done / "run.json").write_text(json.dumps(run_json))
+    with pytest.raises(StoreDamagedError, match=r"run\.json is damaged"):
+        open_store(done)
