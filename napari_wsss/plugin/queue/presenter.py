@@ -158,7 +158,9 @@ class SlideQueue:
     def folder(self) -> Path:
         """Where results go: the folder chosen under Options, else one beside the first slide."""
         chosen = self.session.preferences.folder
-        return Path(chosen).expanduser() if chosen else self.rows[0].job.path.parent / "wsss-results"
+        return (
+            Path(chosen).expanduser().absolute() if chosen else self.rows[0].job.path.parent / "wsss-results"
+        )
 
     def stop(self) -> None:
         """Stop after the batch in work; what is done is kept."""

@@ -349,9 +349,8 @@ class Choices:
         return Path(self.slide.metadata[METADATA_KEY]["path"])
 
     def _folder(self, slide: Path) -> Path:
-        return (
-            Path(self.preferences.folder).expanduser() if self.preferences.folder else default_folder(slide)
-        )
+        chosen = self.preferences.folder
+        return Path(chosen).expanduser().absolute() if chosen else default_folder(slide)
 
     def why_not(self) -> str:
         """Return what is missing for a run, in one sentence; empty when nothing is."""
