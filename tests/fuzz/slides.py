@@ -21,7 +21,10 @@ import zarr
 from PIL import Image
 from wsss_dicom import write_dicom
 
-__all__ = ["mutants"]
+from tiling.errors import SlideError
+from tiling.slides import open_slide
+
+__all__ = ["mutants", "outcome"]
 
 Build = Callable[[Path], Path]
 Mutate = Callable[[random.Random, bytearray], bytearray]
@@ -69,6 +72,19 @@ def mutants(seed: int) -> Iterator[tuple[str, Build]]:
             how = chance.choice(list(fitting))
             yield f"{number:05} {kind} {how}", _file_mutant(own, suffix, data, fitting[how])
         number += 1
+
+
+def outcome(path: Path) -> str:
+    """Open a slide and look at it; an error that is not ours escapes."""
+    try:
+        with open_slide(path) as slide:
+            picture = slide.thumbnail(64)
+            assert picture.dtype == np.uint8
+            assert picture.shape[2] == 3
+            slide.read(-5, -5, 40, 40)
+            return "read"
+    except SlideError as error:
+        return "refused" if "\n" not in str(error) and str(error).endswith(".") else f"said {error}"
 
 
 def _file_mutant(own: random.Random, suffix: str, data: bytes, mutate: Mutate) -> Build:
