@@ -116,7 +116,8 @@ class Recipe:
     checks : int
         Mosaics per fold, made of held-out patches, on which the gate's threshold is chosen too.
     seen : int
-        Mosaics as large as a tile, from which stage 2 learns to say what a tile holds.
+        Mosaics as large as a tile, from which stage 2 learns to say what a tile holds; 0: stage 1 says it. Seventy
+        patches are too few: see ``docs/method.md``.
     seed : int
     """
 
@@ -127,7 +128,7 @@ class Recipe:
     weights: str = "imagenet"
     folds: int = 5
     checks: int = 28
-    seen: int = 400
+    seen: int = 0
     seed: int = 1
 
 
@@ -235,7 +236,7 @@ def train(chosen: Recipe, patches: Sequence[SourcePatch], work: Path, workers: i
     chosen : Recipe
     patches : sequence of SourcePatch
     work : Path
-        Gets ``patches``, ``stage1``, ``stage2`` and ``bundle``.
+        Gets ``patches``, ``stage1``, ``stage2`` and, with one encoder, ``bundle``.
     workers : int
         Processes that read patches.
     """
@@ -256,7 +257,7 @@ def train(chosen: Recipe, patches: Sequence[SourcePatch], work: Path, workers: i
     stage2 = SegmenterStage(data2, chosen.stage2, options, texts, chosen.weights, network, facts)
     made = stage2.run(RunFolder(work / "stage2"))
     assert made is not None  # on one device
-    return with_one_encoder(chosen, made, sources, work / "bundle")
+    return with_one_encoder(chosen, made, sources, work / "bundle") if chosen.seen else made
 
 
 def with_one_encoder(
