@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import sys
+from collections.abc import Sequence
+from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
@@ -113,6 +115,7 @@ class BundlePredictor:
         choice = choose_backend(bundle, self.device, precision, backend)
         self._run = choice.backend
         self._stage1: Backend | None = None
+        self._most = sys.maxsize  # tiles at a time that the device can hold
         self.backend = choice.backend.name
         self.precision = choice.backend.precision
         self.notes = choice.notes
@@ -158,11 +161,37 @@ class BundlePredictor:
             "backend": self.backend,
         }
 
-    @torch.inference_mode()
     def __call__(
         self, pixels: NDArray[np.uint8], cam_side: int | None = None, gated: bool = True
     ) -> Prediction:
-        """Predict tiles (N, T, T, 3) uint8 RGB; see :class:`tiling.engine.predictor.Prediction`."""
+        """Predict tiles (N, T, T, 3) uint8 RGB; see :class:`tiling.engine.predictor.Prediction`.
+
+        Raises
+        ------
+        DeviceError
+            When the GPU cannot hold a single tile; a batch that is too large is halved, now and for the rest.
+        """
+        size = min(self._most, len(pixels))
+        while True:
+            try:
+                parts = [
+                    self._predict(pixels[start : start + size], cam_side, gated)
+                    for start in range(0, len(pixels), size)
+                ]
+                return parts[0] if len(parts) == 1 else _joined(parts)
+            except torch.OutOfMemoryError as error:
+                if size == 1:
+                    raise DeviceError(
+                        f"{self.device} has too little memory for one tile of this model; close other programs that "
+                        "use it, or use --device cpu."
+                    ) from error
+            # Out of the handler: only now is let go what the failed attempt held.
+            size = self._most = size // 2
+            if self.device.type == "cuda":
+                torch.cuda.empty_cache()
+
+    @torch.inference_mode()
+    def _predict(self, pixels: NDArray[np.uint8], cam_side: int | None, gated: bool) -> Prediction:
         maps = self._run(pixels)
         presence = presence_of(maps)
         gate = self._gate if gated else None
@@ -198,6 +227,12 @@ class BundlePredictor:
             probabilities = probabilities * opened
             probabilities /= probabilities.sum(1, keepdim=True).clamp_min(torch.finfo(torch.float32).tiny)
         return probabilities.amax(1).mean((1, 2)), probabilities.mean((2, 3))
+
+
+def _joined(parts: Sequence[Prediction]) -> Prediction:
+    """Return the predictions of parts of a batch as one."""
+    columns = {field.name: [getattr(part, field.name) for part in parts] for field in fields(Prediction)}
+    return Prediction(**{k: None if v[0] is None else np.concatenate(v) for k, v in columns.items()})
 
 
 def _numpy(tensor: Tensor) -> NDArray[np.float32]:

@@ -11,6 +11,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from napari_wsss.backends.maps import Maps
 from napari_wsss.models.bundle import Bundle, Gate, load_bundle
 from napari_wsss.models.cam import class_activation, resize_maps
 from napari_wsss.models.gate import apply_gate
@@ -248,3 +249,44 @@ def test_ungated_probabilities_keep_the_table_of_tiles(bundle: Bundle, tiles: ND
     np.testing.assert_allclose(open_.confidence, gated.confidence, atol=1e-5)
     assert predictor.thresholds == pytest.approx((0.45, 0.5, 0.55, 0.5))
     assert BundlePredictor(bundle, "cpu", "fp32", gate=False, backend="torch").thresholds is None
+
+
+# Memory of a GPU ------------------------------------------------------------------------------------------
+
+
+class Small:
+    """A backend that holds few tiles at a time; a stand-in for a GPU."""
+
+    def __init__(self, inner: Any, holds: int) -> None:
+        self.inner, self.holds, self.asked = inner, holds, []
+
+    def __call__(self, pixels: NDArray[np.uint8]) -> Maps:
+        self.asked.append(len(pixels))
+        if len(pixels) > self.holds:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB")
+        one = [self.inner(pixels[i : i + 1]) for i in range(len(pixels))]
+        return Maps(torch.cat([m.activation for m in one]), torch.cat([m.logits for m in one]))
+
+
+def test_a_batch_that_a_gpu_cannot_hold_is_halved_now_and_later(
+    bundle: Bundle, tiles: NDArray[np.uint8]
+) -> None:
+    predictor = plain(bundle)
+    inner = predictor._run
+    predictor._run = Small(inner, 100)
+    expected = predictor(tiles, cam_side=8)
+    predictor._run = small = Small(inner, 1)
+    found = predictor(tiles, cam_side=8)
+    for field in dataclasses.fields(found):
+        np.testing.assert_array_equal(getattr(found, field.name), getattr(expected, field.name))
+    assert small.asked[:3] == [5, 2, 1]
+    small.asked.clear()
+    predictor(tiles)
+    assert small.asked == [1, 1, 1, 1, 1], "not tried again in full"
+
+
+def test_a_gpu_without_room_for_one_tile_is_one_sentence(bundle: Bundle, tiles: NDArray[np.uint8]) -> None:
+    predictor = plain(bundle)
+    predictor._run = Small(predictor._run, 0)
+    with pytest.raises(DeviceError, match="too little memory for one tile"):
+        predictor(tiles)
