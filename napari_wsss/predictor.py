@@ -232,7 +232,8 @@ class BundlePredictor:
 def _joined(parts: Sequence[Prediction]) -> Prediction:
     """Return the predictions of parts of a batch as one."""
     columns = {field.name: [getattr(part, field.name) for part in parts] for field in fields(Prediction)}
-    return Prediction(**{k: None if v[0] is None else np.concatenate(v) for k, v in columns.items()})
+    joined: dict[str, Any] = {k: None if v[0] is None else np.concatenate(v) for k, v in columns.items()}
+    return Prediction(**joined)
 
 
 def _numpy(tensor: Tensor) -> NDArray[np.float32]:
