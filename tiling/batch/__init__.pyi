@@ -10,4 +10,5 @@ from .isolated import (
 )
 from .jobs import Shard as Shard, SlideJob as SlideJob, find_jobs as find_jobs
 from .report import ReportRow as ReportRow, write_report as write_report
+from .report_page import slide_page as slide_page
 from .summary import SlideOutcome as SlideOutcome, Status as Status, exit_code as exit_code

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from tiling.classes import ClassSchema
 from tiling.errors import ExportError
+from tiling.files import replacing
 from tiling.store import Store
 
 __all__ = ["FORMATS", "ExportFormat", "copy_store", "export_store", "suggested_path"]
@@ -66,6 +67,18 @@ def _png(store: Store, path: Path) -> None:
     write_overview(store, path)
 
 
+def _report(store: Store, path: Path) -> None:
+    from tiling.batch import slide_page
+
+    try:
+        with replacing(path) as file:
+            file.write(slide_page(store))
+    except OSError as error:
+        raise ExportError(
+            f"{path} cannot be written: {error.strerror or error}; choose another place."
+        ) from error
+
+
 def copy_store(store: Store, path: Path) -> None:
     """Copy a store to another place; it appears there complete or not at all.
 
@@ -110,6 +123,9 @@ FORMATS = (
     ExportFormat("Areas…", ".areas.csv", "mm² and share of each class", _areas),
     ExportFormat("Tiles…", ".tiles.csv", "One line per tile: place, presence, shares, confidence", _tiles),
     ExportFormat("Picture…", ".overview.png", "Slide beside overlay, with legend and scale bar", _png),
+    ExportFormat(
+        "Report…", ".report.html", "One page to hand on: pictures, areas, model, provenance", _report
+    ),
     ExportFormat("TIFF…", ".labels.ome.tif", "Pyramidal label image", _tiff),
     ExportFormat("Zarr…", ".zarr", "A copy of the whole result (OME-Zarr)", copy_store),
 )
@@ -127,7 +143,7 @@ def export_store(store: Store, path: str | Path, schema: ClassSchema | None = No
     ----------
     store : Store
     path : str or Path
-        Ends in ``.geojson``, ``.tiles.csv``, ``.csv``, ``.png``, ``.tif``/``.tiff`` or ``.zarr``.
+        Ends in ``.geojson``, ``.tiles.csv``, ``.csv``, ``.png``, ``.report.html``, ``.tif``/``.tiff`` or ``.zarr``.
     schema : ClassSchema, optional
         Other names and colours of the classes than the store's own.
 
@@ -151,6 +167,7 @@ def export_store(store: Store, path: str | Path, schema: ClassSchema | None = No
         ".tiles.csv": _tiles,
         ".csv": _areas,
         ".png": _png,
+        ".report.html": _report,
         ".tif": _tiff,
         ".tiff": _tiff,
         ".zarr": copy_store,
