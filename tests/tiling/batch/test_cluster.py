@@ -132,3 +132,20 @@ def test_an_error_that_may_pass_is_tried_again(tmp_path: Path) -> None:
     tries.clear()
     outcome = Isolated(broken, tmp_path / "logs", pause_s=0)(jobs("a")[0])
     assert (outcome.status, tries) == ("failed", ["a"])
+
+
+@pytest.mark.parametrize(
+    "error", [OSError(30, "Read-only file system"), RuntimeError("Nanny failed to start.")]
+)
+def test_workers_that_cannot_start_are_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    """As on a machine without shared memory."""
+    distributed = pytest.importorskip("distributed")
+
+    def refuse(**_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(distributed, "LocalCluster", refuse)
+    with pytest.raises(ClusterError, match="run without --workers"):
+        list(DaskScheduler(workers=2)(str, []))  # type: ignore[arg-type]
