@@ -150,6 +150,7 @@ class LegendSection(QWidget):
         super().__init__()
         self.session = session
         self.rows: list[ClassRow] = []
+        self._at = -1  # the class that keys speak of
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         row = QHBoxLayout()
@@ -263,8 +264,8 @@ class LegendSection(QWidget):
     def step(self, by: int) -> None:
         """Go to the next (1) or the previous (-1) class: its box takes the focus."""
         if self.rows:
-            at = next((i for i, row in enumerate(self.rows) if row.name.hasFocus()), -1 if by > 0 else 0)
-            self.rows[(at + by) % len(self.rows)].name.setFocus()
+            self._at = (self._at + by) % len(self.rows) if self._at >= 0 or by > 0 else len(self.rows) - 1
+            self.rows[self._at].name.setFocus()
 
     def next_class(self) -> None:
         """Go to the next class."""
@@ -275,10 +276,9 @@ class LegendSection(QWidget):
         self.step(-1)
 
     def toggle_class(self) -> None:
-        """Hide or show the class that has the focus."""
-        for row in self.rows:
-            if row.name.hasFocus():
-                row.name.click()
+        """Hide or show the class that was gone to."""
+        if 0 <= self._at < len(self.rows):
+            self.rows[self._at].name.click()
 
     def _ratio_chosen(self, _index: int = 0) -> None:
         one, other = self.one.currentData(), self.other.currentData()
