@@ -52,7 +52,6 @@ class TeachWidget(QWidget):
         self.error = note("error")
         self.notice = wrapped_label()
         # Two lines that are always there: pictures must not move under the mouse when something is said.
-        self.notice.setMinimumHeight(2 * self.notice.fontMetrics().lineSpacing())
         self.notice.setAlignment(Qt.AlignmentFlag.AlignTop)
         inner = QWidget()
         column = QVBoxLayout(inner)
@@ -99,6 +98,8 @@ class TeachWidget(QWidget):
                 part.sync()
         set_note(self.error, work.problem)
         self.notice.setText(work.notice or self.teacher.sketching.note)
+        lines = 2 * self.notice.fontMetrics().lineSpacing()
+        self.notice.setMinimumHeight(max(lines, self.notice.heightForWidth(self.notice.width())))
         self.notice.setVisible(opened and not work.problem)
 
     def _keys(self) -> dict[str, Callable[[], object]]:

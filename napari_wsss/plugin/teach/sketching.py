@@ -146,7 +146,7 @@ class Sketching:
             self._debouncer.done()
             if isinstance(job.error, FewLabelsError):
                 self.canvas.hide_map()
-                self.work.say("Your labels are kept. The map follows as soon as a labelled tile is prepared.")
+                self.work.say("Kept. The map follows when a labelled tile is prepared.")
             elif job.error is not None:
                 self.work.report(job.error)
         elif self._debouncer.is_stale and self.head is not None:
