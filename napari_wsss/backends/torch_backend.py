@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -49,7 +50,8 @@ class TorchBackend:
         network = fold_batch_norms(pair.eval().requires_grad_(False))
         parts = cut(network, _blank(tile)) if precision == "mixed" else (network,)
         # Convolutions are about twice as fast on CPUs when channels lie together, and tiles arrive that way.
-        self._parts = [part.to(device, memory_format=torch.channels_last) for part in parts]  # type: ignore[call-overload]
+        layout: dict[str, Any] = {"memory_format": torch.channels_last}
+        self._parts: list[Any] = [part.to(device, **layout) for part in parts]
         if compiled:
             self._parts = [torch.compile(part) for part in self._parts]
             self._compile(tile)

@@ -98,7 +98,7 @@ def fit_linear(features: Tensor, labels: Tensor, penalty: float = 0.01) -> tuple
         optimiser.zero_grad()
         value = functional.binary_cross_entropy_with_logits(z @ solution.T, y, reduction="sum") / len(y)
         value = value + penalty / 2 * solution[:, :-1].square().sum()
-        value.backward()  # type: ignore[no-untyped-call]
+        torch.autograd.backward(value)
         return value
 
     optimiser.step(loss)  # type: ignore[no-untyped-call]
