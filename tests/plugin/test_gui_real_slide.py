@@ -59,7 +59,7 @@ def test_from_opening_to_export(
     qtbot.wait(300)
 
     # The view: a part of the tissue, well inside the canvas.
-    dock.region.view.click()
+    dock.region.choice.setCurrentIndex(dock.region.choice.findData("view"))
     viewer.scene.camera.center = (700, 550)
     viewer.scene.camera.zoom = 1.2
     qtbot.waitUntil(lambda: "tiles" in dock.run.cost.text(), timeout=60_000)
