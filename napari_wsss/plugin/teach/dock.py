@@ -51,7 +51,7 @@ class TeachWidget(QWidget):
         self.start = wrapped_label(START)
         self.error = note("error")
         self.notice = wrapped_label()
-        # Two lines that are always there: pictures must not move under the mouse when something is said.
+        # Its place is always there: pictures must not move under the mouse when something is said.
         self.notice.setAlignment(Qt.AlignmentFlag.AlignTop)
         inner = QWidget()
         column = QVBoxLayout(inner)
