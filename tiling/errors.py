@@ -97,9 +97,12 @@ class ClusterError(WsssError):
 
 
 class SlideError(WsssError):
-    """A slide cannot be opened or read."""
+    """A slide cannot be opened or read. Its message is one line, however many the library below has written."""
 
     code = "slide"
+
+    def __init__(self, message: str) -> None:
+        super().__init__(" ".join(message.splitlines()))
 
 
 class ResolutionError(SlideError):

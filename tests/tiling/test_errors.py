@@ -56,3 +56,10 @@ def test_all_errors_of_ours_are_in_the_tree() -> None:
 def test_errors_travel_between_processes(kind: type[WsssError]) -> None:
     error = pickle.loads(pickle.dumps(kind("a.svs is not there; check the path.")))
     assert (type(error), str(error), error.code) == (kind, "a.svs is not there; check the path.", kind.code)
+
+
+def test_a_slide_that_fails_is_one_line_whatever_the_library_wrote() -> None:
+    """libtiff breaks the line after `Improper JPEG sampling factors 2,2`."""
+    error = errors.ResolutionError("a.svs cannot be read: factors 2,2\nApparently should be 1,1.; copy it.")
+    assert str(error) == "a.svs cannot be read: factors 2,2 Apparently should be 1,1.; copy it."
+    assert str(pickle.loads(pickle.dumps(error))) == str(error)
