@@ -348,29 +348,18 @@ def train(work: Path, labels: int, seed: int) -> list[Row]:
     for _ in run_program("training.evaluate", words):
         pass
     found = json.loads(result.read_text())
-    print(json.dumps(found)[:2000], asdict(recipe))
+    print(asdict(recipe))
     wanted = {300: "≤ 10 min, ≥ 0.77", 60: "≤ 5 min, ≥ 0.70"}.get(labels, "")
-    scores = {gate: _find(found, gate) for gate in ("gate_off", "gate_on")}
+    scores = {gate: found["variants"][gate]["fwiou"] for gate in ("gate_off", "gate_on")}
     return [
         Row(
             f"trained from {labels} labels, seed {seed}",
-            ", ".join(
-                f"FwIoU val {v:.3f} ({k.replace('_', ' ')})" for k, v in scores.items() if v is not None
-            ),
+            ", ".join(f"FwIoU val {v:.3f} ({k.replace('_', ' ')})" for k, v in scores.items()),
             f"{seconds / 60:.1f} min on {torch.get_num_threads()} cores",
             "",
             wanted,
         )
     ]
-
-
-def _find(found: dict[str, object], gate: str) -> float | None:
-    part = found.get(gate)
-    if isinstance(part, dict):
-        for key, value in part.items():
-            if key.casefold() == "fwiou" and isinstance(value, float):
-                return value
-    return None
 
 
 def _mean(values: list[float]) -> str:
