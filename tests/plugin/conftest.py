@@ -44,6 +44,14 @@ raise SystemExit(0 if context.create() else "no OpenGL")
 """
 
 
+@pytest.fixture
+def qtbot(qtbot: Any) -> Any:
+    """Wait a minute instead of five seconds before giving up: a busy machine is late, not wrong."""
+    for name in ("waitUntil", "waitSignal", "waitSignals"):
+        setattr(qtbot, name, partial(getattr(qtbot, name), timeout=60_000))
+    return qtbot
+
+
 def gui_problem() -> str:
     """Return why GUI tests cannot run here, or nothing. Asked of another process: Qt aborts where it cannot start."""
     if os.environ.get("QT_QPA_PLATFORM") == "offscreen":

@@ -123,11 +123,10 @@ def prepare_output(out: Path) -> None:
         probe = out / temporary_name()
         os.close(create_new(probe))
         probe.unlink()
-        for leftover in out.glob(
-            LEFTOVERS
-        ):  # of a process that was killed; a living one needs its own for a moment
-            if time.time() - leftover.lstat().st_mtime > _OLD_S:
-                leftover.unlink(missing_ok=True)
+        for leftover in out.glob(LEFTOVERS):  # of a killed process; a living one needs its own for a moment
+            with contextlib.suppress(FileNotFoundError):  # it lived, and has just taken its own away
+                if time.time() - leftover.lstat().st_mtime > _OLD_S:
+                    leftover.unlink()
     except OSError as error:
         raise StoreError(
             f"Output folder {out} cannot be written to ({error.strerror or error}); choose another one."

@@ -24,7 +24,12 @@ def press(qtbot: Any, button: Any) -> None:
 def run_to_the_end(qtbot: Any, widget: Any) -> None:
     press(qtbot, widget.run.run)
     qtbot.waitUntil(lambda: widget.session.active is None, timeout=120_000)
-    qtbot.waitUntil(lambda: widget.legend.isVisible(), timeout=30_000)
+    drawn(qtbot, widget)
+
+
+def drawn(qtbot: Any, widget: Any) -> None:
+    """Wait until the panel shows what the session says: it looks ten times a second."""
+    qtbot.waitUntil(lambda: widget.legend.isVisible() and widget._seen[0] == widget.session.revision)
 
 
 def texts(widget: Any) -> list[tuple[str, str]]:

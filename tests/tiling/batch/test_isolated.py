@@ -111,6 +111,13 @@ def test_shards_in_one_folder_lose_no_rows(tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ["summary.csv"]
 
 
+def test_a_neighbour_takes_its_probe_away_while_we_look(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Path, "glob", lambda folder, _pattern: iter([folder / ".wsss-0123456789abcdef.tmp"]))
+    prepare_output(tmp_path)
+
+
 def test_the_lock_of_a_killed_process_is_no_lock(tmp_path: Path) -> None:
     (tmp_path / ".summary.csv.lock").touch()
     Summary(tmp_path / "summary.csv").add(done(jobs("a")[0]))
