@@ -116,6 +116,7 @@ def run(
     mpp: Mpp = None,
     region: Region = None,
     roi: RoiFile = None,
+    match: Match = "",
     frame: RoiFrame = Frame.QUPATH,
     no_tissue_mask: NoTissueMask = False,
     tissue: TissueFile = None,
@@ -150,6 +151,7 @@ def run(
         exports=export,
         region=region,
         roi=roi,
+        match=match,
         tissue=tissue,
         frame=frame.value,
         workers=workers,
@@ -322,13 +324,14 @@ def measure(
         list[str] | None,
         typer.Option("--ratio", metavar="A:B", help="Also the ratio of two classes; may be given again."),
     ] = None,
+    match: Match = "",
     frame: RoiFrame = Frame.QUPATH,
     json: Json = False,
 ) -> int:
     """Measure every class in every annotation: mm² and per cent, one line each."""
     from napari_wsss.cli.measure import measure_store
 
-    return measure_store(store, annotations, csv, ratio or [], frame.value, json)
+    return measure_store(store, annotations, csv, ratio or [], match, frame.value, json)
 
 
 @app.command()

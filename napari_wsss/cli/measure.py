@@ -10,17 +10,23 @@ from pathlib import Path
 
 import typer
 
-from napari_wsss.cli.border import answer_json, tell
+from napari_wsss.cli.border import answer_json, before_work, tell
 from tiling.errors import UsageProblem
 
 __all__ = ["measure_store"]
 
 
 def measure_store(
-    path: Path, file: Path, table: Path | None, pairs: Sequence[str], frame: str, as_json: bool
+    path: Path,
+    file: Path,
+    table: Path | None,
+    pairs: Sequence[str],
+    names: str,
+    frame: str,
+    as_json: bool,
 ) -> int:
     """Measure, and print or write one line per annotation and class."""
-    from tiling.annotations import read_annotation_file
+    from tiling.annotations import named_by_schema, parse_match, read_annotation_file
     from tiling.export import (
         MEASURES_HEAD,
         cells,
@@ -32,9 +38,13 @@ def measure_store(
     )
     from tiling.store import open_store
 
-    wanted = [_pair(text) for text in pairs]
+    with before_work():
+        wanted = [_pair(text) for text in pairs]
+        match = parse_match(names)
     store = open_store(path)
     annotations = read_annotation_file(file, place_in(store, frame))
+    if match:
+        annotations = named_by_schema(annotations, store.schema, match, keep_others=True)
     for note in annotations.left_out:
         tell(f"Note: {note}")
     if not store.is_complete:

@@ -53,7 +53,7 @@ def cut_patches(request: PatchRequest, as_json: bool) -> int:
 
     with before_work():
         schema = resolve_schema(request.schema)
-        match = parse_match(request.match)
+        match = parse_match(request.match, schema)
     with open_slide(request.slide, mpp=request.slide_mpp) as slide:
         annotations = read_class_areas(
             request.annotations, schema, place_on(slide, request.frame), match, request.skip_unknown

@@ -42,6 +42,7 @@ class LabelRequest:
     export_file: Path | None
     min_share: float
     min_annotated: float
+    match: str
     skip_unknown: bool
     frame: Frame
 
@@ -80,6 +81,7 @@ def add_slides(
 def work_on_labels(request: LabelRequest, as_json: bool) -> int:
     """Run `project labels`."""
     from napari_wsss.project import open_project
+    from tiling.annotations import parse_match
 
     changes = request.say or request.undo or request.import_file or request.set_aside
     with _writing(request.folder) if changes else open_project(request.folder, write=False) as project:
@@ -91,7 +93,9 @@ def work_on_labels(request: LabelRequest, as_json: bool) -> int:
                 frame=request.frame,
                 min_share=request.min_share,
                 min_annotated=request.min_annotated,
+                match=parse_match(request.match),
                 skip_unknown=request.skip_unknown,
+                on_note=_tell_note,
             )
             tell(f"Labelled {len(tiles)} tiles.")
         for words in request.say:
@@ -113,6 +117,10 @@ def work_on_labels(request: LabelRequest, as_json: bool) -> int:
             shown = project.labels(request.slide)
         _show([_row(each) for each in shown], as_json)
     return 0
+
+
+def _tell_note(note: str) -> None:
+    tell(f"Note: {note}")
 
 
 def _one(request: LabelRequest) -> str:

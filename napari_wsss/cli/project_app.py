@@ -14,6 +14,7 @@ from napari_wsss.cli.options import (
     Device,
     Frame,
     Json,
+    Match,
     Mpp,
     ReadThreads,
     UseBackend,
@@ -106,6 +107,7 @@ def labels(
         float,
         typer.Option("--min-annotated", metavar="F", min=0, max=1, help="Share that must be annotated."),
     ] = 0.95,
+    match: Match = "",
     skip_unknown: Annotated[
         bool, typer.Option("--skip-unknown", help="Leave out annotations of other classes.")
     ] = False,
@@ -130,6 +132,7 @@ def labels(
         export_file=export_file,
         min_share=min_share,
         min_annotated=min_annotated,
+        match=match,
         skip_unknown=skip_unknown,
         frame=frame.value,
     )

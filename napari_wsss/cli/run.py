@@ -19,7 +19,7 @@ from napari_wsss.cli.export import files_beside, write_exports
 from napari_wsss.cli.progress import make_display
 from napari_wsss.models import default_bundle, list_bundles, load_bundle
 from napari_wsss.pipeline import Settings, make_predictor, segment_events
-from tiling.annotations import annotations_of, place_on
+from tiling.annotations import annotations_of, parse_match, place_on
 from tiling.batch import (
     DaskScheduler,
     Scheduler,
@@ -42,6 +42,7 @@ from tiling.store import open_store
 
 if TYPE_CHECKING:
     from napari_wsss.predictor import BundlePredictor
+    from tiling.classes import ClassSchema
     from tiling.export import Frame
     from tiling.slides import Slide
 
@@ -73,6 +74,8 @@ class RunRequest:
         ``X,Y,W,H``.
     roi : Path or None
         Annotations of any format, or a folder with one ``<slide_id>.<suffix>`` per slide.
+    match : str
+        What the names of those annotations mean, ``NAME=CLASS,…``; empty: all are taken.
     tissue : Path or None
         The same for what counts as tissue.
     frame : {"qupath", "openslide"}
@@ -95,6 +98,7 @@ class RunRequest:
     exports: str = ""
     region: str | None = None
     roi: Path | None = None
+    match: str = ""
     tissue: Path | None = None
     frame: Frame = "qupath"
     workers: int = 0
@@ -120,6 +124,8 @@ class SegmentSlide:
         Formats to write beside the store.
     roi, tissue, frame : Path or None, Path or None, str
         Polygons to which the run is confined, and of tissue, and where GeoJSON counts from.
+    match : mapping of str to str
+        With names, only polygons of the region that mean a class of the model.
     on_event : callable, optional
         Receives the job and each event; only in the process that made it.
     """
@@ -134,6 +140,7 @@ class SegmentSlide:
     roi: Path | None = None
     tissue: Path | None = None
     frame: Frame = "qupath"
+    match: Mapping[str, str] = field(default_factory=dict)
     on_event: Callable[[SlideJob, Event], None] | None = None
 
     def __call__(self, job: SlideJob) -> SlideOutcome:
@@ -150,7 +157,7 @@ class SegmentSlide:
             predictor = _predictor(self.model, _on_this_worker(self.settings))
             settings = replace(
                 self.settings,
-                roi=self._polygons(self.roi, job, slide),
+                roi=self._polygons(self.roi, job, slide, predictor.schema),
                 tissue_areas=self._polygons(self.tissue, job, slide),
             )
             events = segment_events(
@@ -171,11 +178,13 @@ class SegmentSlide:
             areas={c.abbreviation: finished.areas[c.name] for c in store.schema.classes},
         )
 
-    def _polygons(self, given: Path | None, job: SlideJob, slide: Slide) -> Roi | None:
+    def _polygons(
+        self, given: Path | None, job: SlideJob, slide: Slide, schema: ClassSchema | None = None
+    ) -> Roi | None:
         if given is None:
             return None
         file = annotations_of(given, job.slide_id) if given.is_dir() else given
-        roi = read_roi(file, place_on(slide, self.frame))
+        roi = read_roi(file, place_on(slide, self.frame), schema, self.match)
         for note in roi.notes:
             tell(f"Note: {note}")
         return roi
@@ -251,6 +260,9 @@ def _prepare(request: RunRequest) -> SegmentSlide:
     model = request.model or default_bundle()
     bundle = load_bundle(model)
     settings = Settings(**{**request.options, "region": parse_region(request.region)})
+    match = parse_match(request.match, bundle.schema)
+    if match and request.roi is None:
+        raise UsageProblem("--match says what the names in --roi FILE mean; give that file, too.")
     return SegmentSlide(
         # A process elsewhere has the same embedded models, but maybe not the same current folder.
         model=model if model in list_bundles() else str(bundle.path.absolute()),
@@ -261,6 +273,7 @@ def _prepare(request: RunRequest) -> SegmentSlide:
         resume=request.resume,
         exports=parse_exports(request.exports),
         roi=None if request.roi is None else request.roi.absolute(),
+        match=match,
         tissue=None if request.tissue is None else request.tissue.absolute(),
         frame=request.frame,
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,14 +31,19 @@ def import_labels(
     frame: Frame,
     min_share: float,
     min_annotated: float,
+    match: Mapping[str, str] | None,
     skip_unknown: bool,
+    on_note: Callable[[str], object] | None,
 ) -> list[Tile]:
     """Label tiles from annotations; see :meth:`napari_wsss.project.Project.import_labels`."""
     project.require_writable()
     entry, grid = project.entry(slide_id), project.grid(slide_id)
     origin = (entry.bounds.x, entry.bounds.y) if frame == "qupath" else (0, 0)
     place = Place.of_identity(entry.identity, entry.mpp, origin)
-    annotations = read_class_areas(path, project.schema, place, skip_unknown=skip_unknown)
+    annotations = read_class_areas(path, project.schema, place, match, skip_unknown)
+    if on_note is not None:
+        for note in annotations.notes:
+            on_note(note)
     left, top, right, bottom = annotations.bounds
     step = grid.stride * grid.scale
     first_row, last_row = (int((v - grid.origin[1]) // step) for v in (top, bottom))

@@ -365,7 +365,9 @@ class Project(ProjectCore):
         frame: Frame = "qupath",
         min_share: float = 0.05,
         min_annotated: float = 0.95,
+        match: Mapping[str, str] | None = None,
         skip_unknown: bool = False,
+        on_note: Callable[[str], object] | None = None,
     ) -> list[Tile]:
         """Label tiles from polygons with class names (GeoJSON and whatever else :mod:`tiling.annotations` reads).
 
@@ -380,8 +382,12 @@ class Project(ProjectCore):
             Share of a tile that a class must cover to be named.
         min_annotated : float, optional
             Share of a tile that must be annotated: what is not may be any class.
+        match : mapping of str to str, optional
+            What names of annotations mean (:func:`tiling.annotations.match_classes`).
         skip_unknown : bool, optional
             Leave out annotations of classes that the project does not have.
+        on_note : callable, optional
+            Takes each sentence about what was left out.
 
         Returns
         -------
@@ -393,7 +399,7 @@ class Project(ProjectCore):
         DataError, LabelError, ProjectReadOnlyError
         """
         return import_labels(
-            self, slide_id, Path(path), reader, frame, min_share, min_annotated, skip_unknown
+            self, slide_id, Path(path), reader, frame, min_share, min_annotated, match, skip_unknown, on_note
         )
 
     def export_labels(self, slide_id: str, path: str | Path, *, frame: Frame = "qupath") -> int:

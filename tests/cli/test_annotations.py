@@ -19,6 +19,10 @@ ASAP = """<ASAP_Annotations><Annotations>
 <Coordinate Order="0" X="100" Y="80"/><Coordinate Order="1" X="500" Y="80"/>
 <Coordinate Order="2" X="500" Y="400"/><Coordinate Order="3" X="100" Y="400"/>
 </Coordinates></Annotation>
+<Annotation Name="f" Type="Polygon" PartOfGroup="Fat"><Coordinates>
+<Coordinate Order="0" X="600" Y="450"/><Coordinate Order="1" X="640" Y="450"/>
+<Coordinate Order="2" X="640" Y="500"/><Coordinate Order="3" X="600" Y="500"/>
+</Coordinates></Annotation>
 <Annotation Name="p" Type="Dot" PartOfGroup="Other"><Coordinates>
 <Coordinate Order="0" X="1" Y="1"/></Coordinates></Annotation>
 </Annotations></ASAP_Annotations>"""
@@ -37,23 +41,35 @@ def asap(tmp_path: Path) -> Path:
 def test_a_region_of_asap_confines_a_run_and_is_measured(
     wsss: Wsss, slide: Path, bundle: Path, asap: Path, tmp_path: Path
 ) -> None:
-    done = wsss(
-        "run", slide, "--out", tmp_path / "o", "--model", bundle, "--roi", asap, "--no-tissue-mask", *TORCH
-    )
+    common = ("run", slide, "--out", tmp_path / "o", "--model", bundle, "--no-tissue-mask", *TORCH)
+    for wrong in (("--match", "Fat=Tumour"), ("--roi", asap, "--match", "Fat=Muscle")):
+        refused = wsss(*common, *wrong)
+        assert refused.code == 2
+        assert "--match" in refused.err
+    done = wsss(*common, "--roi", asap, "--match", "tumor: positive=tumour")
     assert done.code == 0, done.err
     assert "without area" in done.err
+    assert "Not taken, because they mean no class: Fat (1)." in done.err
     path = tmp_path / "o" / f"{slide.stem}.zarr"
     assert sum(open_store(path).areas.values()) == pytest.approx(400 * 320 * 0.25 / 1e6, rel=1e-6)
     measured = wsss("measure", path, "--annotations", asap, "--ratio", "Tumour:Stroma")
     assert measured.code == 0, measured.err
     head, *rows = csv.reader(io.StringIO(measured.out))
+    assert "no class" not in measured.err
+    rows = rows[:4] + rows[8:]
     assert head[:4] == ["annotation", "name", "annotation_class", "class"]
     assert [row[2] for row in rows[:4]] == ["Tumor: Positive"] * 4
     assert sum(float(row[4]) for row in rows[:4]) == pytest.approx(0.032, rel=1e-3)
     assert sum(float(row[5]) for row in rows[:4]) == pytest.approx(100, abs=0.1)
     assert rows[4] == ["annotation", "name", "one", "other", "ratio"]
     as_json = wsss("measure", path, "--annotations", asap, "--csv", tmp_path / "m.csv", "--json").json
-    assert len(as_json["measures"]) == 4
+    assert [row["annotation_class"] for row in as_json["measures"]] == ["Tumor: Positive"] * 4 + ["Fat"] * 4
+    matched = wsss("measure", path, "--annotations", asap, "--match", "Tumor: Positive=Tumour", "--json")
+    assert [row["annotation_class"] for row in matched.json["measures"]] == ["Tumour"] * 4 + ["Fat"] * 4
+    assert "Kept under their own names, because they mean no class: Fat (1)." in matched.err
+    without = wsss("measure", path, "--annotations", asap, "--match", "Tumor: Positive=TUM,Fat=", "--json")
+    assert [row["annotation_class"] for row in without.json["measures"]] == ["Tumour"] * 4
+    assert "no class" not in without.err
     assert (tmp_path / "m.csv").read_text().startswith("annotation,name,annotation_class,class,area_mm2,")
 
 
@@ -107,8 +123,8 @@ def test_patches_take_names_of_others(wsss: Wsss, slide: Path, asap: Path, tmp_p
     )
     refused = wsss(*common, "--size", 64)
     assert refused.code == 1
-    assert "Tumor: Positive (1)" in refused.err
-    cut = wsss(*common, "--size", 64, "--match", "Tumor: Positive=tumour", "--json")
+    assert "Tumor: Positive (1), Fat (1)" in refused.err
+    cut = wsss(*common, "--size", 64, "--match", "Tumor: Positive=tumour,Fat=", "--json")
     assert cut.code == 0, cut.err
     assert cut.json["tumour"] > 3
     zero = wsss(*common, "--size", 64, "--patch-mpp", 0)

@@ -141,3 +141,29 @@ def test_who_comes_second_is_told(
         assert refused.code == 1
         assert "can be looked at here but not changed" in refused.err
         assert wsss("project", "status", project).code == 0
+
+
+def test_imported_names_mean_classes_and_what_means_none_is_told(
+    wsss: Callable[..., Any], two: tuple[Path, Path, Path], tmp_path: Path
+) -> None:
+    small, _, schema = two
+    project, drawn = tmp_path / "a.wsss", tmp_path / "a.geojson"
+    wsss("project", "new", project, "--schema", schema, "--tile", 64, "--encoder", "synthetic-demo")
+    wsss("project", "add", project, small)
+
+    def square(name: str, x: int) -> dict[str, Any]:
+        ring = [[x, 0], [x + 300, 0], [x + 300, 300], [x, 300], [x, 0]]
+        geometry = {"type": "Polygon", "coordinates": [ring]}
+        return {"type": "Feature", "geometry": geometry, "properties": {"classification": name}}
+
+    drawn.write_text(json.dumps([square("Tumor: Positive", 0), square("Muscle", 300)]))
+    common = ("project", "labels", project, "small", "--import", drawn, "--reader", "KL")
+    refused = wsss(*common, "--match", "Tumor: Positive=Tumour")
+    assert refused.code == 1
+    assert "Muscle (1)" in refused.err
+    done = wsss(*common, "--match", "Tumor: Positive=Tumour", "--skip-unknown")
+    assert done.code == 0, done.err
+    assert "Not taken, because they mean no class: Muscle (1)." in done.err
+    rows = wsss("project", "labels", project, "--json").json
+    assert rows
+    assert all(row["classes"] == ["Tumour"] for row in rows)

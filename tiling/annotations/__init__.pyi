@@ -1,5 +1,10 @@
 from .class_areas import ClassAreas as ClassAreas, read_class_areas as read_class_areas
-from .match import Matched as Matched, match_classes as match_classes, parse_match as parse_match
+from .match import (
+    Matched as Matched,
+    match_classes as match_classes,
+    named_by_schema as named_by_schema,
+    parse_match as parse_match,
+)
 from .model import (
     Annotation as Annotation,
     AnnotationFile as AnnotationFile,

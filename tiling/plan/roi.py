@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,7 +14,8 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
-from tiling.annotations import Place, PolygonRaster, polygons_of, read_annotation_file
+from tiling.annotations import Place, PolygonRaster, named_by_schema, polygons_of, read_annotation_file
+from tiling.classes import ClassSchema
 from tiling.errors import AnnotationError, RegionError
 from tiling.grid import TileGrid
 
@@ -95,7 +97,9 @@ class Roi:
         return PolygonRaster([area for shape in shapes if (area := polygons_of(shape)) is not None])
 
 
-def read_roi(path: Path, place: Place) -> Roi:
+def read_roi(
+    path: Path, place: Place, schema: ClassSchema | None = None, match: Mapping[str, str] | None = None
+) -> Roi:
     """Read the polygons of any annotation file, whatever their class; QuPath's ``Ignore*`` is left out.
 
     Parameters
@@ -103,6 +107,9 @@ def read_roi(path: Path, place: Place) -> Roi:
     path : Path
     place : Place
         Where the slide's pixels lie.
+    schema, match : ClassSchema, mapping of str to str, optional
+        With both, only annotations that mean a class (:func:`tiling.annotations.match_classes`); the notes count the
+        others.
 
     Raises
     ------
@@ -111,6 +118,8 @@ def read_roi(path: Path, place: Place) -> Roi:
     """
     try:
         file = read_annotation_file(path, place)
+        if schema is not None and match:
+            file = named_by_schema(file, schema, match, keep_others=False)
     except AnnotationError as error:
         raise RegionError(str(error)) from error
     polygons = [
@@ -120,7 +129,7 @@ def read_roi(path: Path, place: Place) -> Roi:
         for part in shapely.get_parts(annotation.polygon).tolist()
     ]
     if not polygons:
-        left_out = f" {file.left_out[0]}" if file.left_out else ""
+        left_out = f" {file.left_out[-1]}" if file.left_out else ""
         raise RegionError(f"{path} holds no polygon; draw a closed region and export it again.{left_out}")
     return Roi(tuple(polygons), file.left_out)
 
