@@ -35,7 +35,7 @@ help:
 
 INPUTS := pyproject.toml constraints.txt
 PIP    := $(RUN) -m pip install -qq --constraint constraints.txt
-ALL    := .[napari,train,openvino,onnx,cluster]
+ALL    := .[napari,train,openvino,onnx,cluster,geopandas]
 
 $(STAMPS)/venv:
 	@PYTHON="$(PYTHON)" scripts/make_venv.sh $(VENV)

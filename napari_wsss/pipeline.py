@@ -10,12 +10,16 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from napari_wsss.models import Bundle, load_bundle
 from tiling.engine import Event, Finished, kept_memory, run
+from tiling.errors import StoreError
+from tiling.export import Frame, as_spatialdata, region_frame, store_card
 from tiling.geometry import Box
 from tiling.plan import GatePlace, Roi, RunOptions, TissueParameters
 from tiling.slides import Slide, open_slide
 from tiling.store import Store, open_store
 
 if TYPE_CHECKING:
+    import geopandas
+    import spatialdata
     import zarr
 
     from napari_wsss.predictor import BundlePredictor
@@ -118,6 +122,47 @@ class Result:
     def areas(self) -> dict[str, float]:
         """Class name → mm²."""
         return self.store.areas
+
+    @classmethod
+    def open(cls, path: str | Path) -> Result:
+        """Return the result of an earlier run.
+
+        Raises
+        ------
+        StoreError
+            When the folder is not a store of ours, is damaged, or its run has not finished.
+        """
+        store = open_store(path)
+        receipt = store.receipt
+        if receipt is None:
+            raise StoreError(f"{store.path} is not complete; run the slide again to finish it.")
+        return cls(store, str(receipt["status"]))
+
+    def polygons(
+        self, *, frame: Frame = "openslide", min_area_um2: float = 0.0, simplify_um: float = 0.0
+    ) -> geopandas.GeoDataFrame:
+        """Return the regions as a GeoDataFrame; see :func:`tiling.export.objects.region_frame`.
+
+        Raises
+        ------
+        ExportError
+            When geopandas is not installed.
+        """
+        return region_frame(self.store, frame=frame, min_area_um2=min_area_um2, simplify_um=simplify_um)
+
+    def to_spatialdata(self) -> spatialdata.SpatialData:
+        """Return the result as SpatialData; see :func:`tiling.export.objects.as_spatialdata`.
+
+        Raises
+        ------
+        ExportError
+            When spatialdata is not installed.
+        """
+        return as_spatialdata(self.store)
+
+    def _repr_html_(self) -> str:
+        """Show the slide, its classes and areas in a notebook."""
+        return store_card(self.store, self.status)
 
 
 def make_predictor(bundle: Bundle | str | Path, settings: Settings | None = None) -> BundlePredictor:

@@ -30,8 +30,9 @@ PROJECT: dict[str, Any] = PYPROJECT["project"]
 PACKAGES = ("tiling", "napari_wsss", "training")
 LOOKED_FOR = {"pytest"}
 """Imported when a user has it, with a word of advice when not; no extra of ours."""
-NOT_IN_CI = {"timm"}
-"""It needs torchvision, which does not go with every build of torch; tests put a small stand-in in its place."""
+NOT_IN_CI = {"timm", "anndata", "spatialdata"}
+"""torchvision, of timm, does not go with every build of torch; spatialdata holds pandas and dask back. Tests put small
+stand-ins in their places."""
 QT_BINDINGS = {"pyqt5", "pyqt6", "pyside2", "pyside6", "pyside6-essentials", "qtpy"}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -9,6 +10,7 @@ from typing import Annotated
 import typer
 
 from napari_wsss.cli.border import bordered, show_tracebacks, write_anywhere
+from napari_wsss.cli.completion import COMPLETE, Shell, completion_script
 from napari_wsss.cli.models_app import models_app
 from napari_wsss.cli.options import (
     Backend,
@@ -367,7 +369,22 @@ def report(
     answer(write_report(folder))
 
 
+@app.command()
+@bordered
+def completion(
+    shell: Annotated[
+        Shell | None, typer.Argument(metavar="SHELL", help="The shell; by default the one of $SHELL.")
+    ] = None,
+) -> None:
+    """Print what a shell needs to complete commands and options: `eval "$(wsss-tile completion bash)"`."""
+    typer.echo(completion_script(shell.value if shell else None))
+
+
 def main() -> None:
     """Run the command line."""
     write_anywhere()
+    if COMPLETE in os.environ:
+        from typer.completion import completion_init
+
+        completion_init()
     app()

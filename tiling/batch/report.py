@@ -18,13 +18,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from tiling.batch.report_index import INDEX
 from tiling.batch.report_page import slide_page
 from tiling.batch.summary import SUMMARY
 from tiling.errors import ExportError, WsssError
-from tiling.export import overlay
+from tiling.export import slide_and_classes
 from tiling.files import read_regular, replacing
 from tiling.store import Store, open_store
 from tiling.untrusted import plain_cell
@@ -168,16 +167,8 @@ def _with_store(folder: Path, row: ReportRow, colours: dict[str, str]) -> Report
 
 def _thumbnail(store: Store) -> bytes:
     """Return the overview with its classes, as small as in a list, JPEG."""
-    level = next(
-        (level for level in reversed(store.overview) if max(level.shape) >= _THUMBNAIL), store.overview[0]
-    )
-    pixels = Image.fromarray(np.ascontiguousarray(np.moveaxis(np.asarray(level[...]), 0, -1)))
-    labels = next((a for a in reversed(store.labels()) if max(a.shape) >= _THUMBNAIL), store.labels()[0])
-    colours = overlay(np.asarray(labels[...]), store.schema).resize(pixels.size, Image.Resampling.NEAREST)
-    pixels.paste(colours, mask=colours.getchannel("A"))
-    pixels.thumbnail((_THUMBNAIL, _THUMBNAIL))
     stream = io.BytesIO()
-    pixels.save(stream, "JPEG", quality=70, optimize=True)
+    slide_and_classes(store, _THUMBNAIL)[1].save(stream, "JPEG", quality=70, optimize=True)
     return stream.getvalue()
 
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import base64
 import html
-import io
 import json
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -14,7 +12,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from tiling.batch.report_style import STYLE
-from tiling.export import other_exports, overlay
+from tiling.export import areas_table, image_tag, other_exports, slide_and_classes
 from tiling.store import DOUBTS, Store
 
 __all__ = ["slide_page"]
@@ -36,7 +34,7 @@ def slide_page(store: Store) -> bytes:
         *(f'<p class="bad">{html.escape(str(warning))}</p>' for warning in receipt.get("warnings", [])),
         f'<div class="pictures">{"".join(_figures(store))}</div>',
         "<h2>Areas</h2>",
-        _areas(store),
+        f'<div class="wide">{areas_table(store)}</div>',
         "<h2>Doubtful tiles</h2>",
         _doubts(receipt.get("counters", {})),
         *_exports(store),
@@ -65,28 +63,16 @@ def slide_page(store: Store) -> bytes:
 
 def _figures(store: Store) -> Iterator[str]:
     """Yield the slide, its classes, and the outline of what has a class with the doubtful tiles."""
-    level = next((a for a in reversed(store.overview) if max(a.shape) >= _PICTURE), store.overview[0])
-    slide = Image.fromarray(np.ascontiguousarray(np.moveaxis(np.asarray(level[...]), 0, -1)))
-    slide.thumbnail((_PICTURE, _PICTURE))
-    array = next((a for a in reversed(store.labels()) if max(a.shape) >= _PICTURE), store.labels()[0])
-    labels = np.asarray(array[...])
-    colours = overlay(labels, store.schema).resize(slide.size, Image.Resampling.NEAREST)
-    classes = slide.copy()
-    classes.paste(colours, mask=colours.getchannel("A"))
-    mask = Image.fromarray((labels > 0).view(np.uint8)).resize(slide.size, Image.Resampling.NEAREST)
-    doubtful = _with_doubts(store, slide, np.asarray(mask) > 0)
+    slide, classes = slide_and_classes(store, _PICTURE)
+    labels = next((a for a in reversed(store.labels()) if max(a.shape) >= _PICTURE), store.labels()[0])
+    mask = Image.fromarray((np.asarray(labels[...]) > 0).view(np.uint8))
+    doubtful = _with_doubts(store, slide, np.asarray(mask.resize(slide.size, Image.Resampling.NEAREST)) > 0)
     for picture, caption in (
         (slide, "Slide"),
         (classes, "Classes"),
         (doubtful, "Outline of what has a class; doubtful tiles are framed"),
     ):
-        stream = io.BytesIO()
-        picture.save(stream, "JPEG", quality=82, optimize=True)
-        data = base64.b64encode(stream.getvalue()).decode()
-        yield (
-            f'<figure><img src="data:image/jpeg;base64,{data}" alt="{caption}">'
-            f"<figcaption>{caption}</figcaption></figure>"
-        )
+        yield f"<figure>{image_tag(picture, caption)}<figcaption>{caption}</figcaption></figure>"
 
 
 def _with_doubts(store: Store, slide: Image.Image, tissue: np.ndarray[Any, Any]) -> Image.Image:
@@ -109,19 +95,6 @@ def _with_doubts(store: Store, slide: Image.Image, tissue: np.ndarray[Any, Any])
             if corners[2] > corners[0] and corners[3] > corners[1]:
                 draw.rectangle(corners, outline=_DOUBT_COLOURS[name])
     return picture
-
-
-def _areas(store: Store) -> str:
-    areas = store.areas
-    total = sum(areas.values())
-    lines = "".join(
-        f'<tr><td><span class="swatch" style="background:{html.escape(c.color)}"></span>{html.escape(c.name)}</td>'
-        f'<td class="number">{areas.get(c.name, 0):,.3f}</td>'
-        f'<td class="number">{100 * areas.get(c.name, 0) / total if total else 0:.1f}</td></tr>'
-        for c in store.schema.classes
-    )
-    head = '<tr><th>Class</th><th class="number">mm²</th><th class="number">% of tissue</th></tr>'
-    return f'<div class="wide"><table>{head}{lines}</table></div>'
 
 
 def _doubts(counters: Mapping[str, Any]) -> str:
