@@ -135,6 +135,66 @@ def test_a_broken_package_is_warned_of_once_and_stops_nothing(tmp_path: Path, so
     assert "'squares' of broken_slides" in done.stderr
 
 
+ANNOTATIONS = """
+from tiling.annotations import AnnotationFormat
+
+def read(content, into):
+    for line in content.decode().splitlines()[1:]:
+        into.begin()
+        name, x, y, side = line.split()
+        x, y, side = float(x), float(y), float(side)
+        into.add([[[(x, y), (x + side, y), (x + side, y + side), (x, y + side)]]], name, name)
+
+SQUARES = AnnotationFormat("Squares", lambda head: head.startswith(b"squares"), read, (".squares",))
+OURS = AnnotationFormat("GeoJSON", lambda head: True, read)
+"""
+
+
+def test_a_package_adds_an_annotation_format(tmp_path: Path) -> None:
+    points = """
+        [napari_wsss.annotation_formats]
+        squares = squares_drawn:SQUARES
+        ours = squares_drawn:OURS
+        gone = squares_drawn:GONE
+    """
+    install(tmp_path / "site", "squares_drawn", points, ANNOTATIONS)
+    code = """
+        import sys
+        from pathlib import Path
+        from tiling.annotations import AnnotationFormat, annotation_formats, annotations_of
+        from tiling.annotations import read_annotation_file, register_annotation_format
+        from tiling.errors import AnnotationError
+        folder = Path(sys.argv[1])
+        (folder / "a.squares").write_text("squares\\nTumour 10 20 5\\n")
+        (folder / "b.squares").write_text("squares\\nTumour 10\\n")
+        (folder / "c.geojson").write_text("[]")
+        file = read_annotation_file(annotations_of(folder, "a"))
+        assert (file.format, file.annotations[0].class_name) == ("Squares", "Tumour")
+        assert file.annotations[0].polygon.area == 25
+        assert read_annotation_file(folder / "c.geojson").format == "GeoJSON"
+        assert annotation_formats()[-1] == "Squares"
+        try:
+            read_annotation_file(folder / "b.squares")
+        except AnnotationError as error:
+            assert "'Squares'" in str(error) and "tell its makers" in str(error)
+        else:
+            raise SystemExit("read")
+        mine = AnnotationFormat("Mine", lambda head: head == b"mine", lambda content, into: None)
+        register_annotation_format(mine)
+        (folder / "d").write_text("mine")
+        assert read_annotation_file(folder / "d").format == "Mine"
+        try:
+            register_annotation_format(mine)
+        except ValueError:
+            raise SystemExit(0)
+        raise SystemExit("twice")
+    """
+    done = run(tmp_path / "site", textwrap.dedent(code), tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("RuntimeWarning") == 1
+    assert "'gone' of squares_drawn" in done.stderr
+
+
 def test_a_reader_of_another_package_that_fails_is_named(tmp_path: Path) -> None:
     points = """
         [napari_wsss.slide_formats]

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from xml.etree.ElementTree import Element
 
-import shapely
-
 from tiling.annotations.model import Collector, Ring, ellipse
-from tiling.annotations.xml import parse_xml
+from tiling.annotations.xml import number, parse_xml
 from tiling.errors import AnnotationError
 
 __all__ = ["is_aperio", "read_aperio"]
 
-_POLYGON, _RECTANGLE, _ELLIPSE = "0", "1", "2"
+_POLYGON, _RECTANGLE, _ELLIPSE = _AREAS = "0", "1", "2"
 
 
 def is_aperio(head: bytes) -> bool:
@@ -34,21 +32,51 @@ def read_aperio(content: bytes, into: Collector) -> None:
     root = parse_xml(content)
     if root.tag != "Annotations":
         raise AnnotationError(f"its root is <{root.tag}>, and ImageScope writes <Annotations>")
-    for number, layer in enumerate(root.iter("Annotation"), 1):
-        regions = list(layer.iter("Region"))
-        negative = [region for region in regions if region.get("NegativeROA", "0") == "1"]
-        holes = [hole for region in negative if (hole := into.polygon(_ring(region))) is not None]
-        without = shapely.union_all(holes) if holes else None
-        for region in regions:
-            if region in negative:
-                continue
+    _compare(number(root.get("MicronsPerPixel")), into)
+    for place, layer in enumerate(root.iter("Annotation"), 1):
+        regions = [(region, _is_negative(region)) for region in layer.iter("Region")]
+        holes = [(i, r) for i, (r, negative) in enumerate(regions, 1) if negative and _has_area(r)]
+        without = into.union((i, _ring(region)) for i, region in holes)
+        for region, negative in regions:
             into.begin()
-            if region.get("Type", _POLYGON) not in (_POLYGON, _RECTANGLE, _ELLIPSE):
+            if not _has_area(region):
                 into.leave_out("is an arrow, a ruler or a point, without area")
-                continue
-            text = region.get("Text", "")
-            class_name = _layer_name(layer) or text or f"Layer {layer.get('Id', number)}"
-            into.add([[_ring(region)]], text, class_name, without=without)
+            elif not negative:
+                text = region.get("Text", "")
+                class_name = _layer_name(layer) or text or f"Layer {layer.get('Id', place)}"
+                into.add([[_ring(region)]], text, class_name, without=without)
+            elif all(each for _, each in regions):
+                into.leave_out("is negative in a layer without a region that it could be taken from")
+
+
+def _compare(stated: float, into: Collector) -> None:
+    """Note where the file was drawn on a picture of another resolution: its pixels may not be the slide's."""
+    mpp = into.place.mpp
+    if mpp and stated > 0 and max(stated, mpp) > 1.03 * min(stated, mpp):
+        into.notes.append(
+            f"The annotations were drawn at {stated:g} µm per pixel, and the slide has {mpp:g}; where that is because "
+            "they were drawn on another picture, they do not fit."
+        )
+
+
+def _has_area(region: Element) -> bool:
+    return region.get("Type", _POLYGON) in _AREAS
+
+
+def _is_negative(region: Element) -> bool:
+    """Whether a region is a hole.
+
+    Raises
+    ------
+    AnnotationError
+        When the file does not say it clearly: a hole that is taken for tissue, or the other way, is a wrong area.
+    """
+    text = region.get("NegativeROA", "0").strip().casefold()
+    if text in ("", "0", "false"):
+        return False
+    if text in ("1", "true"):
+        return True
+    raise AnnotationError(f"one of its regions says NegativeROA={text[:20]!r}, which is neither 0 nor 1")
 
 
 def _layer_name(layer: Element) -> str:
@@ -59,7 +87,7 @@ def _layer_name(layer: Element) -> str:
 
 
 def _ring(region: Element) -> Ring:
-    points = [(_number(v.get("X")), _number(v.get("Y"))) for v in region.iter("Vertex")]
+    points = [(number(v.get("X")), number(v.get("Y"))) for v in region.iter("Vertex")]
     kind = region.get("Type", _POLYGON)
     if kind == _ELLIPSE and len(points) >= 2:
         return ellipse(*_box(points))
@@ -72,10 +100,3 @@ def _ring(region: Element) -> Ring:
 def _box(points: Ring) -> tuple[float, float, float, float]:
     across, down = [x for x, _ in points], [y for _, y in points]
     return min(across), min(down), max(across), max(down)
-
-
-def _number(text: str | None) -> float:
-    try:
-        return float((text or "nan").replace(",", "."))
-    except ValueError:
-        return float("nan")

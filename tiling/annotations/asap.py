@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from xml.etree.ElementTree import Element
 
-import shapely
-
 from tiling.annotations.model import Collector, Ring
-from tiling.annotations.xml import parse_xml
+from tiling.annotations.xml import number, parse_xml
 from tiling.errors import AnnotationError
 
 __all__ = ["is_asap", "read_asap"]
@@ -39,30 +37,31 @@ def read_asap(content: bytes, into: Collector) -> None:
     annotations = list(root.iter("Annotation"))
     groups = {group.get("PartOfGroup", "") for group in annotations}
     excluding = set(_EXCLUDING) | ({"_2"} if groups & {"_0", "_1"} else set())
-    holes: list[shapely.Geometry] = []
-    rest: list[Element] = []
-    for annotation in annotations:
-        if annotation.get("PartOfGroup", "").casefold() in excluding:
-            hole = into.polygon(_ring(annotation))
-            holes += [] if hole is None else [hole]
-        else:
-            rest.append(annotation)
-    without = shapely.union_all(holes) if holes else None
+    holes = {
+        i: each
+        for i, each in enumerate(annotations, 1)
+        if each.get("PartOfGroup", "").casefold() in excluding and _kind(each) in _AREAS
+    }
+    without = into.union((i, _ring(each)) for i, each in holes.items())
     if holes:
-        into.notes.append(f"{len(holes)} areas that exclude are taken away from all others.")
+        what = "1 area that excludes is" if len(holes) == 1 else f"{len(holes)} areas that exclude are"
+        into.notes.append(f"{what} taken away from all others.")
     splines = 0
-    for annotation in rest:
+    for i, annotation in enumerate(annotations, 1):
         into.begin()
-        kind = annotation.get("Type", "Polygon").casefold()
-        if kind not in _AREAS:
+        if _kind(annotation) not in _AREAS:
             into.leave_out("is a point or a line, without area")
-            continue
-        splines += kind == "spline"
-        group = annotation.get("PartOfGroup", "")
-        class_name = "" if group == "None" else group
-        into.add([[_ring(annotation)]], annotation.get("Name", ""), class_name, without=without)
+        elif i not in holes:
+            splines += _kind(annotation) == "spline"
+            group = annotation.get("PartOfGroup", "")
+            class_name = "" if group == "None" else group
+            into.add([[_ring(annotation)]], annotation.get("Name", ""), class_name, without=without)
     if splines:
         into.notes.append(f"{splines} splines are taken as the polygons of their points.")
+
+
+def _kind(annotation: Element) -> str:
+    return annotation.get("Type", "Polygon").casefold()
 
 
 def _ring(annotation: Element) -> Ring:
@@ -71,15 +70,5 @@ def _ring(annotation: Element) -> Ring:
 
 
 def _points(annotation: Element) -> Iterator[tuple[float, float, float]]:
-    for number, point in enumerate(annotation.iter("Coordinate")):
-        values = (point.get("Order", str(number)), point.get("X", "nan"), point.get("Y", "nan"))
-        # Programs in some countries write a decimal comma.
-        order, x, y = (_number(value) for value in values)
-        yield order, x, y
-
-
-def _number(text: str) -> float:
-    try:
-        return float(text.replace(",", "."))
-    except ValueError:
-        return float("nan")
+    for place, point in enumerate(annotation.iter("Coordinate")):
+        yield number(point.get("Order", str(place))), number(point.get("X")), number(point.get("Y"))

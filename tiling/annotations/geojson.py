@@ -79,6 +79,7 @@ def _take(feature: Mapping[str, Any], into: Collector) -> None:
             _text(properties.get("name")),
             _class_name(properties),
             str(key) if isinstance(key, str | int) else "",
+            origin=into.place.origin,
         )
 
 
@@ -93,42 +94,24 @@ def _polygons(geometry: Any, into: Collector, depth: int = 0) -> Iterator[Sequen
     elif kind in _AREALESS:
         into.leave_out("is a point or a line, without area")
     elif kind == "Polygon" and isinstance(rings := geometry.get("coordinates"), list):
-        yield _rings(rings, into)
+        yield _rings(rings)
     elif kind == "MultiPolygon" and isinstance(polygons := geometry.get("coordinates"), list):
         for rings in polygons:
-            yield _rings(rings, into)
+            yield _rings(rings)
     else:
         into.leave_out("has a geometry that is not GeoJSON")
 
 
-def _rings(rings: Any, into: Collector) -> Sequence[Ring]:
-    """Return the rings moved to where the file counts from."""
-    if not isinstance(rings, list) or not all(isinstance(ring, list) for ring in rings):
-        return [[("", "")]]  # type: ignore[list-item]  # counted as no pair of numbers where rings are mended
-    left, top = into.place.origin
-    if not (left or top):
-        return rings
-    return [[_moved(corner, left, top) for corner in ring] for ring in rings]
-
-
-def _moved(corner: Any, left: int, top: int) -> Any:
-    if isinstance(corner, list) and len(corner) >= 2 and all(_is_number(value) for value in corner[:2]):
-        return float(corner[0]) + left, float(corner[1]) + top
-    return corner
-
-
-def _is_number(value: Any) -> bool:
-    # Whole numbers of hundreds of digits have no float; what mends rings counts them.
-    return isinstance(value, float) or (isinstance(value, int) and abs(value) < 1 << 60)
+def _rings(rings: Any) -> Any:
+    """Return the rings; something that is none is counted as no pair of numbers where rings are mended."""
+    return rings if isinstance(rings, list) and all(isinstance(ring, list) for ring in rings) else [[""]]
 
 
 def _class_name(properties: Mapping[str, Any]) -> str:
     found = properties.get("classification") or properties.get("class") or ""
     if isinstance(found, Mapping):
-        names = found.get("names")
-        joined = ": ".join(map(str, names)) if isinstance(names, list) else ""
-        found = found.get("name") or joined
-    return _text(found)
+        found = found.get("name") or found.get("names")
+    return ": ".join(map(_text, found)) if isinstance(found, list) else _text(found)
 
 
 def _text(value: Any) -> str:

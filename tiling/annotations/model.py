@@ -132,18 +132,20 @@ class Collector:
         class_name: str = "",
         key: str = "",
         without: shapely.Geometry | None = None,
+        origin: tuple[float, float] = (0, 0),
     ) -> None:
         """Take an annotation.
 
         Parameters
         ----------
         shells : iterable of sequences of rings
-            Outline and holes of each part, in level-0 pixels; open or closed.
+            Outline and holes of each part, in level-0 pixels from ``origin``; open or closed.
         name, class_name, key : str
         without : shapely.Geometry, optional
             What is taken away from it.
+        origin : (float, float)
         """
-        parts = [part for rings in shells if (part := self._mended(rings)) is not None]
+        parts = [part for rings in shells if (part := self._mended(rings, origin)) is not None]
         if not parts:
             return
         area = parts[0] if len(parts) == 1 else shapely.union_all(parts)
@@ -157,9 +159,18 @@ class Collector:
         self._keys.add(key)
         self._found.append(Annotation(key, name.strip(), class_name.strip(), polygon))
 
-    def polygon(self, ring: Ring) -> shapely.Geometry | None:
-        """Return one mended outline, or None (counted) when it has no area."""
-        return self._mended([ring])
+    def union(self, rings: Iterable[tuple[int, Ring]]) -> shapely.Geometry | None:
+        """Return the mended area of outlines, each with its place among those to come; None when there is none.
+
+        The annotations themselves are yet to begin: what is taken away must be known before.
+        """
+        begun, areas = self._seen, []
+        for place, ring in rings:
+            self._seen = begun + place
+            areas.append(self._mended([ring]))
+        self._seen = begun
+        found = [area for area in areas if area is not None]
+        return shapely.union_all(found) if found else None
 
     def result(self, path: Path, name: str) -> AnnotationFile:
         """Return what was collected."""
@@ -169,14 +180,12 @@ class Collector:
             sentences.append(f"{who} of {path.name} {_verb(why, count)} and {_are(count)} left out.")
         return AnnotationFile(path, name, tuple(self._found), (*self.notes, *sentences))
 
-    def _mended(self, rings: Sequence[Ring]) -> shapely.Geometry | None:
+    def _mended(self, rings: Sequence[Ring], origin: tuple[float, float] = (0, 0)) -> shapely.Geometry | None:
         """Return a valid area of an outline and its holes, or None after counting why not."""
         loops: list[NDArray[np.float64]] = []
         for ring in rings:
             try:
-                corners = np.array(
-                    [(float(corner[0]), float(corner[1])) for corner in ring], np.float64
-                ).reshape(-1, 2)
+                corners = np.array([_pair(corner) for corner in ring], np.float64).reshape(-1, 2) + origin
             except (TypeError, ValueError, IndexError, KeyError, OverflowError):
                 self.leave_out("has a corner that is no pair of numbers")
                 return None
@@ -236,6 +245,13 @@ def ellipse(left: float, top: float, right: float, bottom: float, points: int = 
     grow = math.sqrt(angle / math.sin(angle))
     a, b = abs(right - left) / 2 * grow, abs(bottom - top) / 2 * grow
     return [(x + a * math.cos(i * angle), y + b * math.sin(i * angle)) for i in range(points)]
+
+
+def _pair(corner: Any) -> tuple[float, float]:
+    x, y = corner[0], corner[1]
+    if x is True or x is False or y is True or y is False:
+        raise TypeError
+    return float(x), float(y)
 
 
 def _verb(why: str, count: int) -> str:

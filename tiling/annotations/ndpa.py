@@ -6,7 +6,7 @@ from collections.abc import Callable
 from xml.etree.ElementTree import Element
 
 from tiling.annotations.model import Collector, Ring, ellipse
-from tiling.annotations.xml import parse_xml
+from tiling.annotations.xml import number, parse_xml
 from tiling.errors import AnnotationError
 
 __all__ = ["is_ndpa", "read_ndpa"]
@@ -33,7 +33,7 @@ def read_ndpa(content: bytes, into: Collector) -> None:
     to_pixels, per_pixel = _conversion(into)
     for state in root.iter("ndpviewstate"):
         unit = (state.findtext("coordformat") or "nanometers").strip()
-        if unit != "nanometers":
+        if unit.casefold() != "nanometers":
             raise AnnotationError(f"it counts in {unit!r}, and only nanometers are known")
         title = (state.findtext("title") or "").strip()
         for annotation in state.iter("annotation"):
@@ -72,7 +72,7 @@ def _ring(annotation: Element, to_pixels: Point, per_pixel: float) -> Ring | Non
     kind = annotation.get("type", "")
     if kind == "circle":
         x, y = to_pixels(_number(annotation, "x"), _number(annotation, "y"))
-        radius = _number(annotation, "radius") / per_pixel
+        radius = max(0.0, _number(annotation, "radius") / per_pixel)
         return ellipse(x - radius, y - radius, x + radius, y + radius)
     closed = annotation.get("specialtype") == "rectangle" or annotation.findtext("closed", "1").strip() != "0"
     if kind not in ("freehand", "rectangle") or not closed:
@@ -81,7 +81,4 @@ def _ring(annotation: Element, to_pixels: Point, per_pixel: float) -> Ring | Non
 
 
 def _number(element: Element, tag: str) -> float:
-    try:
-        return float(element.findtext(tag, "nan"))
-    except ValueError:
-        return float("nan")
+    return number(element.findtext(tag))

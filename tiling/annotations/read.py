@@ -1,10 +1,15 @@
-"""The one door to annotation files: which format it is, what it holds, or one sentence why not."""
+"""The one door to annotation files: which format it is, what it holds, or one sentence why not.
+
+Other packages add formats with :func:`register_annotation_format`, or by an entry point of the group
+``napari_wsss.annotation_formats`` whose object is an :class:`AnnotationFormat`.
+"""
 
 from __future__ import annotations
 
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Literal
 
@@ -14,21 +19,26 @@ from tiling.annotations.geojson import is_geojson, read_geojson
 from tiling.annotations.model import AnnotationFile, Collector, Place
 from tiling.annotations.ndpa import is_ndpa, read_ndpa
 from tiling.errors import AnnotationError
+from tiling.plugins import installed
 from tiling.slides import Slide
 
 __all__ = [
+    "GROUP",
     "AnnotationFormat",
     "annotation_formats",
+    "annotations_of",
     "place_on",
     "read_annotation_file",
     "register_annotation_format",
 ]
 
+GROUP = "napari_wsss.annotation_formats"
+"""Entry-point group of annotation formats."""
+
 _LARGEST = 1 << 30
 """Bytes of an annotation file, unpacked: ten million corners are a third of it."""
 
-_SUFFIXES = (".geojson", ".geojson.gz", ".json", ".json.gz", ".xml", ".ndpa", ".ndpi.ndpa")
-_HEAD = 4096
+_HEAD = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -38,35 +48,58 @@ class AnnotationFormat:
     Attributes
     ----------
     name : str
-        For people.
+        For people; no two formats share one.
     is_it : callable
-        Whether a file is of this format, from its first 4,096 bytes.
+        Whether a file is of this format, from its first 64 KiB.
     read : callable
         Takes the file's bytes and a :class:`Collector`; raises AnnotationError with the end of a sentence.
+    suffixes : tuple of str
+        What such files are called beside those of ours (``.abc``): a folder with one file per slide is searched for
+        them.
     """
 
     name: str
     is_it: Callable[[bytes], bool]
     read: Callable[[bytes, Collector], None]
+    suffixes: tuple[str, ...] = ()
 
 
-_formats: list[AnnotationFormat] = []
+_OWN = (
+    AnnotationFormat("GeoJSON", is_geojson, read_geojson, (".geojson", ".geojson.gz", ".json", ".json.gz")),
+    AnnotationFormat("Aperio ImageScope XML", is_aperio, read_aperio, (".xml",)),
+    AnnotationFormat("ASAP XML", is_asap, read_asap),
+    AnnotationFormat("Hamamatsu NDPA", is_ndpa, read_ndpa, (".ndpa", ".ndpi.ndpa")),
+)
 
 
 def register_annotation_format(found: AnnotationFormat) -> None:
-    """Add a format; later ones are asked first."""
-    _formats.insert(0, found)
+    """Make a format known; it is asked before ours.
 
-
-register_annotation_format(AnnotationFormat("GeoJSON", is_geojson, read_geojson))
-register_annotation_format(AnnotationFormat("Aperio ImageScope XML", is_aperio, read_aperio))
-register_annotation_format(AnnotationFormat("ASAP XML", is_asap, read_asap))
-register_annotation_format(AnnotationFormat("Hamamatsu NDPA", is_ndpa, read_ndpa))
+    Raises
+    ------
+    ValueError
+        When there is a format of that name.
+    """
+    if found.name in annotation_formats():
+        raise ValueError(
+            f"there is an annotation format {found.name!r} already; register it under another name"
+        )
+    _others()[found.name] = found
 
 
 def annotation_formats() -> tuple[str, ...]:
-    """Return the names of the formats that are read."""
-    return tuple(each.name for each in reversed(_formats))
+    """Return the names of the formats that are read, ours first."""
+    return tuple(each.name for each in (*_OWN, *_others().values()))
+
+
+@cache
+def _others() -> dict[str, AnnotationFormat]:
+    """Return the formats of other packages by name, filled once; ours go before one of the same name."""
+    found: dict[str, AnnotationFormat] = {}
+    for each in installed(GROUP, AnnotationFormat, "annotation format"):
+        if each.name not in (own.name for own in _OWN):
+            found.setdefault(each.name, each)
+    return found
 
 
 def read_annotation_file(path: Path, place: Place | None = None) -> AnnotationFile:
@@ -91,7 +124,7 @@ def read_annotation_file(path: Path, place: Place | None = None) -> AnnotationFi
         head = head.decode("utf-16", errors="replace").encode()
         if is_geojson(head):
             raise AnnotationError(f"{path} is UTF-16 text, and GeoJSON must be UTF-8; save it as UTF-8.")
-    found = next((each for each in _formats if each.is_it(head)), None)
+    found = next((each for each in (*_others().values(), *_OWN) if each.is_it(head)), None)
     if found is None:
         raise AnnotationError(
             f"{path} is no annotation file that is known ({', '.join(annotation_formats())}); export it again."
@@ -101,6 +134,12 @@ def read_annotation_file(path: Path, place: Place | None = None) -> AnnotationFi
         found.read(content, into)
     except AnnotationError as error:
         raise AnnotationError(f"{path} cannot be used as {found.name}: {error}.") from error
+    except Exception as error:
+        if found in _OWN:
+            raise
+        raise AnnotationError(
+            f"{path} cannot be read by the annotation format {found.name!r}: {error}; tell its makers."
+        ) from error
     return into.result(path, found.name)
 
 
@@ -126,7 +165,8 @@ def annotations_of(folder: Path, slide_id: str) -> Path:
     AnnotationError
         When there is none, or more than one.
     """
-    found = [path for suffix in _SUFFIXES if (path := folder / f"{slide_id}{suffix}").is_file()]
+    suffixes = dict.fromkeys(suffix for each in (*_OWN, *_others().values()) for suffix in each.suffixes)
+    found = [path for suffix in suffixes if (path := folder / f"{slide_id}{suffix}").is_file()]
     if len(found) == 1:
         return found[0]
     if not found:

@@ -8,9 +8,17 @@ from xml.parsers import expat
 
 from tiling.errors import AnnotationError
 
-__all__ = ["parse_xml"]
+__all__ = ["number", "parse_xml"]
 
 _DEEPEST = 100
+
+
+def number(text: str | None) -> float:
+    """Return a number, NaN where there is none; programs in some countries write a decimal comma."""
+    try:
+        return float((text or "nan").replace(",", "."))
+    except ValueError:
+        return float("nan")
 
 
 def parse_xml(content: bytes) -> ElementTree.Element:

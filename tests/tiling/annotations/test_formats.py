@@ -83,6 +83,7 @@ def test_names_and_classes_as_qupath_writes_them(tmp_path: Path) -> None:
             },
             feature(ring, classification={"names": ["Tumor", "Positive"]}),
             feature(ring, classification="Stroma"),
+            feature(ring, classification=["Tumor", "Positive"]),
             {**feature(ring, **{"class": "C"}), "id": "x1"},
         ],
     ).annotations
@@ -90,14 +91,40 @@ def test_names_and_classes_as_qupath_writes_them(tmp_path: Path) -> None:
         ("A", "Tumor: Positive"),
         ("", "Tumor: Positive"),
         ("", "Stroma"),
+        ("", "Tumor: Positive"),
         ("", "C"),
     ]
-    assert [a.key for a in found] == ["x1", "2", "3", "4"]  # an id that comes twice is no key
+    assert [a.key for a in found] == ["x1", "2", "3", "4", "5"]  # an id that comes twice is no key
 
 
-def test_frames_differ_by_the_origin(tmp_path: Path) -> None:
-    found = read(tmp_path, feature([square(0, 0, 10)]), Place(origin=(30, 40)))
+@pytest.mark.parametrize(
+    "corners",
+    [
+        square(0, 0, 10),
+        [[*corner, 7.5] for corner in square(0, 0, 10)],
+        [[str(x), str(y)] for x, y in square(0, 0, 10)],
+    ],
+    ids=["plain", "three dimensions", "text"],
+)
+def test_frames_differ_by_the_origin(tmp_path: Path, corners: list[list[Any]]) -> None:
+    found = read(tmp_path, feature([corners]), Place(origin=(30, 40)))
     assert found.annotations[0].polygon.bounds == (30, 40, 40, 50)
+
+
+@pytest.mark.parametrize(
+    ("geometry", "why"),
+    [
+        ({"type": "CurvePolygon", "coordinates": [square(0, 0, 10)]}, "not GeoJSON"),
+        ({"type": "MultiSurface", "coordinates": []}, "not GeoJSON"),
+        ({"type": "Topology", "objects": {}, "arcs": []}, "not GeoJSON"),
+        (feature([square(0, 0, 10)]), "not GeoJSON"),
+        ({"type": "GeometryCollection", "geometries": [feature([square(0, 0, 10)])]}, "not GeoJSON"),
+    ],
+)
+def test_what_is_written_another_way_is_named(tmp_path: Path, geometry: Any, why: str) -> None:
+    found = read(tmp_path, [{"type": "Feature", "properties": None, "geometry": geometry}])
+    assert found.annotations == ()
+    assert why in found.left_out[0]
 
 
 @pytest.mark.parametrize(
@@ -120,6 +147,7 @@ def test_packed_and_marked_files_are_read(tmp_path: Path, content: bytes) -> Non
         ("1" + "0" * 400, "no pair of numbers"),
         ("null", "no pair of numbers"),
         ("[1]", "no pair of numbers"),
+        ("true", "no pair of numbers"),
         ("1e9", "lies on no slide"),
     ],
 )
@@ -283,8 +311,50 @@ def test_aperio(tmp_path: Path) -> None:
     # A negative region is a hole of its own layer only.
     assert [a.class_name for a in found.annotations] == ["Tumor", "Tumor", "Stroma", "core A", "Layer 3"]
     assert found.left_out == (
-        "Annotation 4 of a.xml is an arrow, a ruler or a point, without area and is left out.",
+        "Annotation 5 of a.xml is an arrow, a ruler or a point, without area and is left out.",
     )
+
+
+@pytest.mark.parametrize("said", ["1", " 1 ", "true"])
+def test_a_negative_region_is_a_hole_however_it_says_so(tmp_path: Path, said: Any) -> None:
+    both = layer(1, region(square(0, 0, 10)), region(square(2, 2, 5), negative=said))
+    assert areas(read(tmp_path, f"<Annotations>{both}</Annotations>")) == [75]
+    circle = layer(1, region(square(0, 0, 10)), region([[2, 2], [8, 8]], kind=2, negative=said))
+    assert areas(read(tmp_path, f"<Annotations>{circle}</Annotations>")) == pytest.approx(
+        [100 - 9 * math.pi], rel=1e-3
+    )
+
+
+def test_negative_regions_are_never_lost_without_a_word(tmp_path: Path) -> None:
+    def notes(*layers: str) -> tuple[str, ...]:
+        return read(tmp_path, f"<Annotations>{''.join(layers)}</Annotations>").left_out
+
+    area, hole = region(square(0, 0, 10)), region(square(2, 2, 5), negative=1)
+    assert "Annotation 2 of a.xml is negative in a layer without" in notes(layer(1, area), layer(2, hole))[0]
+    assert "Annotation 2 of a.xml is an arrow" in notes(layer(1, area, region([[2, 2], [8, 8]], 3, 1)))[0]
+    far = region(square(1e9, 0, 10), negative=1)
+    assert "Annotation 2 of a.xml has a corner that lies on no slide" in notes(layer(1, area, far))[0]
+    unclear = layer(1, area, region(square(2, 2, 5), negative=7))
+    with pytest.raises(AnnotationError, match="NegativeROA='7'"):
+        read(tmp_path, f"<Annotations>{unclear}</Annotations>")
+
+
+def test_annotations_of_another_resolution_are_doubted(tmp_path: Path) -> None:
+    text = f'<Annotations MicronsPerPixel="0.2500">{layer(1, region(square(0, 0, 10)))}</Annotations>'
+    assert read(tmp_path, text, Place((100, 100), 0.2527)).left_out == ()
+    assert (
+        "drawn at 0.25 µm per pixel, and the slide has 0.5"
+        in read(tmp_path, text, Place((9, 9), 0.5)).left_out[0]
+    )
+
+
+def test_encodings_of_xml_are_its_own_affair(tmp_path: Path) -> None:
+    inner = f"<Annotations>{layer(1, region(square(0, 0, 10)), name='Tümör')}</Annotations>"
+    for encoding in ("utf-8", "utf-16", "iso-8859-1", "windows-1252"):
+        text = f'<?xml version="1.0" encoding="{encoding}"?><!--{"-".join("x" * 3000)}-->{inner}'
+        assert read(tmp_path, text.encode(encoding)).annotations[0].class_name == "Tümör"
+    with pytest.raises(AnnotationError, match="not well-formed"):
+        read(tmp_path, inner.encode("latin-1"))
 
 
 # --- NDPA ---
@@ -328,9 +398,20 @@ def test_ndpa_says_what_it_lacks(tmp_path: Path) -> None:
     with pytest.raises(AnnotationError, match="pass --mpp"):
         read(tmp_path, text, Place(dimensions=(10, 10)))
     assert "middle" in read(tmp_path, text, Place((2000, 1000), 0.5)).left_out[0]
-    wrong = f"<annotations>{state('T', freehand(square(0, 0, 9)), 'furlongs')}</annotations>"
-    with pytest.raises(AnnotationError, match="furlongs"):
-        read(tmp_path, wrong)
+    for unit in ("furlongs", "pixels", "micrometers"):
+        wrong = f"<annotations>{state('T', freehand(square(0, 0, 9)), unit)}</annotations>"
+        with pytest.raises(AnnotationError, match=unit):
+            read(tmp_path, wrong)
+
+
+@pytest.mark.parametrize(
+    ("radius", "area"), [("20000,0", math.pi * 40**2), ("-20000", 0), ("", 0), ("far", 0)]
+)
+def test_a_radius_that_is_none_has_no_area(tmp_path: Path, radius: str, area: float) -> None:
+    circle = f'<annotation type="circle"><x>0</x><y>0</y><radius>{radius}</radius></annotation>'
+    found = read(tmp_path, f"<annotations>{state('T', circle, 'Nanometers')}</annotations>")
+    assert areas(found) == (pytest.approx([area], rel=1e-3) if area else [])
+    assert bool(found.left_out) == (not area)
 
 
 def test_a_folder_has_one_file_per_slide(tmp_path: Path) -> None:
