@@ -11,11 +11,12 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from itertools import zip_longest
 from xml.etree import ElementTree
 
 __all__ = [
     "Statement",
-    "aperio_statement",
+    "aperio_statements",
     "imagej_statement",
     "length_statement",
     "micrometres",
@@ -155,7 +156,7 @@ def tag_statement(x: object, y: object, unit: object, source: str = "TIFF XResol
     return _per_unit(x, y, factor, source)
 
 
-def imagej_statement(x: object, y: object, unit: str | None) -> Statement | None:
+def imagej_statement(x: object, y: object, unit: str | None, unit_y: str | None = None) -> Statement | None:
     """Read TIFF resolution tags by the unit in an ImageJ description.
 
     Parameters
@@ -164,6 +165,8 @@ def imagej_statement(x: object, y: object, unit: str | None) -> Statement | None
         Pixels per unit, as in :func:`tag_statement`.
     unit : str or None
         The value of ``unit=``; None when the description has none.
+    unit_y : str, optional
+        That of ``yunit=``, which ImageJ writes where it is another one.
 
     Returns
     -------
@@ -175,26 +178,38 @@ def imagej_statement(x: object, y: object, unit: str | None) -> Statement | None
     source = "ImageJ unit"
     if unit.strip().casefold() in _NO_LENGTH:
         return None
-    factor = micrometres(unit)
-    if factor is None:
-        return Statement(None, None, source, problem=f"its unit {_short(unit)} is not known")
-    return replace(_per_unit(x, y, factor, source), printed=False)
+    factors = micrometres(unit), micrometres(unit_y or unit)
+    for factor, text in zip(factors, (unit, unit_y or unit), strict=True):
+        if factor is None:
+            return Statement(None, None, source, problem=f"its unit {_short(text)} is not known")
+    said = _per_unit(x, y, 1.0, source)
+    across, down = (
+        None if n is None or f is None else n * f
+        for n, f in zip((said.mpp_x, said.mpp_y), factors, strict=True)
+    )
+    return replace(said, mpp_x=across, mpp_y=down, printed=False)
 
 
-def aperio_statement(description: str) -> Statement | None:
-    """Read ``MPP`` and the size from an Aperio description; None when it holds no MPP.
+def aperio_statements(description: str) -> list[Statement]:
+    """Read ``MPP`` and the size from an Aperio description; nothing when it holds no MPP.
 
     The first line after the library's name is ``W×H [x,y w×h] (tile) -> w×h …``: the whole scan, the part of it that
-    this picture shows, and its size if it was scaled. Descriptions of crops are followed by the older one after ``;``.
+    this picture shows, and its size if it was scaled. Descriptions of crops are followed by the older one after ``;``,
+    which alone has the MPP: then it stands for the crop.
     """
-    found = re.search(r"\|\s*MPP\s*=\s*([^|;\r\n\0]*)", description)
-    if found is None or not description.lstrip().startswith("Aperio"):
-        return None
-    number = _number(found[1])
+    if not description.lstrip().startswith("Aperio"):
+        return []
+    found: list[Statement] = []
     size = _aperio_size(description)
-    if number is None:
-        return Statement(None, None, "Aperio MPP", size, problem=f"{_short(found[1])} is no number")
-    return Statement(number, number, "Aperio MPP", size)
+    for part in description.split(";"):
+        texts = dict.fromkeys(text.strip() for text in re.findall(r"\|\s*MPP\s*=\s*([^|\r\n\0]*)", part))
+        if found:
+            size = _aperio_size(part)
+        for text in texts:
+            number = _number(text)
+            problem = "" if number is not None else f"{_short(text)} is no number"
+            found.append(Statement(number, number, "Aperio MPP", size, problem=problem))
+    return found
 
 
 def vips_statements(description: str) -> list[Statement]:
@@ -206,19 +221,15 @@ def vips_statements(description: str) -> list[Statement]:
     if "vips.ecs.soton.ac.uk" not in description[:4096]:
         return []
     properties = _vips_properties(description)
-    own = _size(properties.get("width"), properties.get("height"))
-    source = _size(properties.get("openslide.level[0].width"), properties.get("openslide.level[0].height"))
+    own = _vips_size(properties, "")
+    source = _vips_size(properties, "openslide.level[0].")
     found = []
-    x, y = properties.get("openslide.mpp-x"), properties.get("openslide.mpp-y")
-    if x is not None or y is not None:
-        said = length_statement(x, y if y is not None else x, "um", "um", "libvips openslide.mpp-x")
-        found.append(replace(said, speaks_of=source or own))
-    if (mpp := properties.get("aperio.MPP")) is not None:
-        said = length_statement(mpp, mpp, "um", "um", "libvips aperio.MPP")
-        found.append(replace(said, speaks_of=source or own))
-    if (xres := properties.get("xres")) is not None:
-        said = _per_unit(xres, properties.get("yres", xres), 1000.0, "libvips xres")
-        found.append(replace(said, speaks_of=own, printed=True))
+    for x, y in _vips_pairs(properties, "openslide.mpp-x", "openslide.mpp-y"):
+        found.append(length_statement(x, y, "um", "um", "libvips openslide.mpp-x", source or own))
+    for mpp, _ in _vips_pairs(properties, "aperio.MPP", ""):
+        found.append(length_statement(mpp, mpp, "um", "um", "libvips aperio.MPP", source or own))
+    for x, y in _vips_pairs(properties, "xres", "yres"):
+        found.append(replace(_per_unit(x, y, 1000.0, "libvips xres"), speaks_of=own))
     return found
 
 
@@ -239,12 +250,12 @@ def openslide_statements(properties: Mapping[str, str]) -> list[Statement]:
     description = properties.get("tiff.ImageDescription") or properties.get("openslide.comment") or ""
     found: list[Statement] = []
     x, y = properties.get("openslide.mpp-x"), properties.get("openslide.mpp-y")
-    aperio = aperio_statement(description) if vendor == "aperio" else None
+    aperio = aperio_statements(description) if vendor == "aperio" else []
     if x is not None or y is not None:
         said = length_statement(x, y, "um", "um", "openslide.mpp-x")
-        found.append(replace(said, speaks_of=None if aperio is None else aperio.speaks_of))
-    elif aperio is not None:
-        found.append(aperio)
+        found.append(replace(said, speaks_of=aperio[0].speaks_of if aperio else None))
+        aperio = aperio[1:]
+    found += aperio
     found += vips_statements(description)
     if vendor not in _OWN_TAGS:
         x, y, unit = (
@@ -339,19 +350,30 @@ def _aperio_size(description: str) -> Size | None:
     return None if found is None else (int(found[1]), int(found[2]))
 
 
-def _vips_properties(description: str) -> dict[str, str]:
-    """Return name and value of every property in a libvips description; nothing when it is no XML."""
+def _vips_properties(description: str) -> dict[str, list[str]]:
+    """Return name and values of every property in a libvips description; nothing when it is no XML."""
     end = description.rfind(">") + 1
     try:
         root = ElementTree.fromstring(description[:end].encode())  # bytes: a declared encoding is not trusted
     except (ElementTree.ParseError, ValueError, LookupError):
         return {}
-    properties = {}
+    properties: dict[str, list[str]] = {}
     for element in root.iter():
         if element.tag.rpartition("}")[2] == "property":
             texts = {child.tag.rpartition("}")[2]: child.text or "" for child in element}
-            properties[texts.get("name", "")] = texts.get("value", "").strip()
+            properties.setdefault(texts.get("name", ""), []).append(texts.get("value", "").strip())
     return properties
+
+
+def _vips_pairs(properties: Mapping[str, list[str]], x: str, y: str) -> list[tuple[str | None, str | None]]:
+    """Return the values of two axes, as often as they are stated; what is said of one axis only holds for both."""
+    across, down = properties.get(x) or properties.get(y) or [], properties.get(y) or properties.get(x) or []
+    return list(dict.fromkeys(zip_longest(across, down)))
+
+
+def _vips_size(properties: Mapping[str, list[str]], of: str) -> Size | None:
+    width, height = (properties.get(f"{of}{side}", [None])[0] for side in ("width", "height"))
+    return _size(width, height)
 
 
 def _size(width: str | None, height: str | None) -> Size | None:

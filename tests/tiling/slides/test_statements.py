@@ -11,7 +11,7 @@ from tiling.errors import ResolutionError
 from tiling.slides.resolution import CONFLICT_TOLERANCE, MAX_MPP, MIN_MPP, contradicted, resolve_mpp, weigh
 from tiling.slides.statements import (
     Statement,
-    aperio_statement,
+    aperio_statements,
     imagej_statement,
     length_statement,
     micrometres,
@@ -102,6 +102,10 @@ def test_imagej_units() -> None:
         assert said is not None
         assert said.numbers == pytest.approx((0.5, 0.5))
     assert imagej_statement(1, 1, "pixel") is None
+    both = imagej_statement(2, 2000, "micron", "mm")
+    assert both is not None
+    assert both.numbers == pytest.approx((0.5, 0.5))
+    assert "furlong" in getattr(imagej_statement(1, 1, "mm", "furlong"), "problem", "")
     unknown = imagej_statement(1, 1, "furlong")
     assert unknown is not None
     assert "furlong" in unknown.problem
@@ -109,12 +113,34 @@ def test_imagej_units() -> None:
 
 def test_aperio_lines() -> None:
     whole = "Aperio Image Library v11 \n640x512 [0,0 640x512] (64x64) JPEG/RGB Q=70|AppMag = 40|MPP = 0.2500"
-    assert aperio_statement(whole) == Statement(0.25, 0.25, "Aperio MPP", (640, 512))
+    assert aperio_statements(whole) == [Statement(0.25, 0.25, "Aperio MPP", (640, 512))]
     older = "Aperio v10\r\n4692x3301 [0,10 4600x3291]|MPP=0.5"
     crop = f"Aperio Image Library v11\r\n4600x3291 [42,55 640x512] (240x240) JPEG;{older}"
-    assert aperio_statement(crop) == Statement(0.5, 0.5, "Aperio MPP", (640, 512))
-    assert aperio_statement("Aperio Image Library v11 \n640x512|AppMag = 40") is None
-    assert aperio_statement("A letter about |MPP = 0.25") is None
+    assert aperio_statements(crop) == [Statement(0.5, 0.5, "Aperio MPP", (640, 512))]
+    assert aperio_statements("Aperio Image Library v11 \n640x512|AppMag = 40") == []
+    assert aperio_statements("A letter about |MPP = 0.25") == []
+
+
+def test_two_values_in_one_place_are_two_statements() -> None:
+    """The first, or the last, taken silently would be a guess."""
+    once = "Aperio Image Library v11 \n640x512 [0,0 640x512] (64x64)|MPP = 0.5"
+    twice = aperio_statements(f"{once}|AppMag = 20|MPP = 0.25")
+    assert {w.verdict for w in weigh(twice, SIZE)} == {"in conflict"}
+    assert len(aperio_statements(f"{once}|MPP = 0.5")) == 1
+    # That of a larger picture from which this one was made speaks of that one.
+    made = aperio_statements(f"{once};Aperio Image Library\n1280x1024 (64x64)|MPP = 0.25")
+    assert [w.verdict for w in weigh(made, SIZE)] == ["taken", "not believed"]
+    properties = {
+        "openslide.vendor": "aperio",
+        "openslide.mpp-x": "0.5",
+        "openslide.mpp-y": "0.5",
+        "tiff.ImageDescription": f"{once}|MPP = 0.25",
+    }
+    assert {w.verdict for w in weigh(openslide_statements(properties), SIZE)} == {"in conflict"}
+    quarter = "<property><name>openslide.mpp-x</name><value>0.25</value></property></properties>"
+    double = _vips(**{"openslide.mpp-x": 0.5}).replace("</properties>", quarter)
+    assert {w.verdict for w in weigh(vips_statements(double), SIZE)} == {"in conflict"}
+    assert len(vips_statements(_vips(**{"openslide.mpp-x": 0.5, "openslide.mpp-y": 0.5}))) == 1
 
 
 def _vips(**properties: object) -> str:

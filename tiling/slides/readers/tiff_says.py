@@ -11,7 +11,7 @@ from tiling.slides.readers.tiff_layout import sources
 from tiling.slides.resolution import is_plausible, weigh
 from tiling.slides.statements import (
     Statement,
-    aperio_statement,
+    aperio_statements,
     imagej_statement,
     tag_statement,
     vips_statements,
@@ -27,15 +27,17 @@ def statements_of(tiff: Any, series: Any) -> tuple[Statement, ...]:
     page = series.keyframe
     found: list[Statement | None] = []
     ome = _ome_picture(tiff, series)
+    description = _text(page, _DESCRIPTION)
     if ome is not None:
         found.append(ome.statement)
-    description = _text(page, _DESCRIPTION)
-    found.append(aperio_statement(description))
+    elif "<OME" in description[:4096]:
+        found.append(Statement(None, None, "OME-XML", problem="it is damaged"))
+    found += aperio_statements(description)
     found += vips_statements(description)
     resolution = (_value(page, _X), _value(page, _Y))
     if tiff.is_imagej:
-        unit = (tiff.imagej_metadata or {}).get("unit")
-        found.append(imagej_statement(*resolution, None if unit is None else str(unit)))
+        units = ((tiff.imagej_metadata or {}).get(name) for name in ("unit", "yunit"))
+        found.append(imagej_statement(*resolution, *(None if unit is None else str(unit) for unit in units)))
     found.append(tag_statement(*resolution, _value(page, _UNIT)))
     return tuple(s for s in found if s is not None and (s.numbers or s.problem))
 

@@ -192,6 +192,36 @@ def test_bytes_after_ome_xml_change_nothing(tmp_path: Path, tail: bytes) -> None
         assert (slide.mpp, slide.resolution.source) == (0.5, "OME PhysicalSizeX")
 
 
+def test_ome_xml_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.ome.tif", metadata={"axes": "YXS", **OME})
+    with tifffile.TiffFile(path) as tiff:
+        text = tiff.pages.first.tags[270].value
+    set_tag(path, 270, 2, text.replace('SizeX="320"', 'SizeX="320" SizeX="320"').encode() + b"\0")
+    assert any("OME-XML was not understood" in warning for warning in assert_reads(path))
+    with open_slide(path) as slide:
+        assert slide.mpp is None
+        assert "OME-XML: it is damaged" in slide.resolution_problem
+
+
+@pytest.mark.parametrize(
+    ("extra", "clear"), [("unassalpha", True), ("assocalpha", True), ("unspecified", False)]
+)
+@pytest.mark.parametrize("planar", ["separate", "contig"])
+def test_a_fourth_sample_is_opacity_only_where_it_says_so(
+    tmp_path: Path, extra: str, clear: bool, planar: str
+) -> None:
+    opaque = np.full((*RGB.shape[:2], 1), 255, np.uint8)
+    opaque[:100] = 0
+    pixels = np.concatenate([RGB, opaque], 2)
+    pixels[:100, :, :3] = 0 if extra == "assocalpha" else pixels[:100, :, :3]
+    stored = np.ascontiguousarray(pixels.transpose(2, 0, 1)) if planar == "separate" else pixels
+    path = write(tmp_path / "a.tif", stored, planarconfig=planar, extrasamples=[extra])
+    expected = pixels[..., :3].copy()
+    if clear:
+        expected[:100] = 255
+    assert_reads(path, expected)
+
+
 def test_the_description_of_a_larger_picture_is_not_believed(tmp_path: Path) -> None:
     large = tmp_path / "large.ome.tif"
     tifffile.imwrite(
