@@ -39,7 +39,7 @@ def check_slide_id(slide_id: str, where: str) -> None:
     JobError
         Its message starts with ``where``.
     """
-    if slide_id in ("", ".", "..") or _FORBIDDEN_IN_IDS & set(slide_id):
+    if slide_id in ("", ".", "..") or _FORBIDDEN_IN_IDS & set(slide_id) or not slide_id.isprintable():
         raise JobError(
             f"{where} slide_id {slide_id!r} cannot be a file name; use letters, digits, '-', '_' and '.'."
         )

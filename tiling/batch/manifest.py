@@ -17,8 +17,13 @@ __all__ = ["read_manifest"]
 
 _COLUMNS = ("slide_id", "path", "mpp")
 _SEPARATORS = ",;\t|"
-_HINTS = ("mpp", "micron", "resolution", "pixelsize", "umperp", "µm")
+_HINTS = (
+    *("mpp", "micron", "micromet", "resolution", "dpi"),
+    *("pixelsize", "pixelwidth", "pixelspacing", "umper", "nmper", "umpx", "nmpx"),
+)
 """Parts of column names that mean the resolution: one of them unread would be a wrong result without a word."""
+
+_EXACT_HINTS = frozenset({"um", "nm", "res", "spacing"})
 
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
@@ -44,13 +49,14 @@ def read_manifest(path: Path) -> list[SlideJob]:
     lines = [line + "\n" for line in _text(path).replace("\r\n", "\n").replace("\r", "\n").split("\n")]
     start, separator, header = _header(path, lines)
     places = {name: header.index(name) for name in _COLUMNS if name in header}
-    rows = csv.reader(_content(lines[start:]), delimiter=separator, strict=True)
+    content = _Content(lines[start:])
+    rows = csv.reader(content, delimiter=separator, strict=True)
+    jobs = []
     try:
-        jobs = [
-            _job(path, start + rows.line_num, row, places, len(header), separator)
-            for row in rows
-            if any(field.strip() for field in row)
-        ]
+        for row in rows:
+            content.between_rows = True
+            if any(field.strip() for field in row):
+                jobs.append(_job(path, start + rows.line_num, row, places, len(header), separator))
     except csv.Error as error:
         raise JobError(
             f"Manifest {path}, line {start + rows.line_num}: {error}; check the quotation marks."
@@ -60,9 +66,21 @@ def read_manifest(path: Path) -> list[SlideJob]:
     return jobs
 
 
-def _content(lines: Sequence[str]) -> list[str]:
-    """Return the lines with comments emptied, so that their numbers stay."""
-    return ["\n" if line.lstrip().startswith("#") else line for line in lines]
+class _Content:
+    """The lines with comments emptied, so that their numbers stay; a line inside quotation marks is no comment."""
+
+    def __init__(self, lines: Sequence[str]) -> None:
+        self._lines = iter(lines)
+        self.between_rows = True
+
+    def __iter__(self) -> _Content:
+        return self
+
+    def __next__(self) -> str:
+        line = next(self._lines)
+        comment = self.between_rows and line.lstrip().startswith("#")
+        self.between_rows = False
+        return "\n" if comment else line
 
 
 def _text(path: Path) -> str:
@@ -123,8 +141,10 @@ def _checked(path: Path, names: list[str]) -> list[str]:
 
 def _meant(name: str) -> str:
     """Return the column that a name is a slip for; empty when it is another thing."""
-    plain = "".join(c for c in name if c.isalnum() or c == "µ")
-    if any(hint in plain for hint in _HINTS):
+    plain = "".join(c for c in name if c.isalnum()).replace(
+        "μ", "u"
+    )  # casefold makes one of both signs for micro
+    if plain in _EXACT_HINTS or any(hint in plain for hint in _HINTS):
         return "mpp"
     close = difflib.get_close_matches(plain, [column.replace("_", "") for column in _COLUMNS], 1, 0.8)
     return {column.replace("_", ""): column for column in _COLUMNS}[close[0]] if close else ""
@@ -150,6 +170,8 @@ def _job(
     try:
         value = float(number) if number else None
     except ValueError:
+        value = math.nan
+    if "_" in number:  # Python reads 0_5
         value = math.nan
     if value is not None and not (math.isfinite(value) and value > 0):
         raise JobError(f"{where} mpp {mpp!r} is not a positive number of µm per pixel.")

@@ -249,6 +249,14 @@ def test_manifests_as_spreadsheets_write_them(
         ("slide_id,path,mpp (µm)\na,b.svs,1\n", "looks like mpp"),
         ("slide_id,path,Resolution\na,b.svs,1\n", "looks like mpp"),
         ("slide_id,path,mp\na,b.svs,1\n", "looks like mpp"),
+        ("slide_id,path,\u00b5m/px\na,b.svs,1\n", "looks like mpp"),
+        ("slide_id,path,\u03bcm per pixel\na,b.svs,1\n", "looks like mpp"),
+        ("slide_id,path,nm_per_pixel\na,b.svs,1\n", "looks like mpp"),
+        ("slide_id,path,Pixel width\na,b.svs,1\n", "looks like mpp"),
+        ("slide_id,path,mpp\na,b.svs,0_5\n", "'0_5' is not"),
+        ("slide_id,path,mpp\na,b.svs,500 nm\n", "'500 nm' is not"),
+        ('slide_id,path\n"a\nb",c.svs\n', "cannot be a file name"),
+        ("slide_id,path\na,b.svs\na,c.svs\n", "b.svs"),
         ("slide id,path\na,b.svs\n", "no column slide_id"),
         ("slide_id,path,paths\na,b.svs,c\n", "looks like path"),
         ("slide_id,path,path\na,b.svs,c.svs\n", "column path twice"),
@@ -268,6 +276,12 @@ def test_a_slip_in_a_manifest_is_one_sentence(tmp_path: Path, text: str, complai
         find_jobs([manifest])
     assert complaint in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_notes_may_have_lines_of_their_own(tmp_path: Path) -> None:
+    text = 'slide_id,path,note\na,b.svs,"one\n# two, ""three""\n\nfour"\n# "five\nc,d.svs,\n'
+    (tmp_path / "list.csv").write_text(text)
+    assert [job.slide_id for job in find_jobs([tmp_path / "list.csv"])] == ["a", "c"]
 
 
 def test_a_decimal_comma_is_clear_where_commas_do_not_separate(tmp_path: Path) -> None:
