@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import sys
 from collections.abc import Sequence
 from dataclasses import fields, replace
@@ -106,12 +107,8 @@ class BundlePredictor:
         backend: BackendName = "auto",
     ) -> None:
         self._bundle = bundle
-        self._gate = bundle.gate if gate else None
-        thresholds = bundle.gate.thresholds if gate_threshold is None else (gate_threshold,)
-        if any(not 0 <= t <= 1 for t in thresholds):
-            raise BundleError(f"The gate threshold is {gate_threshold}; it is a probability from 0 to 1.")
         self.device = choose_device(device)
-        self._thresholds = torch.tensor(thresholds, device=self.device)
+        self._set_gate(gate, gate_threshold)
         choice = choose_backend(bundle, self.device, precision, backend)
         self._run = choice.backend
         self._stage1: Backend | None = None
@@ -119,6 +116,25 @@ class BundlePredictor:
         self.backend = choice.backend.name
         self.precision = choice.backend.precision
         self.notes = choice.notes
+
+    def _set_gate(self, gate: bool, threshold: float | None) -> None:
+        self._gate = self._bundle.gate if gate else None
+        thresholds = self._bundle.gate.thresholds if threshold is None else (threshold,)
+        if any(not 0 <= t <= 1 for t in thresholds):
+            raise BundleError(f"The gate threshold is {threshold}; it is a probability from 0 to 1.")
+        self._thresholds = torch.tensor(thresholds, device=self.device)
+
+    def with_gate(self, gate: bool, gate_threshold: float | None = None) -> BundlePredictor:
+        """Return a predictor with another gate on the same networks; only one of the two may be called at a time.
+
+        Raises
+        ------
+        BundleError
+            When the threshold is no probability.
+        """
+        other = copy.copy(self)
+        other._set_gate(gate, gate_threshold)
+        return other
 
     @property
     def schema(self) -> ClassSchema:

@@ -15,6 +15,7 @@ from .job import (
 )
 from .key_parts import WindowKeys as WindowKeys
 from .messages import explain as explain, in_plain_words as in_plain_words
+from .networks import NetworkShelf as NetworkShelf, borrow_networks as borrow_networks
 from .parts import (
     NOTE_COLORS as NOTE_COLORS,
     button as button,

@@ -15,8 +15,15 @@ from pathlib import Path
 from typing import Any
 
 from napari_wsss.models import Bundle
-from napari_wsss.pipeline import Settings, make_predictor, segment_events
-from napari_wsss.plugin.common import Job, Starter, explain, limit_compute_threads, start_in_thread
+from napari_wsss.pipeline import Settings, segment_events
+from napari_wsss.plugin.common import (
+    Job,
+    Starter,
+    borrow_networks,
+    explain,
+    limit_compute_threads,
+    start_in_thread,
+)
 from napari_wsss.plugin.segment import SegmentSession
 from tiling.batch import SlideJob, SlideOutcome, Status, find_jobs, run_batch
 from tiling.engine import Event, Finished, Planned, TilesDone
@@ -242,7 +249,7 @@ class SlideQueue:
             tissue=TissueParameters() if options.skip_background else None,
             keep_cams=options.keep_cams,
         )
-        return _Pipeline(bundle, settings)
+        return partial(_segment, bundle, settings)
 
     def _events(self, jobs: Sequence[SlideJob], segment: Segment, out: Path) -> Generator[SlideOutcome]:
         limit_compute_threads()
@@ -270,15 +277,7 @@ class SlideQueue:
         )
 
 
-class _Pipeline:
-    """The real run of a slide; the networks are loaded once for all slides."""
-
-    def __init__(self, bundle: Bundle, settings: Settings) -> None:
-        self._bundle, self._settings = bundle, settings
-        self._predictor: Any = None
-
-    def __call__(self, job: SlideJob, out: Path) -> Generator[Event]:
-        if self._predictor is None:
-            self._predictor = make_predictor(self._bundle, self._settings)
-        with open_slide(job.path, mpp=job.mpp) as slide:
-            yield from segment_events(slide, self._predictor, out, settings=self._settings, name=job.slide_id)
+def _segment(bundle: Bundle, settings: Settings, job: SlideJob, out: Path) -> Generator[Event]:
+    """Run a slide; the networks stay loaded for the next one."""
+    with borrow_networks(bundle, settings) as networks, open_slide(job.path, mpp=job.mpp) as slide:
+        yield from segment_events(slide, networks, out, settings=settings, name=job.slide_id)

@@ -127,6 +127,8 @@ class SegmentWidget(QWidget):
         session = self.session
         session.follow_layers()
         estimated = self.estimate.update(session.request_or_none())
+        if session.active is not None:
+            self.estimate.learn(session.active.request, session.active.state)
         if session.viewer.cursor.position != self._cursor:
             self._cursor = session.viewer.cursor.position
             self.mouse.set_whole(session.under_cursor())

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Generator
-from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
-from importlib import import_module
 from pathlib import Path
 from typing import Any, cast
 
@@ -15,16 +13,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_wsss.plugin.common import Job, Starter
+from napari_wsss.plugin.results import RunState
 from napari_wsss.plugin.segment.request import RunRequest
-from napari_wsss.plugin.view import class_features, label_colormap
-from tiling.classes import ClassSchema
+from napari_wsss.plugin.segment.trial import Pace, try_out
 from tiling.engine import estimate_memory
-from tiling.plan import RunOptions, TissueParameters, make_plan
+from tiling.plan import make_plan
 from tiling.slides import Slide, open_slide
 from tiling.words import clock
 
 __all__ = ["Estimate", "Estimator", "LiveEstimate", "estimate_text"]
 
+ENOUGH_TILES = 64
+"""Tiles after which a run has found its pace."""
 REST_SECONDS = 0.3
 """How long a choice must stay the same before it is estimated."""
 
@@ -39,18 +39,13 @@ class Estimate:
         Tiles to predict.
     memory_bytes : int
         The engine's memory formula.
-    tiles_per_second : float or None
-        Measured on this machine with this model; None when it has not run yet.
+    seconds : float or None
+        Expected duration on this machine with this model; None when it has not run yet.
     """
 
     tiles: int
     memory_bytes: int
-    tiles_per_second: float | None = None
-
-    @property
-    def seconds(self) -> float | None:
-        """Expected duration."""
-        return self.tiles / self.tiles_per_second if self.tiles_per_second else None
+    seconds: float | None = None
 
 
 def estimate_text(estimate: Estimate | None) -> str:
@@ -68,13 +63,16 @@ class Estimator:
 
     Attributes
     ----------
-    rates : dict
-        Measured tiles/s by model hash and device.
+    paces : dict
+        What was measured, by model hash and device.
     """
 
     def __init__(self) -> None:
-        self.rates: dict[tuple[str, str], float] = {}
+        self.paces: dict[tuple[str, str], Pace] = {}
         self._thumbnails: dict[tuple[Path, int], NDArray[np.uint8]] = {}
+        self._planning: dict[
+            Path, float
+        ] = {}  # seconds, of planning with a thumbnail that was not remembered
 
     def estimate(self, request: RunRequest, measure: bool = False) -> Generator[Estimate]:
         """Yield the estimate, and once more with the time when it had to be measured.
@@ -83,73 +81,55 @@ class Estimator:
         ----------
         request : RunRequest
         measure : bool
-            Whether to load the networks and time one small batch when this model was never run.
+            Whether to load the networks and run them on a few tiles when this model was never run.
 
         Raises
         ------
         WsssError
             What would stop the run as well: no µm per pixel, a region beside the slide, a bad bundle.
         """
-        preferences, bundle = request.preferences, request.bundle
-        options = RunOptions(
-            mpp=bundle.mpp,
-            overlap=preferences.overlap,
-            tissue=TissueParameters() if preferences.skip_background else None,
-            region=request.region,
-            roi=request.roi,
-            batch_size=preferences.batch_size,
-            cams=preferences.keep_cams,
-            gate_mode="field" if preferences.gate and bundle.gate.mode == "mask" else "tile",
-        )
+        bundle = request.bundle
+        options = request.settings().run_options(bundle.mpp)
+        if not request.preferences.gate or bundle.gate.mode != "mask":
+            options = replace(options, gate_mode="tile")
         with open_slide(request.slide, mpp=request.mpp) as slide:
+            started = time.perf_counter()
             planned = cast("Slide", _RememberedThumbnail(slide, self._thumbnails))
             plan = make_plan(planned, bundle.tile, options)
-            reader_bytes = slide.reader_bytes(options.read_threads)
-        factor = round(plan.grid.tile / plan.cam_grid.tile) if plan.cam_grid else None
-        memory = estimate_memory(
-            plan.grid,
-            len(bundle.schema),
-            options.batch_size,
-            options.read_threads,
-            cam_factor=factor,
-            reader_bytes=reader_bytes,
-        )
-        key = rate_key(request)
-        estimate = Estimate(plan.tiles, memory.total, self.rates.get(key))
-        yield estimate
-        if measure and plan.tiles and key not in self.rates:
-            self.rates[key] = measure_rate(request)
-            yield Estimate(plan.tiles, memory.total, self.rates[key])
+            planning = self._planning.setdefault(request.slide, time.perf_counter() - started)
+            factor = round(plan.grid.tile / plan.cam_grid.tile) if plan.cam_grid else None
+            memory = estimate_memory(
+                plan.grid,
+                len(bundle.schema),
+                options.batch_size,
+                options.read_threads,
+                cam_factor=factor,
+                reader_bytes=slide.reader_bytes(options.read_threads),
+            )
+            key = pace_key(request)
+
+            def known() -> Estimate:
+                pace = self.paces.get(key)
+                seconds = None if pace is None else planning + pace.seconds(plan.tiles)
+                return Estimate(plan.tiles, memory.total, seconds)
+
+            yield known()
+            if measure and plan.tiles and key not in self.paces:
+                for pace in try_out(request, slide, plan, options):
+                    if pace is not None:
+                        self.paces[key] = pace
+                    yield known()
+
+    def learn(self, request: RunRequest, state: RunState) -> None:
+        """Take the pace of a run that goes on, which knows better than any trial, once it has done enough."""
+        if state.phase == "running" and state.seconds * state.tiles_per_second >= ENOUGH_TILES:
+            known = self.paces.get(key := pace_key(request))
+            self.paces[key] = Pace(0.0 if known is None else known.start, 1 / state.tiles_per_second)
 
 
-def rate_key(request: RunRequest) -> tuple[str, str]:
-    """Return what a measured rate belongs to."""
+def pace_key(request: RunRequest) -> tuple[str, str]:
+    """Return what a measured pace belongs to."""
     return "+".join(sorted(request.bundle.hashes.values())), request.preferences.device
-
-
-def _load_what_a_result_needs(schema: ClassSchema) -> None:
-    """Do here, in a thread, what else stops the viewer for a third of a second when a run shows its first layer."""
-    from napari.layers import Labels
-
-    Labels(np.zeros((2, 2), np.uint8), colormap=label_colormap(schema), features=class_features(schema))
-    with suppress(ImportError):  # a private module of napari: one that has moved costs a moment, no more
-        import_module("napari._vispy.overlays.labels_polygon")
-
-
-def measure_rate(request: RunRequest, tiles: int = 4) -> float:
-    """Load the networks and return tiles/s of the second of two small batches (the first one warms up)."""
-    from napari_wsss.pipeline import Settings, make_predictor
-    from napari_wsss.plugin.common import limit_compute_threads
-
-    limit_compute_threads()
-    _load_what_a_result_needs(request.bundle.schema)
-    predictor = make_predictor(request.bundle, Settings(device=request.preferences.device))
-    side = request.bundle.tile
-    pixels = np.random.default_rng(0).integers(120, 255, (tiles, side, side, 3), dtype=np.uint8)
-    predictor(pixels)
-    start = time.perf_counter()
-    predictor(pixels)
-    return tiles / max(1e-6, time.perf_counter() - start)
 
 
 class _RememberedThumbnail:
@@ -211,12 +191,20 @@ class LiveEstimate:
             self._wanted, self._since = request, now
             changed |= self.estimate is not None or bool(self.problem)
             self.estimate, self.problem = None, ""
+            if self._job is None:
+                self._job_for = None
+            elif request is None:
+                self._job.cancel()  # a run begins, which wants the networks that a trial holds
         rested = now - self._since >= REST_SECONDS
         if self._job is None and rested and request is not None and self._job_for != request:
             self._job_for = request
             self._job = Job(partial(self._estimator.estimate, request, self._measure))
             self._start(self._job)
         return changed
+
+    def learn(self, request: RunRequest, state: RunState) -> None:
+        """Take the pace of a run that goes on."""
+        self._estimator.learn(request, state)
 
     def _collect(self) -> bool:
         job = self._job
@@ -226,6 +214,9 @@ class LiveEstimate:
         estimates = job.poll()
         if ended:
             self._job = None
+        if job.outcome == "cancelled":
+            self._job_for = None
+            return False
         if self._job_for != self._wanted:  # an answer to an old question
             return False
         if estimates:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_wsss.models import Bundle
-from napari_wsss.plugin.common import Preferences, limit_compute_threads
+from napari_wsss.plugin.common import Preferences, borrow_networks, limit_compute_threads
 from tiling.engine import Event
 from tiling.geometry import Box
 from tiling.plan import Roi, TissueParameters
@@ -81,9 +81,11 @@ class RunRequest:
         from napari_wsss.pipeline import segment_events
 
         limit_compute_threads()
-        yield from segment_events(
-            self.slide, self.bundle, self.out, mpp=self.mpp, resume=self.resume, settings=self.settings()
-        )
+        settings = self.settings()
+        with borrow_networks(self.bundle, settings) as networks:
+            yield from segment_events(
+                self.slide, networks, self.out, mpp=self.mpp, resume=self.resume, settings=settings
+            )
 
     def description(self, slide_mpp: float | None) -> dict[str, Any]:
         """Return what ``run.json`` will say, as far as it is known before the networks are loaded.

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import threading
 import time
+from collections.abc import Generator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +12,16 @@ import pytest
 from napari_wsss.models.bundle import Bundle
 from napari_wsss.plugin.common.job import start_in_thread
 from napari_wsss.plugin.common.preferences import Preferences
+from napari_wsss.plugin.results.state import RunState
 from napari_wsss.plugin.segment import estimate as module
 from napari_wsss.plugin.segment.estimate import Estimate, Estimator, LiveEstimate, estimate_text
 from napari_wsss.plugin.segment.request import RunRequest
+from napari_wsss.plugin.segment.trial import Pace
 from tiling.engine.events import Planned
 from tiling.errors import ResolutionError
 from tiling.geometry import Box
+from tiling.plan import Polygon, Roi, make_plan
+from tiling.slides.open import open_slide
 
 
 @pytest.fixture
@@ -33,23 +40,52 @@ def test_it_is_what_the_run_says(request_of: Any, toy: Any, region: Box | None) 
     planned = next(toy.events(request))
     assert isinstance(planned, Planned)
     assert estimate.tiles == planned.tiles > 0
-    assert estimate.tiles_per_second is None
+    assert estimate.seconds is None
 
 
 def test_the_time_is_measured_once(request_of: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     measured = []
 
-    def measure(request: RunRequest) -> float:
+    def try_out(request: RunRequest, *_: Any) -> Generator[Pace | None]:
         measured.append(request)
-        return 10.0
+        yield None
+        yield Pace(2.0, 0.1)
 
-    monkeypatch.setattr(module, "measure_rate", measure)
+    monkeypatch.setattr(module, "try_out", try_out)
     estimator = Estimator()
-    first, second = estimator.estimate(request_of(), measure=True)
-    assert (first.seconds, second.seconds) == (None, pytest.approx(first.tiles / 10))
+    first, between, last = estimator.estimate(request_of(), measure=True)
+    assert first == between
+    assert first.seconds is None
+    assert last.seconds == pytest.approx(2 + first.tiles / 10, abs=30)  # and the time that planning took
+    assert last.seconds > 2 + first.tiles / 10
     (again,) = estimator.estimate(request_of(Box(0, 0, 100, 100)), measure=True)
     assert again.seconds is not None
     assert len(measured) == 1
+
+
+def test_a_run_teaches_its_pace(request_of: Any) -> None:
+    estimator = Estimator()
+    early = RunState("running", seconds=2.0, tiles_per_second=10.0, tiles_done=1000)
+    for state in (early, replace(early, phase="cancelling", seconds=50.0)):
+        estimator.learn(request_of(), state)
+        (estimate,) = estimator.estimate(request_of())
+        assert estimate.seconds is None, "20 fresh tiles, and a run that is being stopped, say little"
+    estimator.learn(request_of(), replace(early, seconds=10.0))
+    (estimate,) = estimator.estimate(request_of(Box(0, 0, 100, 100)))
+    assert estimate.seconds == pytest.approx(estimate.tiles / 10, abs=30)
+    (other,) = estimator.estimate(request_of(device="cuda"))
+    assert other.seconds is None
+
+
+def test_it_counts_the_tissue_that_the_run_will_take(request_of: Any) -> None:
+    corner = Roi((Polygon(((0.0, 0.0), (200.0, 0.0), (200.0, 200.0), (0.0, 200.0))),))
+    request = replace(request_of(skip_background=True), tissue_areas=corner)
+    (whole,) = Estimator().estimate(request_of(skip_background=True))
+    (estimate,) = Estimator().estimate(request)
+    assert estimate.tiles > whole.tiles == 0, "nothing here looks like tissue"
+    run_options = request.settings().run_options(1.0)
+    with open_slide(request.slide) as slide:
+        assert estimate.tiles == make_plan(slide, 64, run_options).tiles
 
 
 def test_no_mpp_is_a_problem(request_of: Any, toy: Any, tmp_path: Path) -> None:
@@ -81,6 +117,44 @@ def test_the_estimate_follows_the_choice(request_of: Any, monkeypatch: pytest.Mo
     assert "outside the scanned area" in live.problem
 
 
+def test_it_comes_back_after_a_run(request_of: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While a run goes on there is no choice to estimate; its end is no change of the choice."""
+    monkeypatch.setattr(module, "REST_SECONDS", 0.05)
+    live = LiveEstimate(Estimator(), start_in_thread, measure=False)
+    settle(live, request_of())
+    assert live.update(None)
+    settle(live, request_of())
+    assert live.estimate is not None
+
+
+def test_a_run_that_begins_stops_the_trial(request_of: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "REST_SECONDS", 0.0)
+    stopped, go_on = threading.Event(), threading.Event()
+
+    def try_out(*_: Any) -> Generator[Pace | None]:
+        try:
+            yield None
+            go_on.wait(60)
+            yield None
+            yield Pace(1.0, 1.0)
+        finally:
+            stopped.set()
+
+    monkeypatch.setattr(module, "try_out", try_out)
+    live = LiveEstimate(Estimator(), start_in_thread, measure=True)
+    settle(live, request_of())
+    live.update(None)
+    go_on.set()
+    assert stopped.wait(60)
+    settle(live, request_of())
+    deadline = time.monotonic() + 60
+    while (live.estimate is None or live.estimate.seconds is None) and time.monotonic() < deadline:
+        live.update(request_of())
+        time.sleep(0.01)
+    assert live.estimate is not None
+    assert live.estimate.seconds is not None, "it is tried out afterwards"
+
+
 def test_a_moving_choice_is_left_alone(request_of: Any) -> None:
     started = []
     live = LiveEstimate(Estimator(), started.append, measure=False)
@@ -94,4 +168,4 @@ def test_texts() -> None:
     assert estimate_text(None) == ""
     assert estimate_text(Estimate(0, 0)) == "No tissue in this region."
     assert estimate_text(Estimate(1234, 50 * 2**20)) == "1,234 tiles · 50 MB"
-    assert estimate_text(Estimate(1200, 50 * 2**20, 10.0)) == "1,200 tiles · 50 MB · about 2:00"
+    assert estimate_text(Estimate(1200, 50 * 2**20, 120.0)) == "1,200 tiles · 50 MB · about 2:00"

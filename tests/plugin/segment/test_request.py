@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,12 @@ def test_every_choice_reaches_the_run(
         asked.update(options, slide=slide, bundle=bundle, out=out)
         return iter(())
 
+    @contextmanager
+    def borrow(bundle: Any, settings: Settings) -> Iterator[Any]:
+        yield bundle, settings
+
     monkeypatch.setattr("napari_wsss.pipeline.segment_events", segment_events)
+    monkeypatch.setattr("napari_wsss.plugin.segment.request.borrow_networks", borrow)
     monkeypatch.setattr("napari_wsss.plugin.segment.request.limit_compute_threads", lambda: None)
     chosen = Preferences(
         device="cpu",
@@ -35,7 +42,7 @@ def test_every_choice_reaches_the_run(
     list(RunRequest(slide, toy_bundle, out, 0.25, region, None, chosen, resume=False).events())
     assert asked == {
         "slide": slide,
-        "bundle": toy_bundle,
+        "bundle": (toy_bundle, asked["settings"]),
         "out": out,
         "mpp": 0.25,
         "resume": False,
