@@ -22,6 +22,7 @@ from .parts import (
     fill_combo as fill_combo,
     note as note,
     quiet as quiet,
+    scale_box as scale_box,
     section as section,
     set_note as set_note,
     set_quietly as set_quietly,

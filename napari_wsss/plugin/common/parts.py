@@ -144,6 +144,18 @@ def set_quietly(widget: QCheckBox | QSpinBox | QDoubleSpinBox | QSlider | QLineE
             widget.setValue(value)
 
 
+def scale_box() -> QDoubleSpinBox:
+    """Return an input for µm per pixel; 0 says that it is unknown."""
+    made = QDoubleSpinBox()
+    made.setDecimals(4)
+    made.setRange(0.0, 5.0)
+    made.setSingleStep(0.01)
+    made.setSpecialValueText("unknown")
+    made.setSuffix(" µm/px")
+    made.setKeyboardTracking(False)
+    return made
+
+
 def table(headers: Sequence[str], stretched: int) -> QTableWidget:
     """Return an empty table that cannot be edited; one column takes the room that is left."""
     made = QTableWidget(0, len(headers))

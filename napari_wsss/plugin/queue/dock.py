@@ -6,13 +6,24 @@ from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QTimer
 from qtpy.QtGui import QShowEvent
-from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QTableWidgetItem, QVBoxLayout, QWidget
+from qtpy.QtWidgets import (
+    QDoubleSpinBox,
+    QFileDialog,
+    QHBoxLayout,
+    QLabel,
+    QTableWidgetItem,
+    QVBoxLayout,
+    QWidget,
+)
 
 from napari_wsss.plugin.common import (
     ElidedLabel,
     button,
+    called,
+    guard_wheel,
     note,
     quiet,
+    scale_box,
     set_note,
     set_tip,
     start_heartbeat,
@@ -55,6 +66,16 @@ class QueueWidget(QWidget):
         layout.addLayout(row)
         self.model = ElidedLabel()
         layout.addWidget(self.model)
+        row = QHBoxLayout()
+        label = QLabel("Sc&ale, where a file has none")
+        self.scale: QDoubleSpinBox = called(
+            scale_box(), "µm per pixel of files without", "µm per pixel of slides whose files do not say it"
+        )
+        label.setBuddy(self.scale)
+        self.scale.valueChanged.connect(self._scale_typed)
+        row.addWidget(label)
+        row.addWidget(self.scale, 1)
+        layout.addLayout(row)
         self.table = table(("Slide", "State"), 1)
         self.table.setAccessibleName("Slides")
         self.table.itemDoubleClicked.connect(self._look_at)
@@ -69,6 +90,7 @@ class QueueWidget(QWidget):
         layout.addLayout(row)
         self.error = note("error")
         layout.addWidget(self.error)
+        guard_wheel(self)
         self._seen: object = None
         self._timer = QTimer(self)
         self._timer.timeout.connect(self.tick)
@@ -98,7 +120,7 @@ class QueueWidget(QWidget):
         self.summary.set_whole(queue.summary())
         self.run.setVisible(not queue.is_running)
         self.stop.setVisible(queue.is_running)
-        for each in (self.add_slides, self.add_folder, self.clear):
+        for each in (self.add_slides, self.add_folder, self.clear, self.scale):
             each.setEnabled(not queue.is_running)
         set_note(self.error, queue.problem)
 
@@ -111,6 +133,9 @@ class QueueWidget(QWidget):
         folder = QFileDialog.getExistingDirectory(self, "Add all slides of a folder")
         if folder:
             self.queue.add([folder])
+
+    def _scale_typed(self, value: float) -> None:
+        self.queue.scale = value or None
 
     def _clear(self) -> None:
         self.queue.clear()

@@ -96,6 +96,8 @@ class SlideQueue:
     Attributes
     ----------
     rows : list of QueueRow
+    scale : float or None
+        µm per pixel of slides whose files say none.
     problem : str
         Why the last command did nothing.
     revision : int
@@ -107,6 +109,7 @@ class SlideQueue:
     ) -> None:
         self.session = session
         self.rows: list[QueueRow] = []
+        self.scale: float | None = None
         self.problem = ""
         self.revision = 0
         self._segment = segment
@@ -156,7 +159,7 @@ class SlideQueue:
             return False
         self._stop.clear()
         self._now = None
-        self._job = Job(partial(self._events, jobs, segment, self.folder))
+        self._job = Job(partial(self._events, jobs, segment, self.scale, self.folder))
         self._start(self._job)
         self._say("")
         return True
@@ -211,10 +214,16 @@ class SlideQueue:
     def look_at(self, index: int) -> None:
         """Open a slide of the queue, with its result as far as it is, while others run."""
         if 0 <= index < len(self.rows):
+            job = self.rows[index].job
             try:
-                self.session.open_slide(self.rows[index].job.path)
+                self.session.open_slide(job.path)
             except WsssError as error:
                 self._say(explain(error))
+                return
+            if job.mpp is not None:
+                self.session.set_mpp(job.mpp)
+            elif self.session.slide_mpp is None:
+                self.session.set_mpp(self.scale)
 
     def summary(self) -> str:
         """Return how many slides ended how."""
@@ -251,13 +260,16 @@ class SlideQueue:
         )
         return partial(_segment, bundle, settings)
 
-    def _events(self, jobs: Sequence[SlideJob], segment: Segment, out: Path) -> Generator[SlideOutcome]:
+    def _events(
+        self, jobs: Sequence[SlideJob], segment: Segment, scale: float | None, out: Path
+    ) -> Generator[SlideOutcome]:
         limit_compute_threads()
-        yield from run_batch(jobs, partial(self._one, segment, out), out)
+        yield from run_batch(jobs, partial(self._one, segment, scale, out), out)
 
-    def _one(self, segment: Segment, out: Path, job: SlideJob) -> SlideOutcome:
+    def _one(self, segment: Segment, scale: float | None, out: Path, job: SlideJob) -> SlideOutcome:
         store_path, tiles = out / f"{job.slide_id}.zarr", 0
         self._now = (job.slide_id, 0, 0)
+        job = replace(job, mpp=scale if _lacks_scale(job) else job.mpp)
         finished: Finished | None = None
         with closing(segment(job, store_path)) as events:
             for event in events:
@@ -275,6 +287,14 @@ class SlideQueue:
         return SlideOutcome(
             job.slide_id, job.path, Status(finished.status), finished.tiles, finished.seconds, areas
         )
+
+
+def _lacks_scale(job: SlideJob) -> bool:
+    """Whether neither the manifest nor the file says how large a pixel is."""
+    if job.mpp is not None:
+        return False
+    with open_slide(job.path) as slide:
+        return slide.mpp is None
 
 
 def _segment(bundle: Bundle, settings: Settings, job: SlideJob, out: Path) -> Generator[Event]:

@@ -12,6 +12,7 @@ from napari_wsss.plugin.common import (
     called,
     fill_combo,
     note,
+    scale_box,
     set_note,
     set_quietly,
     set_tip,
@@ -51,15 +52,9 @@ class SlideSection(QWidget):
         row = QHBoxLayout()
         label = QLabel("Sc&ale")
         self.mpp: QDoubleSpinBox = called(
-            QDoubleSpinBox(), "µm per pixel", "µm per pixel of the scan; areas and distances depend on it"
+            scale_box(), "µm per pixel", "µm per pixel of the scan; areas and distances depend on it"
         )
         label.setBuddy(self.mpp)
-        self.mpp.setDecimals(4)
-        self.mpp.setRange(0.0, 5.0)
-        self.mpp.setSingleStep(0.01)
-        self.mpp.setSpecialValueText("unknown")
-        self.mpp.setSuffix(" µm/px")
-        self.mpp.setKeyboardTracking(False)
         self.mpp.valueChanged.connect(self._mpp_typed)
         self.reset = button("Reset", self._reset, "Take the scale that the file says")
         row.addWidget(label)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Generator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +90,7 @@ def test_a_run_leaves_one_core_to_the_viewer(monkeypatch: pytest.MonkeyPatch, tm
     assert threads == [1, 1, 7]
     # The run itself asks for it, in its own thread.
     monkeypatch.setattr("napari_wsss.pipeline.segment_events", lambda *_, **__: iter(()))
+    monkeypatch.setattr("napari_wsss.plugin.segment.request.borrow_networks", lambda *_: nullcontext())
     bundle: Any = None
     list(RunRequest(tmp_path, bundle, tmp_path, None, None, None, Preferences()).events())
     assert threads == [1, 1, 7, 7]

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import warnings
 from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from tiling.batch import SlideJob
 from tiling.engine import Event, run
 from tiling.plan import RunOptions
 from tiling.slides import open_slide
+from tiling.store import open_store
 
 
 @pytest.fixture
@@ -92,11 +94,39 @@ def test_a_stopped_queue_goes_on(make_queue: Callable[..., SlideQueue], three_sl
     assert [row.status for row in queue.rows] == ["done", "done"]
 
 
+def test_a_scale_for_files_that_have_none(
+    make_queue: Callable[..., SlideQueue], three_slides: Path, toy: Any
+) -> None:
+    from napari.components import ViewerModel
+
+    plain = toy.write_banded(three_slides / "plain.tif", mpp=None)
+    manifest = three_slides / "manifest.csv"
+    manifest.write_text("slide_id,path,mpp\nother,c.tif,2.0\n")
+    queue = make_queue(ViewerModel())
+    queue.add([three_slides / "a.tif", plain, manifest])
+    queue.run()
+    queue.wait(300)
+    assert [row.status for row in queue.rows] == ["done", "failed", "done"]
+    queue.scale = 0.25
+    queue.run()
+    queue.wait(300)
+    assert [row.status for row in queue.rows] == ["done", "done", "done"]
+    said = [open_store(queue.folder / f"{row.job.slide_id}.zarr").slide_mpp for row in queue.rows]
+    assert said == [0.5, 0.25, 2.0], "the file, what was typed, the manifest"
+    for index, mpp in enumerate(said):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)
+            queue.look_at(index)
+        assert queue.session.slide_mpp == mpp
+        assert queue.session.slide_name == queue.rows[index].job.path.name
+
+
 @pytest.mark.gui
 def test_the_dock(
     make_napari_viewer_proxy: Callable[..., Any],
     make_queue: Callable[..., SlideQueue],
     three_slides: Path,
+    toy: Any,
     qtbot: Any,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -105,13 +135,18 @@ def test_the_dock(
     from napari_wsss.plugin.queue.dock import QueueWidget
 
     viewer = make_napari_viewer_proxy(show=True)
-    widget = QueueWidget(viewer, make_queue(viewer))
+    pause = toy.Pause(after=8)  # a queue that ends between two redraws never shows that it runs
+    widget = QueueWidget(viewer, make_queue(viewer, pause))
     viewer.window.add_dock_widget(widget, name="Queue of slides")
     monkeypatch.setattr(QFileDialog, "getExistingDirectory", lambda *_: str(three_slides))
     widget.add_folder.click()
     qtbot.waitUntil(lambda: widget.table.rowCount() == 3)
+    widget.scale.setValue(0.75)
+    assert widget.queue.scale == 0.75
     widget.run.click()
     qtbot.waitUntil(lambda: widget.stop.isVisible())
+    assert not widget.scale.isEnabled()
+    pause.end()
     qtbot.waitUntil(lambda: widget.run.isVisible(), timeout=120_000)
     qtbot.waitUntil(lambda: widget.table.item(2, 1).text() == "done")
     assert widget.table.item(1, 1).text().startswith("failed: ")
