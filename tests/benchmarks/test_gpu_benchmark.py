@@ -45,8 +45,9 @@ def test_a_trace_without_a_gpu_says_nothing(gpu: ModuleType) -> None:
 
 
 def test_the_slide_is_a_pyramid_with_its_scale(gpu: ModuleType, tmp_path: Path) -> None:
-    gpu.write_jpeg_slide(tmp_path / "a.tif", 4096)
-    with open_slide(tmp_path / "a.tif") as slide:
+    gpu.write_jpeg_slide(tmp_path / "a.svs", 4096)
+    with open_slide(tmp_path / "a.svs") as slide:
+        assert "openslide" in type(slide._reader).__module__
         assert slide.dimensions == (4096, 4096)
         assert slide.require_mpp() == pytest.approx(0.5, rel=1e-3)
         assert len(slide.levels) == 3
