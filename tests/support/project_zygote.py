@@ -1,4 +1,4 @@
-"""Labels and prepares in forked children and kills them at random moments; used by project/test_project_kill.py.
+"""Labels, prepares, trains in forked children and kills them at random moments; for project/test_project_kill.py.
 
 Everything is imported once; each child is a fork, so that thirty kills cost seconds. The parent starts no threads and
 opens no zarr store, which would not survive a fork.
@@ -6,19 +6,24 @@ opens no zarr store, which would not survive a fork.
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import random
 import signal
 import sys
 import time
+from collections.abc import Generator, Sequence
 from pathlib import Path
 
 import numpy as np
 
+from napari_wsss.models import load_bundle
+from napari_wsss.project import training_run
 from napari_wsss.project.description import EncoderRef
 from napari_wsss.project.features import tiles_done
 from napari_wsss.project.prepare import PrepareOptions, describe, plan_slide, prepare_slide
+from napari_wsss.project.programs import Seen, read_log
 from napari_wsss.project.project import Project
 from tiling.slides import ArrayReader, Slide
 
@@ -50,16 +55,43 @@ def prepare(path: Path) -> None:
 
 
 def label(folder: Path, log: Path, seed: int) -> None:
-    """Label without end; every decision that was confirmed is noted."""
+    """Label without end; every decision is noted before it is made, and once it is confirmed."""
     rng = random.Random(seed)
+    reader = f"KL{seed}"  # no two children say the same
     with Project(folder) as project, log.open("a", buffering=1) as file:
         assert not project.read_only
         while True:
             row, column = rng.randrange(5), rng.randrange(5)
-            names = rng.sample(project.schema.names, rng.randrange(3))
+            names = rng.sample(project.schema.names, rng.randrange(1, 3))
             tile = project.tile_of("small", row, column)
-            project.label("small", *tile.middle, names, reader="KL")
-            file.write(json.dumps([row, column, sorted(names)]) + "\n")
+            held = " ".join(str(int(name in names)) for name in project.schema.names)
+            said = json.dumps([reader, round(tile.x), round(tile.y), held])
+            file.write(f"try {said}\n")
+            project.label("small", *tile.middle, names, reader=reader)
+            file.write(f"done {said}\n")
+
+
+def run_inline(
+    module: str, words: Sequence[str], log: Path | None = None, inherited: Sequence[int] = ()
+) -> Generator[Seen]:
+    """Run a training program in this process: a kill hits it in the middle, and it is imported already."""
+    importlib.import_module(module).main(list(words))
+    yield Seen(read_log(log), "")
+
+
+def train(folder: Path, name: str) -> None:
+    """Train with the smallest recipe."""
+    training_run.run_program = run_inline
+    with Project(folder) as project:
+        project.train(name, device="cpu", epochs=1)
+
+
+def whole(model: Path) -> bool:
+    """Tell whether a model is complete; none at all is no half-written one."""
+    if not model.exists():
+        return True
+    bundle = load_bundle(model)
+    return bundle.build_stage1() is not None and bundle.build_stage2() is not None
 
 
 def child(work: object, *arguments: object) -> int:
@@ -72,6 +104,20 @@ def child(work: object, *arguments: object) -> int:
         finally:
             os._exit(code)
     return pid
+
+
+def main_train(folder: Path, project: Path, kills: int, seed: int) -> None:
+    rng = random.Random(seed)
+    model = project / "models" / "killed"
+    attempts = []
+    for number in range(kills):
+        pid = child(train, project, "killed")
+        time.sleep(0.05 if number == 0 else rng.uniform(0.1, 2.5))
+        os.kill(pid, signal.SIGKILL)
+        _, status = os.waitpid(pid, 0)
+        attempts.append({"killed": os.WIFSIGNALED(status), "whole": whole(model), "there": model.exists()})
+    ends = [os.waitpid(child(train, project, name), 0)[1] for name in ("killed", "once")]
+    (folder / "report.json").write_text(json.dumps({"exits": ends, "attempts": attempts}))
 
 
 def main(folder: Path, project: Path, kills: int, seed: int) -> None:
@@ -96,4 +142,5 @@ def main(folder: Path, project: Path, kills: int, seed: int) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4]))
+    work = {"label": main, "train": main_train}[sys.argv.pop(1)]
+    work(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4]))

@@ -129,16 +129,7 @@ def _fill(network: nn.Module, settings: StageSettings, weights: str | None, stag
         return
     path = Path(weights)
     if path.is_dir() or path.name == "model.json":
-        bundle = load_bundle(path)
-        source = bundle.build_stage1() if stage == 1 else bundle.build_stage2()
-        if source is None:
-            raise TrainingError(f"{path} has no stage 2 to start from.")
-        try:
-            network.load_state_dict(source.state_dict())
-        except RuntimeError as error:
-            raise TrainingError(
-                f"{path} holds another network than --backbone asks for ({error})."
-            ) from error
+        _fill_from_bundle(network, path, stage)
         return
     from napari_wsss.models import legacy
 
@@ -149,6 +140,24 @@ def _fill(network: nn.Module, settings: StageSettings, weights: str | None, stag
     else:
         legacy.load_stage2_weights(network, path)
     _log.info("stage %d starts from %s", stage, path)
+
+
+def _fill_from_bundle(network: nn.Module, path: Path, stage: int) -> None:
+    """Start from a bundle's network of the same stage, or from the light encoder of its stage 1 where that is all."""
+    bundle = load_bundle(path)
+    source = bundle.build_stage1() if stage == 1 else bundle.build_stage2()
+    own = next((m for m in network.modules() if isinstance(m, EfficientNetLite0)), None)
+    known = next((m for m in bundle.build_stage1().modules() if isinstance(m, EfficientNetLite0)), None)
+    try:
+        if source is not None:
+            network.load_state_dict(source.state_dict())
+        elif own is not None and known is not None:
+            wanted = own.state_dict()
+            own.load_state_dict({k: v for k, v in known.state_dict().items() if k in wanted})
+        else:
+            raise TrainingError(f"{path} has no stage 2 to start from.")
+    except RuntimeError as error:
+        raise TrainingError(f"{path} holds another network than --backbone asks for ({error}).") from error
 
 
 def _quicken(network: nn.Module) -> None:

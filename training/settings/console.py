@@ -159,6 +159,12 @@ def add_training_options(parser: argparse.ArgumentParser) -> None:
         help="the network enlarges smaller patches to this; 0 is off",
     )
     fit.add_argument(
+        "--frozen-stages",
+        type=natural,
+        metavar="N",
+        help="stages of efficientnet-lite0, from the stem, that stay as they are, with all batch-norm statistics",
+    )
+    fit.add_argument(
         "--balance", type=share, metavar="F", help="frequent label combinations come less often; 0 is off"
     )
     fit.add_argument(
@@ -196,6 +202,7 @@ def optimiser_changes(args: argparse.Namespace) -> dict[str, Any]:
         "crop": args.crop,
         "width": args.width,
         "least_side": args.least_side,
+        "frozen_stages": args.frozen_stages,
         "balance": args.balance,
         "train_encoder": args.train_encoder,
         "augment.stain": args.stain,
