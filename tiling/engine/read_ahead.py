@@ -81,8 +81,7 @@ def read_batch(slide: Slide, grid: TileGrid, mpp: float, batch: TileBatch, fill:
             x = offset * grid.stride
             pixels[index] = strip[:, x : x + tile]
             index += 1
-    doubts = np.array([tile_quality(tile, mpp) for tile in pixels], np.uint8)
-    return BatchPixels(batch, pixels, tuple(unreadable), doubts)
+    return BatchPixels(batch, pixels, tuple(unreadable), tile_quality(pixels, mpp))
 
 
 def _read_run(slide: Slide, grid: TileGrid, mpp: float, run: TileRun) -> NDArray[np.uint8]:

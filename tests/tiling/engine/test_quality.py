@@ -12,8 +12,7 @@ from PIL import Image
 from scipy import ndimage
 from wsss_toys import ColourPredictor, colourful
 
-from tiling.engine import run
-from tiling.engine.quality import tile_quality
+from tiling.engine import quality, run
 from tiling.plan import RunOptions
 from tiling.slides import Slide
 from tiling.slides.readers.array import ArrayReader
@@ -37,6 +36,12 @@ def tissue() -> NDArray[np.uint8]:
     """The tile of the synthetic slide with most tissue."""
     tiles = [PLANE.render(x, y, 224, 224) for x in range(0, 673, 224) for y in range(0, 449, 224)]
     return min(tiles, key=lambda tile: float(tile.mean()))
+
+
+def tile_quality(pixels: NDArray[np.uint8], mpp: float) -> int:
+    """The doubts about one tile."""
+    (found,) = quality.tile_quality(pixels[None], mpp)
+    return int(found)
 
 
 def blurred(pixels: NDArray[np.uint8], sigma: float) -> NDArray[np.uint8]:
@@ -75,6 +80,30 @@ def test_gray_without_tissue() -> None:
 @given(st.integers(1, 40), st.integers(1, 40), st.floats(0.1, 5), st.integers(0, 255))
 def test_tiles_of_any_size_are_judged(height: int, width: int, mpp: float, level: int) -> None:
     assert 0 <= tile_quality(np.full((height, width, 3), level, np.uint8), mpp) < 128
+
+
+def test_other_tiles_judged_with_it_do_not_change_the_doubts_about_a_tile() -> None:
+    tiles = [PLANE.render(x, y, 224, 224) for x in range(0, 673, 224) for y in range(0, 449, 224)]
+    # Blurred about as much as makes the difference, and glass among them.
+    tiles += [blurred(tile, sigma) for tile in tiles for sigma in (1.5, 2, 2.5, 3)]
+    tiles[3] = np.full((224, 224, 3), 244, np.uint8)
+    together = quality.tile_quality(np.stack(tiles), 0.5)
+    assert together.tolist() == [tile_quality(tile, 0.5) for tile in tiles]
+    assert len(set(together.tolist())) > 1
+
+
+@pytest.mark.parametrize("mpp", [0.25, 0.5, 0.7, 1.0, 1.4])
+@pytest.mark.parametrize("turns", [0, 1])
+def test_focus_is_judged_at_any_resolution_and_however_fibres_run(mpp: float, turns: int) -> None:
+    random = np.random.default_rng(5)
+    # Fibres: structure across, hardly any along, as bands of smooth muscle have it.
+    side = round(112 / mpp)
+    across, along = 1.2 / mpp, 40 / mpp
+    waves = ndimage.gaussian_filter(random.normal(size=(side, side)), (across, along))
+    sharp = np.clip(170 + 40 * waves / waves.std(), 90, 225)
+    fibres = np.rot90(np.stack([sharp + 20, sharp - 40, sharp + 10], axis=2), turns).astype(np.uint8)
+    assert tile_quality(fibres, mpp) & FLAG_BLUR == 0
+    assert tile_quality(blurred(fibres, 4 / mpp), mpp) & FLAG_BLUR
 
 
 @pytest.mark.shared
