@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterator
+import itertools
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from tiling.files import read_json, write_json_atomic
 from tiling.geometry import Box
 from tiling.patch_files import write_mask
 
-__all__ = ["Correction", "read_corrections", "write_correction"]
+__all__ = ["Correction", "correction_name", "read_corrections", "remove_correction", "write_correction"]
 
 
 @dataclass(frozen=True)
@@ -70,9 +71,10 @@ def write_correction(
             f"of {box.width} × {box.height}."
         )
     folder = project.folder / "corrections" / slide_id
-    path = folder / f"{box.x}_{box.y}.png"
+    place = [box.x, box.y, box.width, box.height]
+    path = folder / f"{correction_name(folder, f'{box.x}_{box.y}', place)}.png"
     about = {
-        "box": [box.x, box.y, box.width, box.height],
+        "box": place,
         "mpp": scale,
         "reader": reader,
         "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
@@ -87,6 +89,39 @@ def write_correction(
             f"{path} cannot be written: {error.strerror or error}; mend it and try again."
         ) from error
     return path
+
+
+def correction_name(folder: Path, stem: str, box: Sequence[float]) -> str:
+    """Return the name under which a region is kept: that of the same box, which it replaces, or one that is free."""
+    for path in sorted(folder.glob(f"{stem}*.json")):
+        if _box_of(path) == list(box):
+            return path.stem
+    names = itertools.chain([stem], (f"{stem}-{number}" for number in itertools.count(2)))
+    return next(name for name in names if not (folder / f"{name}.json").exists())
+
+
+def _box_of(path: Path) -> object:
+    """Return the box of a region; None where the file is damaged."""
+    try:
+        return read_json(path)["box"]
+    except (OSError, KeyError, TypeError, ValueError):
+        return None
+
+
+def remove_correction(project: ProjectCore, slide_id: str, box: Box) -> bool:
+    """Remove a painted region; see :meth:`napari_wsss.project.Project.take_correction_back`."""
+    project.require_writable()
+    folder = project.folder / "corrections" / slide_id
+    place = [box.x, box.y, box.width, box.height]
+    path = folder / f"{correction_name(folder, f'{box.x}_{box.y}', place)}.json"
+    try:
+        if not path.is_file():
+            return False
+        path.unlink()  # first: a mask without its JSON does not count
+        path.with_suffix(".png").unlink(missing_ok=True)
+    except OSError as error:
+        raise LabelError(f"{path} cannot be removed: {error.strerror or error}; mend it.") from error
+    return True
 
 
 def read_corrections(project: ProjectCore, slide_id: str) -> Iterator[Correction]:

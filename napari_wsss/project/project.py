@@ -17,7 +17,12 @@ from napari_wsss.project.asking import Order, ask, by_slide, draw_test_tiles
 from napari_wsss.project.cache import FeatureCache
 from napari_wsss.project.card import card_of
 from napari_wsss.project.core import ProjectCore
-from napari_wsss.project.corrections import Correction, read_corrections, write_correction
+from napari_wsss.project.corrections import (
+    Correction,
+    read_corrections,
+    remove_correction,
+    write_correction,
+)
 from napari_wsss.project.description import ProjectFile
 from napari_wsss.project.encoder import DEFAULT_ENCODER, resolve_encoder
 from napari_wsss.project.events import PrepareEvent, Trained, TrainEvent
@@ -344,13 +349,22 @@ class Project(ProjectCore):
         Returns
         -------
         Path
-            The palette mask in ``corrections/``; painting the same corner again replaces it.
+            The palette mask in ``corrections/``; painting the same box again replaces it.
 
         Raises
         ------
         LabelError, ProjectReadOnlyError
         """
         return write_correction(self, slide_id, box, mask, reader, mpp)
+
+    def take_correction_back(self, slide_id: str, box: Box) -> bool:
+        """Remove the painted region of a box; tell whether there was one.
+
+        Raises
+        ------
+        LabelError, ProjectReadOnlyError
+        """
+        return remove_correction(self, slide_id, box)
 
     def corrections(self, slide_id: str) -> list[Correction]:
         """Return the painted regions of a slide."""

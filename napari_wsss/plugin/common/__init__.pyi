@@ -30,6 +30,7 @@ from .parts import (
     title as title,
     wrapped_label as wrapped_label,
 )
+from .person import person as person
 from .preferences import (
     Preferences as Preferences,
     load_preferences as load_preferences,

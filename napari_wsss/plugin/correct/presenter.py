@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
 from functools import partial
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_wsss.plugin.common import Job, Starter, explain, start_in_thread
+from napari_wsss.plugin.common import Job, Starter, explain, person, start_in_thread
 from napari_wsss.plugin.correct.corrected import (
     build_corrected,
     corrected_path,
@@ -29,7 +28,7 @@ from napari_wsss.plugin.correct.regions import (
 from napari_wsss.plugin.segment import SegmentSession, session_for, view_box
 from napari_wsss.plugin.teach import slide_of_store
 from napari_wsss.plugin.view import METADATA_KEY, class_features, follow, label_colormap
-from tiling.errors import RegionError, WsssError
+from tiling.errors import ProjectError, RegionError, WsssError
 from tiling.geometry import Box
 from tiling.store import Store, open_store
 
@@ -255,33 +254,34 @@ class Corrector:
         if np.array_equal(labels, painting.before):
             self._say("Nothing was painted, so there is nothing to save.")
             return False
-        region = Region(painting.box, labels, _user())
         try:
+            project, slide_id = self._project_of(painting.store)
+            kept = "" if project is None else str(project.folder.resolve())
+            region = Region(painting.box, labels, person(), project=kept)
             write_region(corrections_folder(original), painting.store, region)
-            self._tell_project(painting.store, region)
+            if project is not None:
+                box = _on_slide(project, slide_id, painting.store, region)
+                project.correct(slide_id, box, labels, region.reader, mpp=painting.store.mpp)
         except WsssError as error:
             return self._report(error)
         self._say("Saved; counting anew …")
         self._begin(partial(_rebuilt, original))
         return True
 
-    def _tell_project(self, store: Store, region: Region) -> None:
+    def _project_of(self, store: Store) -> tuple[Project | None, str]:
+        """Return the open project that a result's regions are kept in, too, and the slide's id there; or None."""
         project = None if self._project is None else self._project()
         slide_id = slide_of_store(project, store)
-        if project is None or slide_id is None:
-            return
-        x, y = store.grid.level0(region.box.x, region.box.y)
-        width, height = (round(n * store.scale) for n in (region.box.width, region.box.height))
-        box = Box(round(x), round(y), width, height).intersection(project.entry(slide_id).bounds)
-        project.correct(slide_id, box, region.labels, region.reader, mpp=store.mpp)
+        return (None, "") if slide_id is None else (project, slide_id)
 
     def undo_all(self) -> bool:
-        """Remove all corrections of the chosen result and the corrected one; tell whether there were any."""
+        """Remove all corrections of the chosen result, those in the project too; tell whether there were any."""
         original = self.store
         if original is None or self._job is not None or not self.saved_regions():
             return False
-        self._results_panel().let_go(corrected_path(original))
         try:
+            self._take_back_in_project(open_store(original))
+            self._results_panel().let_go(corrected_path(original))
             remove_regions(corrections_folder(original))
             remove_corrected(original)
         except WsssError as error:
@@ -289,6 +289,27 @@ class Corrector:
         self._show(original)
         self._say("All corrections of this result are taken back.")
         return True
+
+    def _take_back_in_project(self, store: Store) -> None:
+        """Remove the regions from the project that keeps them.
+
+        Raises
+        ------
+        ProjectError
+            When it is there and not open, or not for writing: they would go on being test material there.
+        """
+        regions = read_regions(corrections_folder(store.path), store.schema)
+        project, slide_id = self._project_of(store)
+        here = "" if project is None else str(project.folder.resolve())
+        for folder in {region.project for region in regions} - {"", here}:
+            if Path(folder).is_dir():
+                raise ProjectError(
+                    f"These corrections are kept in the project {folder}, too: open it in Teach, where it can be "
+                    "changed, and take them back then."
+                )
+        for region in regions:
+            if project is not None and region.project:
+                project.take_correction_back(slide_id, _on_slide(project, slide_id, store, region))
 
     def _begin(self, work: Callable[[], Generator[Store | None]]) -> None:
         self._job = Job(work)
@@ -343,13 +364,13 @@ class Corrector:
         self.revision += 1
 
 
+def _on_slide(project: Project, slide_id: str, store: Store, region: Region) -> Box:
+    """Return a region's box in level-0 pixels, as far as it lies on the slide."""
+    x, y = store.grid.level0(region.box.x, region.box.y)
+    width, height = (round(n * store.scale) for n in (region.box.width, region.box.height))
+    return Box(round(x), round(y), width, height).intersection(project.entry(slide_id).bounds)
+
+
 def _rebuilt(original: Path) -> Generator[Store | None]:
     store = open_store(original)
     yield build_corrected(store, read_regions(corrections_folder(original), store.schema))
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError, ImportError):  # no such user in this container: a name is not needed
-        return ""

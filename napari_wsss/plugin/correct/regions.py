@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from napari_wsss.project import correction_name
 from tiling.classes import ClassSchema, reference_to_store, store_to_reference
 from tiling.errors import DataError
 from tiling.files import read_json, replacing, write_json_atomic
@@ -36,12 +37,15 @@ class Region:
         Store labels.
     reader, time : str
         Who painted it, and when (ISO 8601).
+    project : str
+        Folder of the project in which it was kept, too; empty: none.
     """
 
     box: Box
     labels: NDArray[np.uint8]
     reader: str = ""
     time: str = ""
+    project: str = ""
 
 
 def corrections_folder(store: Path) -> Path:
@@ -58,7 +62,8 @@ def write_region(folder: Path, store: Store, region: Region) -> Path:
         When it cannot be written.
     """
     x, y = store.grid.level0(region.box.x, region.box.y)
-    name = _free_name(folder, f"{round(x)}_{round(y)}", region.box)
+    place = [x, y, region.box.width * store.scale, region.box.height * store.scale]
+    name = correction_name(folder, f"{round(x)}_{round(y)}", place)
     time = region.time or datetime.datetime.now(datetime.UTC).isoformat(timespec="microseconds")
     indices = store_to_reference(region.labels, len(store.schema))
     image = Image.fromarray(indices)
@@ -66,12 +71,13 @@ def write_region(folder: Path, store: Store, region: Region) -> Path:
     box = region.box
     description = {
         "slide_id": store.name,
-        "box": [x, y, box.width * store.scale, box.height * store.scale],
+        "box": place,
         "pixels": [box.x, box.y, box.width, box.height],
         "mpp": store.mpp,
         "classes": list(store.schema.names),
         "reader": region.reader,
         "time": time,
+        "project": region.project,
     }
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -107,7 +113,8 @@ def read_regions(folder: Path, schema: ClassSchema) -> list[Region]:
         except (OSError, KeyError, TypeError, ValueError, AttributeError) as error:
             raise DataError(f"{path} is no correction of this result ({error}); move it away.") from error
         labels = reference_to_store(indices.astype(np.uint8), len(schema))
-        found.append(Region(box, labels, str(about.get("reader", "")), str(about.get("time", ""))))
+        said = (str(about.get(key, "")) for key in ("reader", "time", "project"))
+        found.append(Region(box, labels, *said))
     return sorted(found, key=lambda region: region.time)
 
 
@@ -124,24 +131,6 @@ def remove_regions(folder: Path) -> None:
             shutil.rmtree(folder)
     except OSError as error:
         raise DataError(f"{folder} cannot be removed: {error.strerror or error}; mend it.") from error
-
-
-def _free_name(folder: Path, name: str, box: Box) -> str:
-    """Return a name that no other box has: the same one painted again takes the place of the former."""
-    number = 1
-    while True:
-        candidate = name if number == 1 else f"{name}-{number}"
-        path = folder / f"{candidate}.json"
-        if not path.exists() or _box_of(path) == box:
-            return candidate
-        number += 1
-
-
-def _box_of(path: Path) -> Box | None:
-    try:
-        return Box(*(int(v) for v in read_json(path)["pixels"]))
-    except (OSError, KeyError, TypeError, ValueError):
-        return None
 
 
 def _palette(schema: ClassSchema) -> list[int]:

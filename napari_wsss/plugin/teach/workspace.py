@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import getpass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_wsss.plugin.common import explain
+from napari_wsss.plugin.common import explain, person
 from napari_wsss.plugin.teach.tissue import TissueBook
 from napari_wsss.plugin.view import METADATA_KEY, fit, show_only, slide_layer, slide_of, world_to_data
 from tiling.errors import WsssError
@@ -51,7 +50,7 @@ class Workspace:
         self.problem = ""
         self.notice = ""
         self.revision = 0
-        self.reader = _user()
+        self.reader = person()
         self._held: dict[tuple[str, int, int], TileLabel] | None = None
 
     def changed(self) -> None:
@@ -199,10 +198,3 @@ def slide_of_store(project: Project | None, store: Store) -> str | None:
 
 def _same(one: Path, other: Path) -> bool:
     return one.absolute() == other.absolute() or (one.exists() and other.exists() and one.samefile(other))
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError, ImportError):  # no such user in this container: a name is not needed
-        return ""

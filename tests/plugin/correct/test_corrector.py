@@ -203,6 +203,41 @@ def test_a_region_goes_into_the_open_project(
         box = painting.box  # the slide has 0.5 µm per pixel, the result 1
         assert kept.box == Box(2 * box.x, 2 * box.y, 2 * box.width, 2 * box.height)
 
+        # Taken back, it is in neither place; while the project is not open, that is refused and nothing is lost.
+        corrector._project = lambda: None
+        assert not corrector.undo_all()
+        assert "p.wsss" in corrector.problem
+        assert "open it in Teach" in corrector.problem
+        assert corrector.saved_regions() == len(project.corrections(slide_id)) == 1
+        corrector._project = lambda: project
+        assert corrector.undo_all(), corrector.problem
+        assert project.corrections(slide_id) == []
+        assert list((project.folder / "corrections" / slide_id).iterdir()) == []
+
+
+def test_two_regions_from_one_corner_are_both_kept(
+    result: Path, corrector: Corrector, banded_slide: Path, tmp_path: Path
+) -> None:
+    """Two looks at the slide's corner begin at one place: the second must not take the place of the first."""
+    schema = open_store(result).schema
+    with new_project(tmp_path / "p.wsss", schema, tile=64, mpp=1.0, encoder="synthetic-demo") as project:
+        slide_id = project.add(banded_slide)
+        project.correct(slide_id, Box(0, 0, 400, 300), np.ones((150, 200), np.uint8), "other", mpp=1.0)
+        corrector._project = lambda: project
+        for zoom in (2.0, 3.0):
+            look_at(corrector.viewer, 0.0, 0.0, zoom=zoom)
+            assert corrector.begin()
+            paint(corrector, 4, 0, 0, 5)
+            if zoom == 3.0:
+                paint(corrector, 2, 0, 0, 5)
+            assert corrector.save()
+            wait(corrector)
+        assert len(project.corrections(slide_id)) == 3
+        assert corrector.saved_regions() == 2
+        assert corrector.undo_all()
+        (other,) = project.corrections(slide_id)
+        assert other.reader == "other"
+
 
 def test_without_a_result_nothing_happens() -> None:
     from napari.components import ViewerModel
