@@ -1,7 +1,12 @@
 from .agreement import Agreement as Agreement, Conflict as Conflict
 from .asking import Order as Order
 from .corrections import Correction as Correction, correction_name as correction_name
-from .decisions import Decision as Decision, Source as Source, last_action as last_action
+from .decisions import (
+    Decision as Decision,
+    Source as Source,
+    last_action as last_action,
+    standing as standing,
+)
 from .description import ProjectFile as ProjectFile, SlideEntry as SlideEntry
 from .encoder import DEFAULT_ENCODER as DEFAULT_ENCODER
 from .events import (

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from napari_wsss.project.decisions import Decision, Source, in_force, last_action
+from napari_wsss.project.decisions import Decision, Source, in_force, last_action, standing
 from napari_wsss.project.description import PROJECT_JSON, ProjectFile, SlideEntry, absolute_path, stored_path
 from napari_wsss.project.label_log import LabelLog
 from napari_wsss.project.tiles import Tile, TileLabel, tile_at, tile_of
@@ -281,16 +281,23 @@ class ProjectCore:
     def label_tiles(
         self, tiles: Sequence[Tile], classes: Iterable[str], reader: str = "", *, source: Source = "rectangle"
     ) -> None:
-        """Say what many tiles hold, as one decision that one undo takes back; see :meth:`label`."""
-        present = self._present(classes)
+        """Say that many tiles hold the same, as one decision that one undo takes back; see :meth:`label`."""
+        classes = frozenset([classes] if isinstance(classes, str) else classes)
+        self.decide([(tile, classes) for tile in tiles], reader, source=source)
+
+    def decide(
+        self, said: Sequence[tuple[Tile, Iterable[str]]], reader: str = "", *, source: Source = "click"
+    ) -> None:
+        """Say what tiles hold, each its own, as one decision that one undo takes back; see :meth:`label`."""
+        wanted = [(tile, self._present(classes)) for tile, classes in said]
         with self._mutex:
             self.require_writable()
             time = _now()
-            for slide_id in dict.fromkeys(tile.slide_id for tile in tiles):
+            for slide_id in dict.fromkeys(tile.slide_id for tile, _ in wanted):
                 log = self.log(slide_id)
                 held = {(d.tile, d.reader): d.line for d in in_force(log.decisions())}
                 lines = []
-                for tile in tiles:
+                for tile, present in wanted:
                     if tile.slide_id != slide_id:
                         continue
                     key = (round(tile.x, 4), round(tile.y, 4))
@@ -348,6 +355,22 @@ class ProjectCore:
                 grid = self.grid(name)
                 tiles += [t for d in found if (t := _tile(name, grid, d)) is not None]
             return tiles
+
+    def take_back(self, tile: Tile, reader: str, classes: Iterable[str], source: Source) -> bool:
+        """Take one reader's last decision about one tile back, if it is this one; tell whether it was.
+
+        What the tile's label was before is in force again, whatever was labelled elsewhere meanwhile.
+        """
+        present = self._present(classes)
+        with self._mutex:
+            self.require_writable()
+            log = self.log(tile.slide_id)
+            place = round(tile.x), round(tile.y)
+            theirs = [d for d in standing(log.decisions()) if (d.tile, d.reader) == (place, reader)]
+            if not theirs or (theirs[-1].labels, theirs[-1].source) != (present, source):
+                return False
+            log.append([replace(theirs[-1], line=0, time=_now(), labels=None, cancels=theirs[-1].line)])
+            return True
 
     def labels(self, slide_id: str | None = None) -> list[TileLabel]:
         """Return the labels in force, of one slide or of all: per tile and reader one frozen row, oldest first.

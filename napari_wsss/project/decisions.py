@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-__all__ = ["SOURCES", "Decision", "Source", "in_force", "last_action", "voided"]
+__all__ = ["SOURCES", "Decision", "Source", "in_force", "last_action", "standing", "voided"]
 
 Source = Literal["click", "rectangle", "review", "import"]
 SOURCES: tuple[Source, ...] = get_args(Source)
@@ -70,6 +70,12 @@ def voided(decisions: Sequence[Decision]) -> frozenset[int]:
     return frozenset(void)
 
 
+def standing(decisions: Sequence[Decision]) -> list[Decision]:
+    """Return the decisions that were not taken back, oldest first, those that a later one replaced among them."""
+    void = voided(decisions)
+    return [d for d in decisions if d.labels is not None and d.line not in void]
+
+
 def in_force(decisions: Sequence[Decision]) -> list[Decision]:
     """Return the labels in force: per tile and reader the last decision that was not taken back, if it names a class.
 
@@ -83,11 +89,7 @@ def in_force(decisions: Sequence[Decision]) -> list[Decision]:
     list of Decision
         In the order of their lines.
     """
-    void = voided(decisions)
-    last: dict[tuple[int, int, str], Decision] = {}
-    for decision in decisions:
-        if decision.labels is not None and decision.line not in void:
-            last[*decision.tile, decision.reader] = decision
+    last = {(*decision.tile, decision.reader): decision for decision in standing(decisions)}
     return sorted((d for d in last.values() if d.labels and any(d.labels)), key=lambda d: d.line)
 
 
@@ -100,16 +102,11 @@ def last_action(decisions: Sequence[Decision], reader: str | None = None) -> lis
     reader : str, optional
         Only this person's decisions; default: anybody's.
     """
-    void = voided(decisions)
-    standing = [
-        d
-        for d in decisions
-        if d.labels is not None and d.line not in void and (reader is None or d.reader == reader)
-    ]
-    if not standing:
+    theirs = [d for d in standing(decisions) if reader is None or d.reader == reader]
+    if not theirs:
         return []
-    last = standing[-1]
-    return [d for d in standing if (d.time, d.reader, d.source) == (last.time, last.reader, last.source)]
+    last = theirs[-1]
+    return [d for d in theirs if (d.time, d.reader, d.source) == (last.time, last.reader, last.source)]
 
 
 def counts(decisions: Iterable[Decision], classes: int) -> list[int]:

@@ -32,7 +32,7 @@ from napari_wsss.plugin.common import (
     wrapped_label,
 )
 from napari_wsss.plugin.review.presenter import Reviewer
-from napari_wsss.plugin.teach import open_project_of
+from napari_wsss.plugin.teach import labels_changed_in, open_project_of
 
 if TYPE_CHECKING:
     import napari
@@ -57,7 +57,11 @@ class ReviewWidget(QWidget):
 
     def __init__(self, napari_viewer: napari.Viewer, reviewer: Reviewer | None = None) -> None:
         super().__init__()
-        self.reviewer = reviewer or Reviewer(napari_viewer, project=partial(open_project_of, napari_viewer))
+        self.reviewer = reviewer or Reviewer(
+            napari_viewer,
+            project=partial(open_project_of, napari_viewer),
+            on_labels=partial(labels_changed_in, napari_viewer),
+        )
         layout = QVBoxLayout(self)
         layout.setContentsMargins(6, 4, 6, 4)
         layout.addWidget(title())

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_wsss.plugin.common import STRIP_LENGTH, Job, Starter, Strip, explain, start_in_thread
+from napari_wsss.plugin.common import STRIP_LENGTH, Job, Starter, Strip, explain, person, start_in_thread
 from napari_wsss.plugin.review.doubt import ReviewEntry, ReviewOrder, review_entries, side_by_side
 from napari_wsss.plugin.review.verdicts import VerdictLog, verdict_path
 from napari_wsss.plugin.teach import slide_of_store
@@ -47,6 +47,8 @@ class Reviewer:
         Returns the project that is open, if any: decisions on its slides become its tile labels.
     start : callable, optional
         Starts a job in another thread.
+    on_labels : callable, optional
+        Called when labels of the project have changed: others show them.
 
     Attributes
     ----------
@@ -70,6 +72,7 @@ class Reviewer:
         *,
         project: Callable[[], Project | None] | None = None,
         start: Starter = start_in_thread,
+        on_labels: Callable[[], object] = lambda: None,
     ) -> None:
         self.viewer = viewer
         self.layer: Any | None = None
@@ -83,11 +86,12 @@ class Reviewer:
         self.revision = 0
         self._project = project
         self._start = start
+        self._on_labels = on_labels
         self._job: Job[Picture] | None = None
         self._store: Store | None = None
         self._lattice: TileGrid | None = None
         self._first = 0
-        self._done: list[tuple[ReviewEntry, Strip[ReviewEntry]]] = []
+        self._done: list[ReviewEntry] = []
 
     # --- which result ------------------------------------------------------------------------------------------
 
@@ -132,10 +136,28 @@ class Reviewer:
                     side_by_side(self._store.grid) if project is None else project.grid(str(slide_id))
                 )
                 self.entries = review_entries(self._store, self.order, lattice=self._lattice)
+                self._remember(self._store)
                 self._show_strip()
             except WsssError as error:
                 self.problem = explain(error)
         self._changed()
+
+    def _remember(self, store: Store) -> None:
+        """Show what was said in earlier sessions, and begin with the twelve of which some are open."""
+        places = {(*_corner(tile), round(tile.side)): e for e in self.entries for tile in [self._tile(e)]}
+        for decision in VerdictLog(verdict_path(store.path), store).answers():
+            entry = places.get((*decision.tile, round(decision.side)))
+            if entry is not None and decision.labels is not None:
+                self.said[entry] = _named(self.class_names, decision.labels)
+                self._done.append(entry)
+        if self.said:
+            self.notice = self._counted()
+        still = (i for i, entry in enumerate(self.entries) if entry not in self.said)
+        self._first = next(still, 0) // STRIP_LENGTH * STRIP_LENGTH
+
+    def _counted(self) -> str:
+        right = sum(said == asked.classes for asked, said in self.said.items())
+        return f"{len(self.said)} looked at, {right} as the result has them."
 
     def _open_project(self) -> Project | None:
         return None if self._project is None else self._project()
@@ -155,6 +177,8 @@ class Reviewer:
     def _show_strip(self) -> None:
         self.strip = Strip.of(self.entries[self._first : self._first + STRIP_LENGTH])
         self.strip = self.strip.marked(self.said.__contains__)
+        if 0 in self.strip.answered and not self.strip.is_done:
+            self.strip = self.strip.advance()
         self.pictures = {}
         if self._job is not None:
             self._job.cancel()
@@ -257,50 +281,66 @@ class Reviewer:
         try:
             project = self._open_project()
             if project is not None and self._project_slide() is not None:
-                project.label_tiles([tile], classes, source="review")
+                project.label_tiles([tile], classes, person(), source="review")
+                self._on_labels()
             VerdictLog(verdict_path(store.path), store).append(tile, classes)
         except WsssError as error:
             self.problem = explain(error)
             self._changed()
             return False
         self.problem = ""
-        self._done.append((entry, self.strip))
+        self._done.append(entry)
         self.said[entry] = tuple(classes)
         self.strip = self.strip.marked(self.said.__contains__).advance()
-        right = sum(said == asked.classes for asked, said in self.said.items())
-        self.notice = f"{len(self.said)} looked at, {right} as the result has them."
+        self.notice = self._counted()
         if self.strip.is_done:
             self.more()
         self._changed()
         return True
 
     def undo(self) -> bool:
-        """Take the last decision back; tell whether there was one."""
+        """Take the last decision back, and the one before, also of earlier sessions; tell whether there was one."""
         store = self._store
         if store is None or not self._done:
             return False
-        entry, strip = self._done[-1]
+        entry = self._done[-1]
+        earlier = [other for other in self._done[:-1] if other == entry]
         try:
+            log = VerdictLog(verdict_path(store.path), store)
             project = self._open_project()
-            if project is not None and self._project_slide() is not None and self.said[entry]:
-                project.undo()
-            VerdictLog(verdict_path(store.path), store).take_back()
+            if project is not None and self._project_slide() is not None:
+                project.take_back(self._tile(entry), person(), self.said[entry], "review")
+                self._on_labels()
+            log.take_back()
+            before = [d for d in log.answers() if d.tile == _corner(self._tile(entry))]
         except WsssError as error:
             self.problem = explain(error)
             self._changed()
             return False
         self._done.pop()
         del self.said[entry]
-        if strip.tiles != self.strip.tiles:
-            self._first = self.entries.index(strip.tiles[0])
+        if earlier and before and before[-1].labels is not None:  # it had been answered once before
+            self.said[entry] = _named(self.class_names, before[-1].labels)
+        index = self.entries.index(entry)
+        if index // STRIP_LENGTH * STRIP_LENGTH != self._first:
+            self._first = index // STRIP_LENGTH * STRIP_LENGTH
             self._show_strip()
-        self.strip = strip.marked(self.said.__contains__)
+        self.strip = self.strip.marked(self.said.__contains__).go(index - self._first)
         self.notice = "Taken back."
         self._changed()
         return True
 
     def _changed(self) -> None:
         self.revision += 1
+
+
+def _corner(tile: Tile) -> tuple[int, int]:
+    """Return what decisions about a tile have in common."""
+    return round(tile.x), round(tile.y)
+
+
+def _named(names: Sequence[str], present: Sequence[bool]) -> tuple[str, ...]:
+    return tuple(name for name, held in zip(names, present, strict=False) if held)
 
 
 def _pictures(

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from napari_wsss.project import Decision, LabelLog, Tile, last_action
+from napari_wsss.project import Decision, LabelLog, Tile, last_action, standing
 from tiling.store import Store
 
 __all__ = ["VerdictLog", "verdict_path"]
@@ -53,6 +53,16 @@ class VerdictLog:
             source="review",
         )
         self._log.append([decision])
+
+    def answers(self) -> list[Decision]:
+        """Return what was said and not taken back, oldest first, in this session and in earlier ones.
+
+        Raises
+        ------
+        LabelError
+            When the file is damaged.
+        """
+        return standing(self._log.decisions())
 
     def take_back(self) -> None:
         """Take the last line back.

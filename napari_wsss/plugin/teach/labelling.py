@@ -44,18 +44,12 @@ class Labelling:
         self.selection: tuple[Tile, ...] = ()
         self.active = 0
         self._on_labels = on_labels
-        self._together: list[int] = []  # how many lines in the project each decision of this session took
 
     def reset(self) -> None:
         """Forget the tile and the selection (another slide)."""
         self.tile, self.selection = None, ()
         self.canvas.outline(None)
         self.canvas.select(())
-
-    def forget(self) -> None:
-        """Forget what was decided, too (another project)."""
-        self.reset()
-        self._together = []
 
     def hover(self, x: float, y: float) -> None:
         """Outline the tile at a level-0 position."""
@@ -122,31 +116,22 @@ class Labelling:
         project = self.work.project
         if project is None or not decisions:
             return False
-        written = 0
         try:
-            for held in dict.fromkeys(classes for _, classes in decisions):
-                tiles = [tile for tile, classes in decisions if classes == held]
-                project.label_tiles(tiles, held, self.work.reader, source=source)
-                written += 1
+            project.decide(decisions, self.work.reader, source=source)
         except WsssError as error:
             self.work.report(error)
-        else:
-            self.work.say()
-        if written:
-            self._together.append(written)
-            self._told()
-        return written > 0
+            return False
+        self.work.say()
+        self._told()
+        return True
 
     def undo(self) -> bool:
         """Take the last decision back, and the one before it the next time, without end."""
         project = self.work.project
         if project is None:
             return False
-        undone: list[Tile] = []
         try:
-            # Before the decisions of this session come those of earlier ones, one by one.
-            for _ in range(self._together.pop() if self._together else 1):
-                undone += project.undo(reader=self.work.reader)
+            undone = project.undo(reader=self.work.reader)
         except WsssError as error:
             self.work.report(error)
             return False

@@ -40,7 +40,7 @@ from tiling.errors import WsssError
 if TYPE_CHECKING:
     from napari_wsss.project import Project
 
-__all__ = ["SlideLine", "Teacher", "open_project_of", "teacher_for"]
+__all__ = ["SlideLine", "Teacher", "labels_changed_in", "open_project_of", "teacher_for"]
 
 TILE_UM = 112.0
 """Side of a tile unless another is chosen: 224 px at 0.5 µm."""
@@ -190,7 +190,7 @@ class Teacher:
     def _use(self, project: Any | None) -> None:
         for part in (self.preparing, self.asking, self.sketching, self.making):
             part.reset()
-        self.labelling.forget()
+        self.labelling.reset()
         self.canvas.use(None)
         self.work.use(project)
         self.making.look_up()
@@ -384,6 +384,14 @@ def open_project_of(viewer: Any) -> Project | None:
     """Return the project that is open in a viewer, or None."""
     teacher = _TEACHERS.get(_key(viewer))
     return None if teacher is None else teacher.work.project
+
+
+def labels_changed_in(viewer: Any) -> None:
+    """Tell the teacher of a viewer, if there is one, that another dock has labelled tiles of its project."""
+    teacher = _TEACHERS.get(_key(viewer))
+    if teacher is not None and teacher.work.project is not None:
+        teacher.work.labels_changed()
+        teacher._labels_changed()
 
 
 def _key(viewer: Any) -> int:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from napari_wsss.models.bundle import Bundle
+from napari_wsss.plugin.common.person import person
 from napari_wsss.plugin.common.preferences import Preferences
 from napari_wsss.plugin.review.doubt import disagreement, review_entries, side_by_side
 from napari_wsss.plugin.review.presenter import Reviewer
@@ -206,7 +207,8 @@ def test_decisions_become_tile_labels_of_the_open_project(
     folder = tmp_path / "p.wsss"
     with new_project(folder, store.schema, tile=64, mpp=2.0, encoder="synthetic-demo") as project:
         project.add(banded_slide)
-        reviewer = Reviewer(viewer, project=lambda: project)
+        told: list[int] = []
+        reviewer = Reviewer(viewer, project=lambda: project, on_labels=lambda: told.append(1))
         reviewer.follow_layers()
         settle(reviewer)
         assert all(e.row < project.grid("banded").rows for e in reviewer.entries)
@@ -217,5 +219,50 @@ def test_decisions_become_tile_labels_of_the_open_project(
         assert label.tile.place == (entry.row, entry.column)
         assert label.classes == (store.schema.names[1],)
         assert label.source == "review"
+        assert label.reader == person(), "the same reader as in Teach: what one person says last counts"
+
+        # Undo takes this answer back, not what was labelled elsewhere meanwhile; what was said before counts again.
+        tile, other = label.tile, project.tile_of("banded", 0, 0)
+        project.label_tiles([tile], [store.schema.names[2]], person())
+        reviewer.go(0)
+        assert reviewer.is_class(3)
+        project.label_tiles([other], [store.schema.names[0]], person())
         assert reviewer.undo()
-        assert project.labels() == []
+        assert {label.tile: label.classes for label in project.labels()} == {
+            tile: (store.schema.names[2],),
+            other: (store.schema.names[0],),
+        }
+        assert reviewer.said[entry] == (store.schema.names[1],)
+        assert len(told) == 3
+
+
+def test_what_was_said_is_shown_in_the_next_session(reviewer: Reviewer, viewer: Any, store: Store) -> None:
+    entries = list(reviewer.entries)
+    for _ in range(13):
+        assert reviewer.right()
+    assert reviewer.wrong()
+    assert reviewer.undo()
+    assert reviewer.is_class(2)
+    said = dict(reviewer.said)
+    settle(reviewer)
+
+    again = Reviewer(viewer)
+    again.follow_layers()
+    settle(again)
+    assert again.said == said
+    assert "14 looked at" in again.notice
+    assert again.strip.tiles == tuple(entries[12:24]), "begins with the twelve of which some are open"
+    assert again.strip.turn == 2
+    for left in range(13, -1, -1):
+        assert again.undo()
+        assert len(again.said) == left
+    assert not again.undo()
+    assert again.strip.current == entries[0]
+    settle(again)
+
+    # Another order, another list: the answers stay with their tiles.
+    assert again.right()
+    again.sort("disagreement")
+    place = entries[0].row, entries[0].column
+    assert [(e.row, e.column, said) for e, said in again.said.items()] == [(*place, entries[0].classes)]
+    settle(again)
