@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from napari_wsss.project.decisions import Decision, Source, in_force, last_action, standing
+from napari_wsss.project.decisions import Decision, Source, in_force, last_action
 from napari_wsss.project.description import PROJECT_JSON, ProjectFile, SlideEntry, absolute_path, stored_path
 from napari_wsss.project.label_log import LabelLog
 from napari_wsss.project.tiles import Tile, TileLabel, tile_at, tile_of
@@ -20,7 +20,7 @@ from tiling.grid import TileGrid
 from tiling.slides import Slide, open_slide
 from tiling.store import StoreLock
 
-__all__ = ["ProjectCore"]
+__all__ = ["ProjectCore", "now"]
 
 
 class ProjectCore:
@@ -104,6 +104,8 @@ class ProjectCore:
             self.require_writable()
             description = replace(self.description, **changes)  # type: ignore[arg-type]
             description.write(self.folder)
+            if description.schema != self.description.schema:
+                self._logs.clear()  # they read labels as of other classes
             self.description = description
 
     # --- what it is about ---
@@ -292,7 +294,7 @@ class ProjectCore:
         wanted = [(tile, self._present(classes)) for tile, classes in said]
         with self._mutex:
             self.require_writable()
-            time = _now()
+            time = now()
             for slide_id in dict.fromkeys(tile.slide_id for tile, _ in wanted):
                 log = self.log(slide_id)
                 held = {(d.tile, d.reader): d.line for d in in_force(log.decisions())}
@@ -348,29 +350,13 @@ class ProjectCore:
             for name, found in last.items():
                 if found[-1].time != newest:
                     continue
-                time = _now()
+                time = now()
                 self.log(name).append(
                     [replace(d, line=0, time=time, labels=None, cancels=d.line) for d in found]
                 )
                 grid = self.grid(name)
                 tiles += [t for d in found if (t := _tile(name, grid, d)) is not None]
             return tiles
-
-    def take_back(self, tile: Tile, reader: str, classes: Iterable[str], source: Source) -> bool:
-        """Take one reader's last decision about one tile back, if it is this one; tell whether it was.
-
-        What the tile's label was before is in force again, whatever was labelled elsewhere meanwhile.
-        """
-        present = self._present(classes)
-        with self._mutex:
-            self.require_writable()
-            log = self.log(tile.slide_id)
-            place = round(tile.x), round(tile.y)
-            theirs = [d for d in standing(log.decisions()) if (d.tile, d.reader) == (place, reader)]
-            if not theirs or (theirs[-1].labels, theirs[-1].source) != (present, source):
-                return False
-            log.append([replace(theirs[-1], line=0, time=_now(), labels=None, cancels=theirs[-1].line)])
-            return True
 
     def labels(self, slide_id: str | None = None) -> list[TileLabel]:
         """Return the labels in force, of one slide or of all: per tile and reader one frozen row, oldest first.
@@ -411,7 +397,7 @@ class ProjectCore:
         if slide_id not in self._logs:
             self.entry(slide_id)
             path = self.folder / "labels" / f"{slide_id}.csv"
-            self._logs[slide_id] = LabelLog(path, len(self.schema))
+            self._logs[slide_id] = LabelLog(path, len(self.schema), self.description.class_counts)
         return self._logs[slide_id]
 
     def _present(self, classes: Iterable[str]) -> tuple[bool, ...]:
@@ -426,7 +412,8 @@ class ProjectCore:
         return tuple(present)
 
 
-def _now() -> str:
+def now() -> str:
+    """Return the time as decisions tell it: ISO 8601 in UTC, with microseconds."""
     return datetime.datetime.now(datetime.UTC).isoformat(timespec="microseconds")
 
 

@@ -76,6 +76,7 @@ def write_correction(
     about = {
         "box": place,
         "mpp": scale,
+        "classes": len(project.schema),
         "reader": reader,
         "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     }
@@ -137,13 +138,15 @@ def read_corrections(project: ProjectCore, slide_id: str) -> Iterator[Correction
             about = read_json(path)
             with Image.open(path.with_suffix(".png")) as image:
                 mask = np.asarray(image).astype(np.uint8)
+            # Beyond the classes of its time, a mask says nothing: today that number may be a class.
+            known = int(about.get("classes", len(project.schema)))
             yield Correction(
                 slide_id,
                 Box(*(int(v) for v in about["box"])),
                 float(about["mpp"]),
                 str(about["reader"]),
                 str(about["time"]),
-                reference_to_store(mask, len(project.schema)),
+                reference_to_store(mask, known),
             )
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise LabelError(f"{path} is damaged ({error}); paint the region again or remove it.") from error

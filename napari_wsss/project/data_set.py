@@ -126,6 +126,7 @@ def _manifest(
     project: ProjectCore, labels: Sequence[TileLabel], corrections: Sequence[Correction]
 ) -> dict[str, Any]:
     return {
+        "classes": list(project.schema.names),
         "tile": project.tile,
         "mpp": project.mpp,
         "slides": {s.slide_id: s.identity["quick_hash"] for s in project.description.slides},

@@ -104,6 +104,8 @@ class ProjectFile:
     slides : tuple of SlideEntry
     test : mapping of str to tuple of (row, column)
         Tiles per slide that are set aside: they never train.
+    class_counts : (int, int)
+        The fewest and the most classes that the project has had: a label names at least and at most so many.
     """
 
     name: str
@@ -114,6 +116,11 @@ class ProjectFile:
     reduction: str = ""
     slides: tuple[SlideEntry, ...] = ()
     test: Mapping[str, tuple[Place, ...]] = field(default_factory=dict)
+    class_counts: tuple[int, int] = (0, 0)
+
+    def __post_init__(self) -> None:
+        if self.class_counts == (0, 0):  # never changed
+            object.__setattr__(self, "class_counts", (len(self.schema), len(self.schema)))
 
     def slide(self, slide_id: str) -> SlideEntry:
         """Return a slide's entry.
@@ -144,6 +151,7 @@ class ProjectFile:
             "format_version": FORMAT_VERSION,
             "name": self.name,
             "schema": self.schema.to_dict(),
+            "class_counts": list(self.class_counts),
             "tile": self.tile,
             "mpp": self.mpp,
             "encoder": {"name": self.encoder.name, "sha256": self.encoder.sha256},
@@ -233,9 +241,14 @@ def _parse(data: Mapping[str, Any]) -> ProjectFile:
         raise ValueError(f"tile is {tile!r}")
     if not (math.isfinite(mpp) and 0.05 <= mpp <= 100):
         raise ValueError(f"mpp is {mpp}")
+    schema = ClassSchema.from_dict(data["schema"])
+    least, most = (int(count) for count in data.get("class_counts", [len(schema)] * 2))
+    if not 1 <= least <= len(schema) <= most:
+        raise ValueError(f"class_counts are {least} and {most} with {len(schema)} classes")
     return ProjectFile(
         name=str(data["name"]),
-        schema=ClassSchema.from_dict(data["schema"]),
+        schema=schema,
+        class_counts=(least, most),
         tile=tile,
         mpp=mpp,
         encoder=EncoderRef(str(data["encoder"]["name"]), str(data["encoder"]["sha256"])),

@@ -33,11 +33,14 @@ class LabelLog:
         ``labels/<slide_id>.csv``; need not exist.
     classes : int
         Number of classes of the project's schema.
+    counts : (int, int), optional
+        The fewest and the most classes that there have been: a decision names the classes of its time.
     """
 
-    def __init__(self, path: Path, classes: int) -> None:
+    def __init__(self, path: Path, classes: int, counts: tuple[int, int] | None = None) -> None:
         self.path = path
         self._classes = classes
+        self._counts = counts or (classes, classes)
         self._decisions: tuple[Decision, ...] = ()
         self._stamp: tuple[int, int] | None = None
         self.torn = b""
@@ -118,7 +121,7 @@ class LabelLog:
                 y=_number(y),
                 side=_number(side),
                 mpp=_number(mpp),
-                labels=_labels(labels, self._classes) if labels else None,
+                labels=_labels(labels, self._classes, self._counts) if labels else None,
                 source=SOURCES[SOURCES.index(source)],
                 cancels=int(cancels) if cancels else None,
             )
@@ -181,13 +184,14 @@ def _line(decision: Decision) -> bytes:
     return text.getvalue().encode()
 
 
-def _labels(text: str, classes: int) -> tuple[bool, ...]:
+def _labels(text: str, classes: int, counts: tuple[int, int]) -> tuple[bool, ...]:
+    """Return which classes of today a line names: none of those that came later, and those that went are left out."""
     digits = text.split()
-    if len(digits) != classes:
+    if not counts[0] <= len(digits) <= counts[1]:
         raise ValueError(f"it has {len(digits)} labels, and the project has {classes} classes")
     if any(d not in ("0", "1") for d in digits):
         raise ValueError(f"its labels are {text!r}, not 0 and 1")
-    return tuple(d == "1" for d in digits)
+    return tuple(i < len(digits) and digits[i] == "1" for i in range(classes))
 
 
 def _number(text: str) -> float:

@@ -8,25 +8,15 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from napari_wsss.models import resolve_schema
 from napari_wsss.project.agreement import Agreement, merge_labels
+from napari_wsss.project.annotated import AnnotatedProject
 from napari_wsss.project.asking import Order, ask, by_slide, draw_test_tiles
 from napari_wsss.project.cache import FeatureCache
 from napari_wsss.project.card import card_of
-from napari_wsss.project.core import ProjectCore
-from napari_wsss.project.corrections import (
-    Correction,
-    read_corrections,
-    remove_correction,
-    write_correction,
-)
 from napari_wsss.project.description import ProjectFile
 from napari_wsss.project.encoder import DEFAULT_ENCODER, resolve_encoder
 from napari_wsss.project.events import PrepareEvent, Trained, TrainEvent
-from napari_wsss.project.exchange import export_labels, import_labels
 from napari_wsss.project.features import described, read_table, tiles_done
 from napari_wsss.project.fitted import Head
 from napari_wsss.project.fitting import agreed_labels, fit_head
@@ -37,8 +27,6 @@ from napari_wsss.project.tiles import Tile
 from napari_wsss.project.training_run import TrainOptions, train_events
 from tiling.classes import ClassSchema
 from tiling.errors import FewLabelsError, ProjectError
-from tiling.export import Frame
-from tiling.geometry import Box
 
 __all__ = ["Project", "new_project", "open_project"]
 
@@ -116,7 +104,7 @@ def open_project(folder: str | Path, *, write: bool = True) -> Project:
     return Project(Path(folder), write)
 
 
-class Project(ProjectCore):
+class Project(AnnotatedProject):
     """A project that is open; a context manager that gives the right to write back.
 
     Parameters
@@ -139,6 +127,11 @@ class Project(ProjectCore):
         self._features = FeatureCache(self.features_path, self._expected)
         self._head: Head | None = None
         self._shown: set[Tile] = set()
+
+    def change_classes(self, schema: ClassSchema) -> None:
+        """Rename, recolour, add or remove classes; see :meth:`AnnotatedProject.change_classes`."""
+        super().change_classes(schema)
+        self._head = None  # the next fit begins without the weights of other classes
 
     def prepare(
         self,
@@ -329,96 +322,6 @@ class Project(ProjectCore):
         """Return the bundles of the project by name, oldest first."""
         found = [path.parent for path in (self.folder / "models").glob("*/model.json")]
         return {path.name: path for path in sorted(found, key=lambda path: path.stat().st_mtime)}
-
-    def correct(
-        self, slide_id: str, box: Box, mask: NDArray[np.uint8], reader: str = "", *, mpp: float | None = None
-    ) -> Path:
-        """Keep a painted region; it is used to judge and to choose models, not to train them.
-
-        Parameters
-        ----------
-        slide_id : str
-        box : Box
-            Level-0 pixels, on the slide.
-        mask : (h, w) uint8
-            Store labels: class index + 1; 0 where nothing is said.
-        reader : str, optional
-        mpp : float, optional
-            µm per pixel of the mask; default: from the box.
-
-        Returns
-        -------
-        Path
-            The palette mask in ``corrections/``; painting the same box again replaces it.
-
-        Raises
-        ------
-        LabelError, ProjectReadOnlyError
-        """
-        return write_correction(self, slide_id, box, mask, reader, mpp)
-
-    def take_correction_back(self, slide_id: str, box: Box) -> bool:
-        """Remove the painted region of a box; tell whether there was one.
-
-        Raises
-        ------
-        LabelError, ProjectReadOnlyError
-        """
-        return remove_correction(self, slide_id, box)
-
-    def corrections(self, slide_id: str) -> list[Correction]:
-        """Return the painted regions of a slide."""
-        return list(read_corrections(self, slide_id))
-
-    def import_labels(
-        self,
-        slide_id: str,
-        path: str | Path,
-        reader: str = "",
-        *,
-        frame: Frame = "qupath",
-        min_share: float = 0.05,
-        min_annotated: float = 0.95,
-        match: Mapping[str, str] | None = None,
-        skip_unknown: bool = False,
-        on_note: Callable[[str], object] | None = None,
-    ) -> list[Tile]:
-        """Label tiles from polygons with class names (GeoJSON and whatever else :mod:`tiling.annotations` reads).
-
-        Parameters
-        ----------
-        slide_id : str
-        path : str or Path
-        reader : str, optional
-        frame : {"qupath", "openslide"}, optional
-            Whether coordinates count from the scanned area's corner or from the slide's.
-        min_share : float, optional
-            Share of a tile that a class must cover to be named.
-        min_annotated : float, optional
-            Share of a tile that must be annotated: what is not may be any class.
-        match : mapping of str to str, optional
-            What names of annotations mean (:func:`tiling.annotations.match_classes`).
-        skip_unknown : bool, optional
-            Leave out annotations of classes that the project does not have.
-        on_note : callable, optional
-            Takes each sentence about what was left out.
-
-        Returns
-        -------
-        list of Tile
-            The tiles that got a label.
-
-        Raises
-        ------
-        DataError, LabelError, ProjectReadOnlyError
-        """
-        return import_labels(
-            self, slide_id, Path(path), reader, frame, min_share, min_annotated, match, skip_unknown, on_note
-        )
-
-    def export_labels(self, slide_id: str, path: str | Path, *, frame: Frame = "qupath") -> int:
-        """Write the labels in force of a slide as GeoJSON squares for QuPath; return how many."""
-        return export_labels(self, slide_id, Path(path), frame)
 
     def merge(self, other: str | Path | Project) -> Agreement:
         """Take over the labels of another project about the same slides, under their readers' names.
