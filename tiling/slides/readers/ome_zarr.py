@@ -128,6 +128,8 @@ class OmeZarrReader(SegmentReader):
         self.statements = image.statements
         self.files = image.place.local_files(paths)
         self.fingerprint = image.place.fingerprint(paths)
+        if image.place.files is not None:
+            self.read_from_afar()
 
     def decode(self, level: int, column: int, row: int) -> NDArray[np.uint8]:
         """Return one chunk as (h, w, 3) uint8; see :class:`SegmentReader`."""

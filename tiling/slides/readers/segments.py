@@ -5,6 +5,8 @@ from __future__ import annotations
 import threading
 from abc import ABC, abstractmethod
 from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +26,16 @@ MAX_SEGMENT_BYTES = 512 << 20
 """Largest single piece that is decoded; a level stored as one larger piece is refused."""
 
 
+FAR_REQUESTS = 16
+"""Pieces that are asked for at once where each takes its way through a network."""
+
+FAR_CACHE_BYTES = 1 << 30
+"""Decoded pixels that are kept of such a slide at most."""
+
+Key = tuple[int, int, int]
+"""Level, column and row of a piece."""
+
+
 class SegmentCache:
     """A least-recently-used store of decoded pieces, bounded in bytes; safe for threads.
 
@@ -34,9 +46,9 @@ class SegmentCache:
     """
 
     def __init__(self, capacity: int = CACHE_BYTES) -> None:
-        self._capacity = capacity
+        self.capacity = capacity
         self._used = 0
-        self._items: OrderedDict[tuple[int, int, int], NDArray[np.uint8]] = OrderedDict()
+        self._items: OrderedDict[Key, NDArray[np.uint8]] = OrderedDict()
         self._lock = threading.Lock()
 
     @property
@@ -44,7 +56,7 @@ class SegmentCache:
         """Bytes held now."""
         return self._used
 
-    def get(self, key: tuple[int, int, int]) -> NDArray[np.uint8] | None:
+    def get(self, key: Key) -> NDArray[np.uint8] | None:
         """Return a piece, or None when it is not (or no longer) here."""
         with self._lock:
             item = self._items.get(key)
@@ -52,14 +64,14 @@ class SegmentCache:
                 self._items.move_to_end(key)
             return item
 
-    def put(self, key: tuple[int, int, int], item: NDArray[np.uint8]) -> None:
+    def put(self, key: Key, item: NDArray[np.uint8]) -> None:
         """Keep a piece and let the oldest ones go."""
         with self._lock:
             if key in self._items:
                 return
             self._items[key] = item
             self._used += item.nbytes
-            while self._used > self._capacity and len(self._items) > 1:
+            while self._used > self.capacity and len(self._items) > 1:
                 self._used -= self._items.popitem(last=False)[1].nbytes
 
     def clear(self) -> None:
@@ -90,11 +102,25 @@ class SegmentReader(ABC):
         self.path = path
         self.cache = SegmentCache()
         self._alone = threading.Lock()
+        self._far: ThreadPoolExecutor | None = None
+        self._asked: dict[Key, Future[NDArray[np.uint8]]] = {}
+        self._asking = threading.Lock()
+
+    def read_from_afar(self) -> None:
+        """Ask for all pieces of a region at once, for none twice, and keep those that the next tile row needs, too.
+
+        For slides behind a network; called when the levels are known.
+        """
+        two_rows = max(2 * 3 * level.width * level.tile[1] for level in self.levels if level.tile)
+        self.cache = SegmentCache(max(CACHE_BYTES, min(two_rows, FAR_CACHE_BYTES)))
+        self._far = ThreadPoolExecutor(FAR_REQUESTS, thread_name_prefix="wsss-far")
 
     @property
     def held_bytes(self) -> int:
-        """Bytes of the cache, which keeps one piece however large it is."""
-        return max(CACHE_BYTES, *(_bytes(level) for level in self.levels))
+        """Bytes of the cache, which keeps one piece however large it is, and of what is under way."""
+        largest = max(_bytes(level) for level in self.levels)
+        under_way = 2 * FAR_REQUESTS * largest if self._far and largest <= ALONE_BYTES else 0
+        return max(self.cache.capacity, largest) + under_way
 
     @abstractmethod
     def decode(self, level: int, column: int, row: int) -> NDArray[np.uint8]:
@@ -105,6 +131,9 @@ class SegmentReader(ABC):
 
     def close(self) -> None:
         """Free the file; a second call does nothing."""
+        if self._far is not None:
+            self._far.shutdown(cancel_futures=True)
+            self._far = None
         self.cache.clear()
 
     def read_level(self, level: int, x: int, y: int, width: int, height: int) -> NDArray[np.uint8]:
@@ -119,27 +148,58 @@ class SegmentReader(ABC):
         )
         if inside.is_empty:
             return result
-        for row in range(inside.y // high, (inside.bottom - 1) // high + 1):
-            for column in range(inside.x // wide, (inside.right - 1) // wide + 1):
-                part = Box(column * wide, row * high, wide, high).intersection(inside)
-                piece = self._segment(level, column, row)
-                left, top = part.x - column * wide, part.y - row * high
-                result[part.y - y : part.bottom - y, part.x - x : part.right - x] = piece[
-                    top : top + part.height, left : left + part.width
-                ]
+        rows = range(inside.y // high, (inside.bottom - 1) // high + 1)
+        columns = range(inside.x // wide, (inside.right - 1) // wide + 1)
+        keys = [(level, column, row) for row in rows for column in columns]
+        for (_, column, row), piece in zip(keys, self._pieces(keys), strict=True):
+            part = Box(column * wide, row * high, wide, high).intersection(inside)
+            left, top = part.x - column * wide, part.y - row * high
+            result[part.y - y : part.bottom - y, part.x - x : part.right - x] = piece[
+                top : top + part.height, left : left + part.width
+            ]
         return result
 
-    def _segment(self, level: int, column: int, row: int) -> NDArray[np.uint8]:
+    def _pieces(self, keys: Sequence[Key]) -> Iterator[NDArray[np.uint8]]:
+        """Yield pieces of one level in order: from near one by one, from afar with all asked for at once."""
+        if self._far is None or _bytes(self.levels[keys[0][0]]) > ALONE_BYTES:
+            yield from map(self._segment, keys)
+        else:
+            asked = [self._ask(self._far, key) for key in keys]
+            for one in asked:
+                try:
+                    yield one.result()
+                except CancelledError as error:
+                    raise SlideError(f"{self.path} was closed while it was being read.") from error
+
+    def _ask(self, far: ThreadPoolExecutor, key: Key) -> Future[NDArray[np.uint8]]:
+        """Return the promise of a piece: one that is kept already, one under way for whoever asked, or a new one."""
+        with self._asking:
+            piece, asked = self.cache.get(key), self._asked.get(key)
+            if piece is not None:
+                kept: Future[NDArray[np.uint8]] = Future()
+                kept.set_result(piece)
+                return kept
+            if asked is None:
+                asked = self._asked[key] = far.submit(self._fetched, key)
+            return asked
+
+    def _fetched(self, key: Key) -> NDArray[np.uint8]:
+        try:
+            return self._decoded(key)
+        finally:
+            with self._asking:
+                self._asked.pop(key, None)
+
+    def _segment(self, key: Key) -> NDArray[np.uint8]:
         """Return a piece from the cache or the file."""
-        key = (level, column, row)
         piece = self.cache.get(key)
-        if piece is None and _bytes(self.levels[level]) > ALONE_BYTES:
+        if piece is None and _bytes(self.levels[key[0]]) > ALONE_BYTES:
             with self._alone:
                 piece = self.cache.get(key)
                 return self._decoded(key) if piece is None else piece
         return self._decoded(key) if piece is None else piece
 
-    def _decoded(self, key: tuple[int, int, int]) -> NDArray[np.uint8]:
+    def _decoded(self, key: Key) -> NDArray[np.uint8]:
         """Decode a piece, and keep it."""
         try:
             piece = self.decode(*key)

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
+import fsspec.implementations.memory
 import numpy as np
 import pytest
 import zarr
+from fsspec.registry import _registry as registered
 from wsss_toys import EVERYWHERE, ColourPredictor, colourful
 
 import tiling.slides.readers.zarr_place as module
@@ -21,6 +26,8 @@ from tiling.batch import find_jobs, prepare_output
 from tiling.engine.drive import run
 from tiling.errors import JobError, SlideError, StoreError
 from tiling.slides import open_slide
+from tiling.slides.level import Level
+from tiling.slides.readers.segments import FAR_CACHE_BYTES
 from tiling.store import open_store
 
 pytest.importorskip("aiohttp")
@@ -35,6 +42,8 @@ class Faults(SimpleHTTPRequestHandler):
     delay = 0.0
     lock = threading.Lock()
     served = 0
+    pieces: ClassVar[Counter[str]] = Counter()
+    meeting: threading.Barrier | None = None
 
     def do_GET(self) -> None:
         """Serve a file, or what the test wants instead."""
@@ -43,6 +52,10 @@ class Faults(SimpleHTTPRequestHandler):
             kind.served += 1
             fails = kind.fail_next > 0
             kind.fail_next -= fails
+            if "/c/" in self.path:
+                kind.pieces[self.path] += 1
+        if kind.meeting is not None and "/c/" in self.path:
+            kind.meeting.wait(60)
         time.sleep(kind.delay)
         if fails or kind.served > kind.dead_after:
             self.send_error(503)
@@ -63,7 +76,7 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Fau
     scale = {"type": "scale", "scale": [1, 0.5, 0.5]}
     image = {"axes": axes, "datasets": [{"path": "0", "coordinateTransformations": [scale]}]}
     group.attrs["ome"] = {"version": "0.5", "multiscales": [image]}
-    kind = type("Faults", (Faults,), {})
+    kind = type("Faults", (Faults,), {"pieces": Counter()})
     with ThreadingHTTPServer(("127.0.0.1", 0), partial(kind, directory=str(folder))) as http:
         kind.address = f"http://127.0.0.1:{http.server_port}"
         thread = threading.Thread(target=http.serve_forever, args=(0.02,))
@@ -95,6 +108,66 @@ def test_a_busy_server_is_asked_again(server: Any) -> None:
     with open_slide(server.address + "/a.zarr") as slide:
         server.fail_next = 2
         np.testing.assert_array_equal(slide.read(0, 0, 64, 64), PIXELS[:64, :64])
+
+
+def test_all_pieces_of_a_region_are_asked_for_at_once(server: Any) -> None:
+    """The server answers none of the six before the last has been asked for."""
+    server.meeting = threading.Barrier(6)
+    with open_slide(server.address + "/a.zarr") as slide:
+        np.testing.assert_array_equal(slide.read(10, 10, 170, 100), PIXELS[10:110, 10:180])
+
+
+def test_no_piece_is_asked_for_twice(server: Any) -> None:
+    server.delay = 0.01
+    with open_slide(server.address + "/a.zarr") as slide, ThreadPoolExecutor(4) as readers:
+        regions = list(readers.map(lambda _: slide.read(0, 0, 400, 300), range(8)))
+        assert all(np.array_equal(region, PIXELS) for region in regions)
+    assert len(server.pieces) == 35
+    assert set(server.pieces.values()) == {1}
+
+
+def test_a_slide_from_afar_keeps_two_rows_of_pieces(server: Any) -> None:
+    """Neighbouring tile rows share pieces, and each costs a way through the network: the memory formula knows."""
+    with open_slide(server.address + "/a.zarr") as slide:
+        reader: Any = slide._reader
+        near = reader.held_bytes
+        reader.levels = (Level(100_000, 50_000, 1.0, (512, 512)),)
+        reader.read_from_afar()
+        assert reader.cache.capacity == 2 * 3 * 100_000 * 512
+        assert reader.held_bytes > reader.cache.capacity > near
+        reader.levels = (Level(4_000_000, 50_000, 1.0, (512, 512)),)
+        reader.read_from_afar()
+        assert reader.cache.capacity == FAR_CACHE_BYTES
+
+
+class Bucket(fsspec.implementations.memory.MemoryFileSystem):
+    """What s3fs would be: files behind ``s3://``, here in memory."""
+
+    protocol = "s3"
+    store: ClassVar[dict[str, Any]] = {}
+    pseudo_dirs: ClassVar[list[str]] = [""]
+
+    @classmethod
+    def _strip_protocol(cls, path: str) -> str:
+        return "/" + str(path).removeprefix("s3://").strip("/")
+
+
+def test_a_bucket_is_read_like_a_folder(server: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(registered, "s3", Bucket)
+    folder = tmp_path / "served" / "a.zarr"
+    for file in folder.rglob("*"):
+        if file.is_file():
+            Bucket().pipe_file(f"s3://bucket/a.zarr/{file.relative_to(folder)}", file.read_bytes())
+    with open_slide("s3://bucket/a.zarr") as slide:
+        np.testing.assert_array_equal(slide.read(0, 0, 400, 300), PIXELS)
+    with pytest.raises(SlideError, match="is no OME-Zarr"):
+        open_slide("s3://bucket/b.zarr")
+
+
+def test_a_bucket_without_s3fs_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "s3fs", None)
+    with pytest.raises(SlideError, match=r"s3://bucket/a\.zarr needs the package s3fs"):
+        open_slide("s3://bucket/a.zarr")
 
 
 def test_latency_is_hidden_by_reading_ahead(server: Any, tmp_path: Path) -> None:
