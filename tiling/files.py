@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from tiling.address import address_of, is_address
-from tiling.errors import StoreError
+from tiling.errors import StoreError, WsssError
+from tiling.far import fetch
 
 __all__ = [
     "LEFTOVERS",
@@ -152,18 +153,30 @@ def refuse_special(path: Path) -> None:
         raise OSError(errno.EINVAL, "it is no ordinary file", str(path))
 
 
+def _far(path: Path) -> bytes:
+    try:
+        found = fetch(path)
+    except WsssError:
+        raise
+    except Exception as error:  # each library below has kinds of its own
+        raise OSError(errno.EIO, (str(error).splitlines() or [type(error).__name__])[0][:200]) from error
+    if found is None:
+        raise FileNotFoundError(errno.ENOENT, "no such file", str(path))
+    return found
+
+
 def read_json(path: Path) -> Any:
-    """Read a JSON file.
+    """Read a JSON file, of this machine or behind an address.
 
     Raises
     ------
     ValueError
         When the file is not JSON in UTF-8, or nested deeper than anything of ours.
     OSError
-        As :func:`read_regular`.
+        As :func:`read_regular`; for an address, when it cannot be reached.
     """
     try:
-        return json.loads(read_regular(path, _JSON_BYTES))
+        return json.loads(_far(path) if is_address(path) else read_regular(path, _JSON_BYTES))
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
 

@@ -22,8 +22,10 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
+from tiling.address import is_address
 from tiling.classes import ClassSchema
 from tiling.errors import DataError, StoreDamagedError, StoreError
+from tiling.far import far_store, tried
 from tiling.folders import RUN
 from tiling.grid import TileGrid
 from tiling.store import ngff
@@ -36,7 +38,7 @@ __all__ = ["Store", "open_store"]
 
 
 class Store:
-    """A result store, open for reading.
+    """A result store, open for reading: a folder, or the address of one.
 
     Attributes
     ----------
@@ -86,7 +88,11 @@ class Store:
         StoreError
             When the store was deleted or never finished being created.
         """
-        if self._root is None:
+        if self._root is None and is_address(self.path):
+            with telling_damage(self.path):
+                store = far_store(self.path)
+                self._root = tried(lambda: zarr.open_group(store, mode="r", use_consolidated=False))
+        elif self._root is None:
             with telling_damage(self.path):
                 for name, kind in entries(self.path, chunks=False):
                     if kind is Kind.SPECIAL:  # zarr would read it
@@ -151,7 +157,7 @@ class Store:
     @property
     def is_complete(self) -> bool:
         """Whether a receipt is there; ``tiling.store.receipt.verify`` checks that it is true."""
-        return (self.path / RECEIPT).exists()
+        return self.receipt is not None if is_address(self.path) else (self.path / RECEIPT).exists()
 
     @property
     def areas(self) -> dict[str, float]:

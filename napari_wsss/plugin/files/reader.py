@@ -7,6 +7,7 @@ from pathlib import Path
 
 from napari_wsss.plugin.results import load_look
 from napari_wsss.plugin.view import METADATA_KEY, LayerData, slide_layer, store_layers
+from tiling.address import is_address
 from tiling.errors import WsssError
 from tiling.folders import is_store
 from tiling.slides import open_slide
@@ -33,7 +34,7 @@ def get_reader(path: str | Sequence[str]) -> Reader | None:
             return None
         path = path[0]
     file = Path(path)
-    if is_store(file):
+    if is_store(file) or (is_address(file) and _opens_as_store(file)):
         return read_store
     # Files that others may rightly claim (TIFF, folders, zarr) are looked into; opening reads no pixels.
     if (file.suffix.lower() in SLIDE_SUFFIXES and file.is_file()) or _opens_as_slide(file):
@@ -73,6 +74,14 @@ def _only(path: str | Sequence[str]) -> str:
 def _opens_as_slide(file: Path) -> bool:
     try:
         open_slide(file).close()
+    except WsssError:
+        return False
+    return True
+
+
+def _opens_as_store(address: Path) -> bool:
+    try:
+        open_store(address)
     except WsssError:
         return False
     return True

@@ -11,6 +11,7 @@ from napari_wsss.plugin.results.look import load_look
 from napari_wsss.plugin.results.numbers import class_areas
 from napari_wsss.plugin.results.state import RunState
 from napari_wsss.plugin.view import SlideKey
+from tiling.address import is_address
 from tiling.classes import ClassSchema
 from tiling.store import Journal, Store, open_store
 
@@ -84,7 +85,7 @@ def read_result(path: Path) -> Result:
     StoreError
         When it is no store, or damaged.
     """
-    store = open_store(path.absolute())
+    store = open_store(path if is_address(path) else path.absolute())
     slide = SlideKey.from_identity(store.run.get("slide") or {})
     schema = load_look(store.path, store.schema)
     return Result(store.path, slide, store.run, schema, store.slide_mpp, state_of(store))

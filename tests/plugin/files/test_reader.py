@@ -8,6 +8,7 @@ import pytest
 import tifffile
 import zarr
 from PIL import Image
+from wsss_far import serving
 
 from napari_wsss.plugin.files.reader import get_reader, read_slide, read_store
 from tiling.errors import SlideError
@@ -95,3 +96,18 @@ def test_a_plain_image_when_asked_for(tmp_path: Path) -> None:
         ((data, arguments, _),) = read_slide(str(path))
     assert np.asarray(data).shape == (30, 40, 3)
     assert arguments["units"] == ("pixel", "pixel")
+
+
+def test_a_store_behind_an_address(store_of: StoreOf) -> None:
+    pytest.importorskip("aiohttp")
+    store = store_of(np.ones((130, 90), np.uint8))
+    with serving(store.parent) as server:
+        address = f"{server.address}/{store.name}"
+        assert get_reader(address) is read_store
+        far, near = read_store(address), read_store(str(store))
+        assert [arguments["name"] for _, arguments, _ in far] == [
+            arguments["name"] for _, arguments, _ in near
+        ]
+        for (theirs, _, _), (ours, _, _) in zip(far, near, strict=True):
+            theirs, ours = (data[0] if isinstance(data, list) else data for data in (theirs, ours))
+            np.testing.assert_array_equal(np.asarray(theirs), np.asarray(ours))

@@ -128,7 +128,7 @@ class OmeZarrReader(SegmentReader):
         self.statements = image.statements
         self.files = image.place.local_files(paths)
         self.fingerprint = image.place.fingerprint(paths)
-        if image.place.files is not None:
+        if image.place.is_far:
             self.read_from_afar()
 
     def decode(self, level: int, column: int, row: int) -> NDArray[np.uint8]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,15 +12,12 @@ import zarr
 
 from tiling.address import address_of, is_address
 from tiling.errors import SlideError
+from tiling.far import MAX_SMALL_FILE, far_store, fetch, tried
 
 __all__ = ["METADATA", "ZarrPlace", "zarr_place"]
 
 METADATA = ("zarr.json", ".zgroup", ".zattrs")
 _ARRAY = ".zarray"
-_MAX_SMALL_FILE = 64 << 20
-_PAUSES = (0.2, 1.0, 3.0)
-"""Seconds between the tries of one request: a server that is busy or restarts is waited for, one that is gone not."""
-_TIMEOUT = 60.0
 _MOST_SERIES = 1000
 
 T = TypeVar("T")
@@ -39,8 +35,6 @@ class ZarrPlace:
         The same as something to open: a folder, or an address.
     store : Any
         What zarr reads from.
-    files : fsspec file system or None
-        How small files are read behind an address; None for a folder.
     inside : str
         The group's path inside the root; empty for the root.
     """
@@ -48,8 +42,12 @@ class ZarrPlace:
     path: Path
     root: Path | str
     store: Any
-    files: Any = None
     inside: str = ""
+
+    @property
+    def is_far(self) -> bool:
+        """Whether it lies behind an address."""
+        return isinstance(self.root, str)
 
     def at(self, name: str) -> ZarrPlace:
         """Return a place inside this one."""
@@ -65,17 +63,8 @@ class ZarrPlace:
         """Return a small file; None when it is missing or too large to be one."""
         if isinstance(self.root, Path):
             file = self.root / self.inside / name
-            return file.read_bytes() if file.is_file() and file.stat().st_size <= _MAX_SMALL_FILE else None
-        address = "/".join(part for part in (self.root, self.inside, name) if part)
-
-        def fetch() -> bytes | None:
-            try:
-                found: bytes = self.files.cat_file(address, start=0, end=_MAX_SMALL_FILE)
-            except FileNotFoundError:
-                return None
-            return found
-
-        return self.tried(fetch)
+            return file.read_bytes() if file.is_file() and file.stat().st_size <= MAX_SMALL_FILE else None
+        return fetch("/".join(part for part in (self.root, self.inside, name) if part))
 
     def is_group(self) -> bool:
         """Say whether zarr metadata stand here."""
@@ -114,13 +103,7 @@ class ZarrPlace:
 
     def tried(self, request: Callable[[], T]) -> T:
         """Do something that may need the network, several times where it does."""
-        for pause in _PAUSES if self.files is not None else ():
-            try:
-                return request()
-            # Timeouts, lost connections, 5xx: every library below has classes of its own for them.
-            except Exception:  # noqa: BLE001
-                time.sleep(pause)
-        return request()
+        return tried(request) if self.is_far else request()
 
 
 def zarr_place(path: Path) -> ZarrPlace | None:
@@ -135,27 +118,7 @@ def zarr_place(path: Path) -> ZarrPlace | None:
         place = ZarrPlace(path, path, path)
         return place if path.is_dir() and place.is_group() else None
     address = address_of(path)
-    if "?" in address or "#" in address:
-        raise SlideError(
-            f"{address.split('?')[0]} is followed by '?' or '#', which the address of a folder cannot be."
-        )
-    try:
-        import fsspec
-        from zarr.storage import FsspecStore
-
-        options: dict[str, Any] = {}
-        if address.startswith("http"):
-            from aiohttp import ClientTimeout
-
-            options["client_kwargs"] = {"timeout": ClientTimeout(total=_TIMEOUT)}
-        files, _ = fsspec.url_to_fs(address, **options)
-        store = FsspecStore.from_url(address, storage_options=options, read_only=True)
-    except ImportError as error:
-        raise SlideError(
-            f"{address} needs the package {error.name or 's3fs'}; install it with: pip install "
-            "'napari-wsss[remote]', and s3fs for s3://."
-        ) from error
-    place = ZarrPlace(path, address, store, files)
+    place = ZarrPlace(path, address, far_store(address))
     try:
         found = place.is_group()
     except Exception as error:

@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import sys
 import threading
-import time
-from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -18,9 +14,10 @@ import numpy as np
 import pytest
 import zarr
 from fsspec.registry import _registry as registered
+from wsss_far import Faults, serving
 from wsss_toys import EVERYWHERE, ColourPredictor, colourful
 
-import tiling.slides.readers.zarr_place as module
+import tiling.far as module
 from tiling.address import address_of, is_address
 from tiling.batch import find_jobs, prepare_output
 from tiling.engine.drive import run
@@ -34,38 +31,6 @@ pytest.importorskip("aiohttp")
 PIXELS = colourful(300, 400)
 
 
-class Faults(SimpleHTTPRequestHandler):
-    """Serves a folder; fails, waits or dies when told to."""
-
-    fail_next = 0
-    dead_after = 10**9
-    delay = 0.0
-    lock = threading.Lock()
-    served = 0
-    pieces: ClassVar[Counter[str]] = Counter()
-    meeting: threading.Barrier | None = None
-
-    def do_GET(self) -> None:
-        """Serve a file, or what the test wants instead."""
-        kind = type(self)
-        with kind.lock:
-            kind.served += 1
-            fails = kind.fail_next > 0
-            kind.fail_next -= fails
-            if "/c/" in self.path:
-                kind.pieces[self.path] += 1
-        if kind.meeting is not None and "/c/" in self.path:
-            kind.meeting.wait(60)
-        time.sleep(kind.delay)
-        if fails or kind.served > kind.dead_after:
-            self.send_error(503)
-        else:
-            super().do_GET()
-
-    def log_message(self, *arguments: Any) -> None:
-        """Say nothing."""
-
-
 @pytest.fixture
 def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Faults]]:
     monkeypatch.setattr(module, "_PAUSES", (0.01, 0.01))
@@ -76,14 +41,8 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Fau
     scale = {"type": "scale", "scale": [1, 0.5, 0.5]}
     image = {"axes": axes, "datasets": [{"path": "0", "coordinateTransformations": [scale]}]}
     group.attrs["ome"] = {"version": "0.5", "multiscales": [image]}
-    kind = type("Faults", (Faults,), {"pieces": Counter()})
-    with ThreadingHTTPServer(("127.0.0.1", 0), partial(kind, directory=str(folder))) as http:
-        kind.address = f"http://127.0.0.1:{http.server_port}"
-        thread = threading.Thread(target=http.serve_forever, args=(0.02,))
-        thread.start()
+    with serving(folder) as kind:
         yield kind
-        http.shutdown()
-        thread.join()
 
 
 def test_addresses() -> None:
