@@ -46,6 +46,8 @@ _GLASS_ENOUGH = 0.05  # share of the picture that must be glass to measure it
 _HAZE_UM = 1500.0  # what changes over more than this is the glass
 _NEXT_UM = 4.0
 _BOX = np.ones((3, 3), np.bool_)
+_CLEAR = 0.02  # density at most of what is as clear as glass, whatever the threshold
+_RIM_UM = 32.0  # smoothing and closing reach no farther beyond the edge
 _NEAR_UM = 200.0
 _PART_OF_NEAR = 0.2  # tissue is at least this part of the densest nearby
 
@@ -136,6 +138,9 @@ class TissueLook:
             self.sharp > needed, _BOX, iterations=round(_NEXT_UM / self.mpp) or 1
         )
         mask = _tidied(found, self)
+        if any(glass.share for glass in self.glass):
+            limit = min(self.threshold if asked is None else asked, _CLEAR)
+            mask &= ~_rim(mask, self.sharp < limit, round(_RIM_UM / self.mpp) or 1)
         if mask.shape == self.shape:
             return mask
         size = (self.shape[1], self.shape[0])
@@ -285,6 +290,15 @@ def _tidied(found: NDArray[np.bool_], look: TissueLook) -> NDArray[np.bool_]:
     mask = _without_crumbs(mask, min(parameters.min_object_um2 / area, largest), 200_000 / area, look)
     # A hole where ink was stays a hole.
     return _filled(mask, min(parameters.max_gap_um2 / area, largest)) & ~look.ink
+
+
+def _rim(mask: NDArray[np.bool_], clear: NDArray[np.bool_], steps: int) -> NDArray[np.bool_]:
+    """Return what lies along the edges of a mask and is as clear as the glass that it touches.
+
+    Only along the edges: what is clear further in are fat cells and lumens.
+    """
+    outside = ~mask
+    return mask & ndimage.binary_dilation(outside, iterations=steps, mask=outside | clear)
 
 
 def _without_crumbs(
