@@ -99,8 +99,7 @@ class OmeZarrReader(SegmentReader):
     format = "ome-zarr"
 
     def __init__(self, image: _Image, note: str = "") -> None:
-        path = image.place.path
-        super().__init__(path)
+        path = self.path = image.place.path
         self._place = image.place
         group = image.place.group()
         self.vendor = "ome"
@@ -117,7 +116,7 @@ class OmeZarrReader(SegmentReader):
                 continue
             levels.append(Level(*size, downsample, (self._chunk(array, "x"), self._chunk(array, "y"))))
             self._arrays.append(array)
-        self.levels = tuple(levels)
+        super().__init__(path, tuple(levels))
         self.bounds = Box(0, 0, levels[0].width, levels[0].height)
         count = self._extent(self._arrays[0], "c")
         self._colours, doubt = colours_of(channels_of(image.ome), count)

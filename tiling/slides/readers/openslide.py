@@ -21,7 +21,7 @@ from tiling.errors import SlideError
 from tiling.geometry import Box
 from tiling.slides.dicom import dicom_head, dicom_series, jpeg_is_ycbcr, may_be_dicom
 from tiling.slides.level import MAX_SIDE, Level, LevelReader
-from tiling.slides.readers.segments import CACHE_BYTES, MAX_SEGMENT_BYTES
+from tiling.slides.readers.segments import MAX_SEGMENT_BYTES, cache_bytes
 from tiling.slides.resolution import exact_downsample
 from tiling.slides.statements import openslide_statements
 
@@ -73,6 +73,10 @@ MISNAMED_COLOURS = (
 )
 
 
+_CACHED_PIXEL = 4
+"""Bytes of a pixel in OpenSlide's cache."""
+
+
 class OpenSlideReader:
     """A :class:`tiling.slides.level.LevelReader` over one OpenSlide handle that all threads share.
 
@@ -105,16 +109,16 @@ class OpenSlideReader:
         self._lock = threading.Lock()
         handle = _open(file)
         self._handle: openslide.OpenSlide | None = handle
-        self._cache = openslide.OpenSlideCache(CACHE_BYTES)
-        handle.set_cache(self._cache)
         properties = handle.properties
         self.vendor: str = properties.get(openslide.PROPERTY_NAME_VENDOR, "")
         # OpenSlide's own factors address its levels; ours say where their pixels lie.
         self._native, self._factors, self.levels = _levels(file, handle)
+        self.held_bytes = cache_bytes(self.levels, _CACHED_PIXEL)
+        self._cache = openslide.OpenSlideCache(self.held_bytes)
+        handle.set_cache(self._cache)
         self.bounds = _bounds(handle)
         self.statements = tuple(openslide_statements(properties))
         self.centre_offset_nm = _centre_offset(properties)
-        self.held_bytes = CACHE_BYTES
         self.icc_profile = _icc_profile(handle)
         self.files = files if files is not None else (file, *_companions(file, self.vendor))
         if self.vendor == "dicom" and any(jpeg_is_ycbcr(f) for f in self.files):

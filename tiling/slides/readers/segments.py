@@ -17,10 +17,15 @@ from tiling.geometry import Box
 from tiling.slides.level import ALONE_BYTES, Level
 from tiling.slides.statements import Statement
 
-__all__ = ["CACHE_BYTES", "MAX_SEGMENT_BYTES", "SegmentCache", "SegmentReader"]
+__all__ = ["CACHE_BYTES", "MAX_SEGMENT_BYTES", "SegmentCache", "SegmentReader", "cache_bytes"]
 
 CACHE_BYTES = 64 << 20
-"""Decoded pixels that one open slide keeps, whatever its format: part of the engine's memory formula."""
+"""Decoded pixels that one open slide keeps at least, whatever its format: part of the engine's memory formula."""
+
+_MOST_CACHE_BYTES = 256 << 20
+
+_ROW_PIXELS = 512
+"""Lines of a level that one row of tiles looks at; more only where levels lie far apart."""
 
 MAX_SEGMENT_BYTES = 512 << 20
 """Largest single piece that is decoded; a level stored as one larger piece is refused."""
@@ -34,6 +39,38 @@ FAR_CACHE_BYTES = 1 << 30
 
 Key = tuple[int, int, int]
 """Level, column and row of a piece."""
+
+
+def cache_bytes(levels: Sequence[Level], per_pixel: int = 3) -> int:
+    """Return how many bytes of decoded pieces an open slide should keep.
+
+    A run reads a slide row by row, and most rows end within pieces that the next one needs again. Which has been left
+    alone longest is thrown away first: when the pieces of one row do not fit, each is gone just before it is wanted,
+    and all are decoded two to four times.
+
+    Parameters
+    ----------
+    levels : sequence of Level
+    per_pixel : int
+        Bytes of a decoded pixel.
+
+    Returns
+    -------
+    int
+        Those of a row of tiles; :data:`CACHE_BYTES` where these are fewer, or so many that keeping them costs more
+        than decoding them again.
+    """
+    rows = [_row_bytes(level, per_pixel) for level in levels]
+    return max([CACHE_BYTES, *(needed for needed in rows if needed <= _MOST_CACHE_BYTES)])
+
+
+def _row_bytes(level: Level, per_pixel: int) -> int:
+    """Return the bytes of all pieces of a level that a row of tiles may touch."""
+    if level.tile is None:
+        return 0
+    wide, high = level.tile
+    rows = min(1 + -(-_ROW_PIXELS // high), -(-level.height // high))
+    return per_pixel * rows * high * -(-level.width // wide) * wide
 
 
 class SegmentCache:
@@ -85,22 +122,26 @@ class SegmentReader(ABC):
     """A :class:`tiling.slides.level.LevelReader` for formats that store each level as a grid of pieces.
 
     A subclass fills the attributes and implements :meth:`decode`; ``Level.tile`` is the size of a piece.
+
+    Parameters
+    ----------
+    path : Path
+    levels : tuple of Level
     """
 
     format = ""
     vendor = ""
     fingerprint = ""
     path: Path
-    levels: tuple[Level, ...]
     bounds: Box
     statements: tuple[Statement, ...] = ()
     icc_profile: bytes | None = None
     warnings: tuple[str, ...] = ()
     files: tuple[Path, ...] = ()
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.cache = SegmentCache()
+    def __init__(self, path: Path, levels: tuple[Level, ...]) -> None:
+        self.path, self.levels = path, levels
+        self.cache = SegmentCache(cache_bytes(levels))
         self._alone = threading.Lock()
         self._far: ThreadPoolExecutor | None = None
         self._asked: dict[Key, Future[NDArray[np.uint8]]] = {}
@@ -111,8 +152,8 @@ class SegmentReader(ABC):
 
         For slides behind a network; called when the levels are known.
         """
-        two_rows = max(2 * 3 * level.width * level.tile[1] for level in self.levels if level.tile)
-        self.cache = SegmentCache(max(CACHE_BYTES, min(two_rows, FAR_CACHE_BYTES)))
+        row = max(_row_bytes(level, 3) for level in self.levels)
+        self.cache = SegmentCache(max(CACHE_BYTES, min(row, FAR_CACHE_BYTES)))
         self._far = ThreadPoolExecutor(FAR_REQUESTS, thread_name_prefix="wsss-far")
 
     @property

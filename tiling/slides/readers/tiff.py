@@ -70,13 +70,12 @@ class TiffReader(SegmentReader):
     format = "tiff"
 
     def __init__(self, path: Path, tiff: Any, series: Any, note: str = "") -> None:
-        super().__init__(path)
         self.vendor = "ome" if tiff.is_ome else ("imagej" if tiff.is_imagej else "")
         self.files = (path,)
         self._samples = samples_of(path, series, channels_of(tiff, series))
         self.warnings = (*self._samples.warnings, *((note,) if note else ()))
         self._stored = levels_of(path, tiff, series, self._samples.planes)
-        self.levels = tuple(stored.level for stored in self._stored)
+        super().__init__(path, tuple(stored.level for stored in self._stored))
         self.bounds = Box(0, 0, self.levels[0].width, self.levels[0].height)
         self.statements = statements_of(tiff, series)
         profile = series.keyframe.tags.get(_ICC)

@@ -90,9 +90,9 @@ def test_a_slide_from_afar_keeps_two_rows_of_pieces(server: Any) -> None:
     with open_slide(server.address + "/a.zarr") as slide:
         reader: Any = slide._reader
         near = reader.held_bytes
-        reader.levels = (Level(100_000, 50_000, 1.0, (512, 512)),)
+        reader.levels = (Level(102_400, 50_000, 1.0, (512, 512)),)
         reader.read_from_afar()
-        assert reader.cache.capacity == 2 * 3 * 100_000 * 512
+        assert reader.cache.capacity == 2 * 3 * 102_400 * 512
         assert reader.held_bytes > reader.cache.capacity > near
         reader.levels = (Level(4_000_000, 50_000, 1.0, (512, 512)),)
         reader.read_from_afar()
