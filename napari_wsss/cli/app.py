@@ -361,12 +361,18 @@ def report(
     folder: Annotated[
         Path, typer.Argument(metavar="DIR", help="The --out folder of a run.", show_default=False)
     ],
+    zoom: Annotated[
+        bool,
+        typer.Option(
+            "--zoom", help="Also a page per slide to zoom into, with its pictures as files beside it."
+        ),
+    ] = False,
 ) -> None:
     """Write DIR/index.html over all slides of a run, and a page for each; `run` does it for more than one slide."""
     from napari_wsss.cli.border import answer
     from tiling.batch import write_report
 
-    answer(write_report(folder))
+    answer(write_report(folder, zoom=zoom))
 
 
 @app.command()

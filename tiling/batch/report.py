@@ -11,7 +11,6 @@ import csv
 import datetime
 import html
 import io
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,8 +18,9 @@ from typing import Any
 
 import numpy as np
 
-from tiling.batch.report_index import INDEX
+from tiling.batch.report_index import INDEX, script_data
 from tiling.batch.report_page import slide_page
+from tiling.batch.report_zoom import ZOOM, copy_viewer, write_zoom
 from tiling.batch.summary import SUMMARY
 from tiling.errors import ExportError, WsssError
 from tiling.export import slide_and_classes
@@ -69,13 +69,15 @@ class ReportRow:
     thumbnail: str = ""
 
 
-def write_report(folder: Path) -> Path:
+def write_report(folder: Path, *, zoom: bool = False) -> Path:
     """Write the report of an output folder.
 
     Parameters
     ----------
     folder : Path
         Holds ``summary.csv`` and the stores.
+    zoom : bool
+        Also a zoomable page of every slide; see :mod:`tiling.batch.report_zoom`.
 
     Returns
     -------
@@ -91,7 +93,9 @@ def write_report(folder: Path) -> Path:
     colours: dict[str, str] = {}
     try:
         (folder / FOLDER).mkdir(exist_ok=True)
-        rows = [_with_store(folder, row, colours) for row in summary]
+        if zoom:
+            copy_viewer(folder / FOLDER)
+        rows = [_with_store(folder, row, colours, zoom) for row in summary]
         index = folder / "index.html"
         with replacing(index) as file:
             file.write(_index(folder.name, rows, colours).encode())
@@ -136,7 +140,7 @@ def _number(text: str | None) -> float:
     return value if np.isfinite(value) else 0.0
 
 
-def _with_store(folder: Path, row: ReportRow, colours: dict[str, str]) -> ReportRow:
+def _with_store(folder: Path, row: ReportRow, colours: dict[str, str], zoom: bool) -> ReportRow:
     """Add what the slide's store knows; write its page and thumbnail unless they are as new as its receipt."""
     path = folder / f"{row.slide_id}.zarr"
     receipt_file = path / "receipt.json"
@@ -147,11 +151,17 @@ def _with_store(folder: Path, row: ReportRow, colours: dict[str, str]) -> Report
         receipt = store.receipt or {}
         colours.update({c.abbreviation: c.color for c in store.schema.classes})
         page, thumbnail = (folder / FOLDER / f"{row.slide_id}.{suffix}" for suffix in ("html", "jpg"))
+        closer = folder / FOLDER / f"{row.slide_id}{ZOOM}"
         changed = receipt_file.stat().st_mtime_ns
-        for file, make in ((thumbnail, _thumbnail), (page, slide_page)):
-            if not file.is_file() or file.stat().st_mtime_ns <= changed:
-                with replacing(file) as stream:
-                    stream.write(make(store))
+        if zoom and not _is_newer(closer, changed):
+            write_zoom(store, row.path, folder / FOLDER, row.slide_id)
+        if not _is_newer(thumbnail, changed):
+            with replacing(thumbnail) as stream:
+                stream.write(_thumbnail(store))
+        zoomable = _is_newer(closer, changed)
+        if not _is_newer(page, max(changed, closer.stat().st_mtime_ns if zoomable else 0)):
+            with replacing(page) as stream:
+                stream.write(slide_page(store, closer.name if zoomable else ""))
         picture = base64.b64encode(thumbnail.read_bytes()).decode()
     except (WsssError, KeyError, TypeError) as error:
         return ReportRow(**{**row.__dict__, "error": row.error or f"The store cannot be shown: {error}"})
@@ -163,6 +173,11 @@ def _with_store(folder: Path, row: ReportRow, colours: dict[str, str]) -> Report
             "thumbnail": f"data:image/jpeg;base64,{picture}",
         }
     )
+
+
+def _is_newer(file: Path, than: int) -> bool:
+    """Tell whether a file is there and was written after a time in ns."""
+    return file.is_file() and file.stat().st_mtime_ns > than
 
 
 def _thumbnail(store: Store) -> bytes:
@@ -193,10 +208,6 @@ def _index(name: str, rows: list[ReportRow], colours: dict[str, str]) -> str:
             for row in rows
         ],
     }
-    text = json.dumps(data, ensure_ascii=False, separators=(",", ":"))
-    # What could end the script, or begin another, is written as JSON can.
-    for character in "<>&\u2028\u2029":
-        text = text.replace(character, f"\\u{ord(character):04x}")
     when = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC")
     page = INDEX.replace("{{title}}", html.escape(name or "results")).replace("{{when}}", when)
-    return page.replace("{{data}}", text.encode("utf-8", "replace").decode())
+    return page.replace("{{data}}", script_data(data).encode("utf-8", "replace").decode())

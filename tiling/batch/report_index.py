@@ -5,9 +5,12 @@ The page draws fifty rows at a time, and everything that comes from files become
 
 from __future__ import annotations
 
+import json
+from typing import Any
+
 from tiling.batch.report_style import STYLE
 
-__all__ = ["INDEX"]
+__all__ = ["INDEX", "script_data"]
 
 _SCRIPT = """
 const data = JSON.parse(document.getElementById('data').textContent);
@@ -152,3 +155,11 @@ INDEX = f"""<!doctype html>
 <script id="data" type="application/json">{{{{data}}}}</script>
 <script>{_SCRIPT}</script></body></html>
 """
+
+
+def script_data(data: Any) -> str:
+    """Return JSON for a script element: what could end the script, or begin another, is written as JSON can."""
+    text = json.dumps(data, ensure_ascii=False, separators=(",", ":"))
+    for character in "<>&\u2028\u2029":
+        text = text.replace(character, f"\\u{ord(character):04x}")
+    return text

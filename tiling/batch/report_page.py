@@ -23,8 +23,8 @@ _DOUBT_COLOURS = {"blur": "#1e88e5", "pen": "#d81b60", "fold": "#f9a825", "bubbl
 _EXPORTS = (".geojson", ".labels.ome.tif", ".areas.csv", ".tiles.csv", ".overview.png")
 
 
-def slide_page(store: Store) -> bytes:
-    """Return the HTML page of a finished store; everything from files is escaped."""
+def slide_page(store: Store, zoom: str = "") -> bytes:
+    """Return the HTML page of a finished store, with a link to its zoomable one; everything from files is escaped."""
     receipt = store.receipt or {}
     name = html.escape(store.name)
     body = [
@@ -32,6 +32,11 @@ def slide_page(store: Store) -> bytes:
         f'<p class="soft">{html.escape(str(receipt.get("status", "")))} · labels of {store.mpp:g} µm per pixel · '
         "Research use only, not for diagnosis.</p>",
         *(f'<p class="bad">{html.escape(str(warning))}</p>' for warning in receipt.get("warnings", [])),
+        *(
+            (f'<p class="no-print"><a href="{quote(zoom)}">Zoom into slide and classes</a></p>',)
+            if zoom
+            else ()
+        ),
         f'<div class="pictures">{"".join(_figures(store))}</div>',
         "<h2>Areas</h2>",
         f'<div class="wide">{areas_table(store)}</div>',

@@ -2,85 +2,15 @@
 
 from __future__ import annotations
 
-import json
-import shutil
-import socket
-import subprocess
-import time
-import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
+from wsss_browser import Browser, needs_browser
 
 from tiling.batch import write_report
+from tiling.store import open_store
 
-DRIVER, CHROMIUM = shutil.which("chromedriver"), shutil.which("chromium")
-pytestmark = pytest.mark.skipif(not (DRIVER and CHROMIUM), reason="needs chromium and chromedriver")
-
-_ELEMENT = "element-6066-11e4-a52e-4f735466cecf"
-_ARGUMENTS = ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-
-
-class Browser:
-    """A headless Chromium, spoken to by the WebDriver protocol."""
-
-    def __init__(self, port: int) -> None:
-        self._url = f"http://127.0.0.1:{port}"
-        chrome = {"binary": CHROMIUM, "args": [*_ARGUMENTS, "--window-size=1200,900"]}
-        answer = self._call("/session", {"capabilities": {"alwaysMatch": {"goog:chromeOptions": chrome}}})
-        self._url += f"/session/{answer['sessionId']}"
-
-    def _call(self, path: str, body: dict[str, Any] | None = None) -> Any:
-        data = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(self._url + path, data, {"Content-Type": "application/json"})
-        with urllib.request.urlopen(request, timeout=60) as answer:
-            return json.load(answer)["value"]
-
-    def open(self, path: Path) -> None:
-        self._call("/url", {"url": path.as_uri()})
-
-    def run(self, script: str) -> Any:
-        return self._call("/execute/sync", {"script": script, "args": []})
-
-    def _find(self, css: str) -> str:
-        return str(self._call("/element", {"using": "css selector", "value": css})[_ELEMENT])
-
-    def click(self, css: str) -> None:
-        self._call(f"/element/{self._find(css)}/click", {})
-
-    def type(self, css: str, text: str) -> None:
-        self._call(f"/element/{self._find(css)}/value", {"text": text})
-
-    def names(self) -> list[str]:
-        script = (
-            "return [...document.querySelectorAll('#rows td.name > :first-child')].map(e => e.textContent)"
-        )
-        return list(self.run(script))
-
-    def close(self) -> None:
-        request = urllib.request.Request(self._url, method="DELETE")
-        urllib.request.urlopen(request, timeout=60).close()
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    with subprocess.Popen(
-        [str(DRIVER), f"--port={port}"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    ) as driver:
-        for _ in range(200):
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", port)) == 0:
-                    break
-            time.sleep(0.1)
-        found = Browser(port)
-        yield found
-        found.close()
-        driver.terminate()
+pytestmark = needs_browser
 
 
 @pytest.fixture(scope="module")
@@ -131,3 +61,35 @@ def test_thousands_of_slides_are_painted_at_once(browser: Browser, index: Path) 
     browser.open(index)
     painted = browser.run("return performance.getEntriesByName('first-contentful-paint')[0]?.startTime ?? 0")
     assert 0 <= painted < 3000  # a second on a machine with nothing else to do
+
+
+def test_one_zooms_into_slide_and_classes(browser: Browser, zoomable: Path) -> None:
+    """From the list to the slide to its picture, by clicks, from ``file://``."""
+    write_report(zoomable, zoom=True)
+    browser.open(zoomable / "index.html")
+    browser.click("#rows td.name a")
+    browser.click("a[href$='.zoom.html']")
+    browser.until(
+        "return viewer.world.getItemCount() === 2 && [0, 1].every(i => viewer.world.getItemAt(i).getFullyLoaded())"
+    )
+    browser.click("#in")
+    browser.until("return viewer.viewport.getZoom(true) > 1.9 * viewer.viewport.getHomeZoom()")
+    browser.run("document.getElementById('opacity').value = 100; see();")
+    browser.until("return [0, 1].every(i => viewer.world.getItemAt(i).getFullyLoaded())")
+    place = browser.run(
+        "const r = viewer.container.getBoundingClientRect(); return [r.x, r.y, r.width, r.height]"
+    )
+    x, y, width, height = map(int, place)
+
+    def shown() -> set[tuple[int, ...]]:
+        middle = browser.pixels()[y + height // 4 : y + height // 2, x + width // 4 : x + width // 2]
+        return set(map(tuple, middle.reshape(-1, 3).tolist()))
+
+    classes = {tissue.rgb for tissue in open_store(zoomable / "a & b.zarr").schema.classes}
+    browser.wait(lambda: len(shown() & classes) > 1)
+    browser.run("document.getElementById('opacity').value = 0; see();")
+    browser.wait(lambda: not shown() & classes and len(shown()) > 5)
+    assert browser.run("return document.getElementById('length').textContent").endswith("µm")
+    assert browser.run(
+        "return performance.getEntriesByType('resource').every(e => e.name.startsWith('file:'))"
+    )
