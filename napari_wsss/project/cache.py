@@ -111,20 +111,20 @@ class FeatureCache:
         problem = self.problem(slide_id)
         if problem is not None:
             raise FeaturesError(problem)
-        try:
-            table, shape, description = read_table(path)
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise FeaturesError(f"{path} is damaged ({error}); prepare the slide again.") from error
+        table, shape, description = read_table(path)
+        lattice = description["grid"]
+        for places, length in ((table.row, lattice["height"]), (table.column, lattice["width"])):
+            if len(places) and not 0 <= places.min() <= places.max() <= length // lattice["stride"]:
+                raise FeaturesError(
+                    f"{path} is damaged (a tile lies outside its slide); delete it and prepare the slide again."
+                )
         room = np.empty(shape, np.float16)
         return _Loaded(Features(table, room[:0], description), room)
 
     def _grow(self, loaded: _Loaded, path: Path, done: int) -> None:
         """Read the tiles that have come since."""
         known = loaded.features.done
-        try:
-            loaded.room[known:done] = read_part(path, known, done)
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise FeaturesError(f"{path} is damaged ({error}); prepare the slide again.") from error
+        loaded.room[known:done] = read_part(path, known, done)
         tiles = loaded.features.tiles
         pairs = zip(tiles.row[known:done].tolist(), tiles.column[known:done].tolist(), strict=True)
         loaded.index.update((pair, known + i) for i, pair in enumerate(pairs))

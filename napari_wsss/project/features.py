@@ -6,11 +6,13 @@ it is written, atomically, after them. What a kill leaves behind it is written a
 
 from __future__ import annotations
 
+import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import zarr
@@ -94,32 +96,69 @@ class Features:
         return int(self.values.shape[1])
 
 
+@contextmanager
+def _telling_damage(path: Path) -> Iterator[None]:
+    """Turn whatever zarr, a codec or numpy make of damaged files into one kind of error."""
+    try:
+        yield
+    except FeaturesError:
+        raise
+    except Exception as error:  # their kinds have no common base, and none is documented
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise FeaturesError(
+            f"{path} is damaged ({reason}); delete it and prepare the slide again."
+        ) from error
+
+
+def _open(path: Path, mode: Literal["r", "r+"] = "r") -> zarr.Group:
+    """Open a cache that holds nothing but files and folders: a pipe would be waited for, a link may lead anywhere."""
+    for folder, folders, files in os.walk(path):
+        for name in (*folders, *files):
+            found = Path(folder, name)
+            if found.is_symlink() or not (found.is_file() or found.is_dir()):
+                raise FeaturesError(
+                    f"{path} holds {name!r}, which is no file of it; delete the folder and prepare again."
+                )
+    return zarr.open_group(path, mode=mode)
+
+
 def read_table(path: Path) -> tuple[TileTable, tuple[int, ...], dict[str, Any]]:
     """Return the tiles of a cache, the shape of its features and what they were made from.
 
     Raises
     ------
-    OSError, ValueError, KeyError, TypeError
+    FeaturesError
         When the cache is damaged.
     """
-    group = zarr.open_group(path, mode="r")
-    columns = (np.asarray(_array(group, name)[:]) for name in ("row", "column", "x", "y", "tissue"))
-    return TileTable(*columns), tuple(_array(group, "features").shape), dict(group.attrs)
+    with _telling_damage(path):
+        group = _open(path)
+        columns = [np.asarray(_array(group, name)[:]) for name in ("row", "column", "x", "y", "tissue")]
+        tiles, shape, attributes = (
+            TileTable(*columns),
+            tuple(_array(group, "features").shape),
+            dict(group.attrs),
+        )
+        if len(shape) != 4 or any(column.shape != (shape[0],) for column in columns):
+            raise ValueError("its columns are not of one length")
+    return tiles, shape, attributes
 
 
 def read_part(path: Path, first: int, last: int) -> NDArray[np.float16]:
     """Return the features (last − first, P, P, V) of some tiles; raises as :func:`read_table`."""
-    return np.asarray(_array(zarr.open_group(path, mode="r"), "features")[first:last])
+    with _telling_damage(path):
+        found = np.asarray(_array(_open(path), "features")[first:last])
+        if len(found) != last - first:
+            raise ValueError("it has fewer tiles than it says are done")
+        return found
 
 
 def described(path: Path) -> dict[str, Any] | None:
-    """Return what the features on disk were made from; None when there are none."""
+    """Return what the features on disk were made from; None when there are none, or none that can be read."""
     if tiles_done(path) is None:
         return None
-    try:
-        return dict(zarr.open_group(path, mode="r").attrs)
-    except (OSError, ValueError, KeyError):
-        return None
+    with suppress(FeaturesError), _telling_damage(path):
+        return dict(_open(path).attrs)
+    return None
 
 
 def tiles_done(path: Path) -> int | None:
@@ -166,9 +205,10 @@ class FeatureWriter:
             if done is None:
                 self._create(tiles, places, values, description)
             self.done = done or 0
-            array: Any = zarr.open_group(path, mode="r+")["features"]
         except OSError as error:
             raise self._problem(error) from error
+        with _telling_damage(path):
+            array: Any = _open(path, "r+")["features"]
         self._array = array
 
     def _create(self, tiles: TileTable, places: int, values: int, description: Mapping[str, Any]) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from napari_wsss.project.decisions import SOURCES, Decision
 from tiling.errors import LabelError
-from tiling.files import sync_folder
+from tiling.files import read_regular, sync_folder
 
 __all__ = ["COLUMNS", "LabelLog"]
 
@@ -96,7 +96,7 @@ class LabelLog:
 
     def _read(self) -> tuple[tuple[Decision, ...], bytes]:
         try:
-            content = self.path.read_bytes()
+            content = read_regular(self.path)
         except FileNotFoundError:
             return (), b""
         except OSError as error:

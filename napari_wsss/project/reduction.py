@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import io
+import zipfile
+import zlib
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tiling.errors import FeaturesError
-from tiling.files import replacing
+from tiling.files import read_regular, replacing
 
 __all__ = ["REDUCTION_NPZ", "VALUES", "Reduction", "principal_components"]
 
@@ -72,9 +74,10 @@ class Reduction:
         Features can be made again from the slides, so this is no error: they are.
         """
         try:
-            with np.load(folder / REDUCTION_NPZ, allow_pickle=False) as data:
+            content = io.BytesIO(read_regular(folder / REDUCTION_NPZ))
+            with np.load(content, allow_pickle=False) as data:
                 found = cls(data["matrix"].astype(np.float32), data["offset"].astype(np.float32))
-        except (OSError, ValueError, KeyError):
+        except (OSError, ValueError, KeyError, EOFError, TypeError, zipfile.BadZipFile, zlib.error):
             return None
         return found if found.sha256 == sha256 else None
 

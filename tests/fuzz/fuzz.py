@@ -1,7 +1,9 @@
 """Fuzz everything that strangers' files reach, and print a table of outcomes (``make fuzz``).
 
-Each case runs in a process of its own, forked, with a limit of time: a crash of a library or a hang costs that case and
-is counted. Every module beside this one that has ``mutants`` and ``outcome`` takes part.
+Each case runs in a process of its own, forked, with a limit of time and memory: a crash of a library or a hang costs
+that case and is counted. Every module beside this one that has ``prepare`` (writes what is intact), ``mutants`` and
+``outcome`` takes part. Outcomes: what came out is the truth (*read*), one of our errors in one line (*refused*), and
+five that must not be. Seconds are of the slowest case.
 
     python tests/fuzz/fuzz.py --cases 2000 --seed 7
 """
@@ -13,18 +15,22 @@ import collections
 import importlib.util
 import itertools
 import os
+import resource
 import select
 import shutil
 import signal
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+import traceback
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType
 
 HERE = Path(__file__).parent
 LIMIT_S = 20.0
+MOST_MEMORY_MB = 1500
+"""That a case may take on top of the program."""
 
 
 def families() -> dict[str, ModuleType]:
@@ -38,31 +44,35 @@ def families() -> dict[str, ModuleType]:
         assert spec.loader is not None
         module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
-        if hasattr(module, "mutants") and hasattr(module, "outcome"):
+        if all(hasattr(module, name) for name in ("prepare", "mutants", "outcome")):
             found[path.stem] = module
     return found
 
 
-def guarded(build: Callable[[Path], Path], outcome: Callable[[Path], str], folder: Path) -> str:
-    """Run one case in a fork; return its outcome, ``crash``, ``hang`` or the raw error."""
+def guarded(work: Callable[[], str], limit_s: float = LIMIT_S) -> str:
+    """Run a case in a fork; return its outcome, ``crash``, ``hang`` or the raw error."""
     reading, writing = os.pipe()
     pid = os.fork()
     if pid == 0:
         os.close(reading)
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         try:
-            answer = outcome(build(folder))
+            answer = work()
         except BaseException as error:  # noqa: BLE001 - that is what is looked for
-            answer = f"raw {type(error).__name__}: {error}"
+            place = traceback.extract_tb(error.__traceback__)[-1]
+            answer = f"raw {type(error).__name__}: {error} ({Path(place.filename).name}:{place.lineno})"
+        taken = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+        if taken > MOST_MEMORY_MB:
+            answer = f"memory {taken:.0f} MB, {answer}"
         os.write(writing, answer.encode("utf-8", "backslashreplace")[:2000])
         os._exit(0)
     os.close(writing)
     try:
-        ready, _, _ = select.select([reading], [], [], LIMIT_S)
+        ready, _, _ = select.select([reading], [], [], limit_s)
         if not ready:
             os.kill(pid, signal.SIGKILL)
             return "hang"
-        answer = os.read(reading, 4000).decode()
-        return answer or "crash"
+        return os.read(reading, 4000).decode() or "crash"
     finally:
         os.waitpid(pid, 0)
         os.close(reading)
@@ -78,28 +88,42 @@ def main() -> int:
     parser.add_argument("--only", nargs="+")
     arguments = parser.parse_args()
     modules = {n: m for n, m in families().items() if not arguments.only or n in arguments.only}
+    names = ("read", "refused", "raw", "hang", "crash", "memory", "wrong")
     bad = 0
-    sys.stdout.write(
-        f"seed {arguments.seed}\n\n| input | mutants | read | refused | raw error | hang | crash | wrong |\n"
-    )
-    sys.stdout.write("|---|---|---|---|---|---|---|---|\n")
+    sys.stdout.write(f"seed {arguments.seed}\n\n| input | mutants | {' | '.join(names)} | seconds |\n")
+    sys.stdout.write("|---" * (len(names) + 3) + "|\n")
     for name, module in modules.items():
-        seen = collections.Counter[str]()
-        cases = itertools.islice(module.mutants(arguments.seed), arguments.cases // len(modules))
-        for case, build in cases:
-            folder = Path(tempfile.mkdtemp(prefix="wsss-fuzz-"))
-            answer = guarded(build, module.outcome, folder)
-            shutil.rmtree(folder, ignore_errors=True)
-            kind = answer.split()[0].rstrip(":")
-            kind = {"said": "wrong"}.get(kind, kind)
-            seen[kind] += 1
-            if kind not in ("read", "refused"):
-                bad += 1
-                sys.stderr.write(f"{name} {case}: {answer[:300]}\n")
-        columns = " | ".join(str(seen[kind]) for kind in ("read", "refused", "raw", "hang", "crash", "wrong"))
-        sys.stdout.write(f"| {name} | {seen.total()} | {columns} |\n")
-        sys.stdout.flush()
+        with tempfile.TemporaryDirectory(prefix="wsss-fuzz-") as folder:
+            bad += fuzzed(name, module, arguments.cases // len(modules), arguments.seed, Path(folder), names)
     return int(bad > 0)
+
+
+def fuzzed(name: str, module: ModuleType, cases: int, seed: int, work: Path, columns: Sequence[str]) -> int:
+    """Fuzz one kind of input, print its line, and return how many cases ended as none must."""
+    intact = work / "intact"
+    intact.mkdir()
+    # In a fork: what is prepared may start threads, which the next fork would not have.
+    told = guarded(lambda: module.prepare(intact) or "made", 120)
+    if told != "made":
+        raise SystemExit(f"{name} could not be prepared: {told}")
+    seen = collections.Counter[str]()
+    slowest, bad = 0.0, 0
+    for number, (case, build) in enumerate(itertools.islice(module.mutants(seed, intact), cases)):
+        folder = work / str(number)
+        folder.mkdir()
+        start = time.perf_counter()
+        answer = guarded(lambda f=folder, b=build: module.outcome(b(f), intact))
+        slowest = max(slowest, time.perf_counter() - start)
+        shutil.rmtree(folder, ignore_errors=True)
+        kind = answer.split()[0].rstrip(":").replace("said", "wrong")
+        seen[kind] += 1
+        if kind not in ("read", "refused"):
+            bad += 1
+            sys.stderr.write(f"{name} {case}: {answer[:300]}\n")
+    counts = " | ".join(str(seen[kind]) for kind in columns)
+    sys.stdout.write(f"| {name} | {seen.total()} | {counts} | {slowest:.1f} |\n")
+    sys.stdout.flush()
+    return bad
 
 
 if __name__ == "__main__":

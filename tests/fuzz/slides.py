@@ -6,8 +6,7 @@ A mutant is a name and a function that writes it into a folder and returns what 
 from __future__ import annotations
 
 import io
-import json
-import os
+import itertools
 import random
 import shutil
 import struct
@@ -20,47 +19,31 @@ import tifffile
 import zarr
 from PIL import Image
 from wsss_dicom import write_dicom
+from wsss_mutations import BYTES, Build, Mutate, change_leaf, files_of
 
 from tiling.errors import SlideError
 from tiling.slides import open_slide
 
-__all__ = ["mutants", "outcome"]
-
-Build = Callable[[Path], Path]
-Mutate = Callable[[random.Random, bytearray], bytearray]
+__all__ = ["mutants", "outcome", "prepare"]
 
 _PIXELS = np.random.default_rng(0).integers(0, 256, (160, 192, 3)).astype(np.uint8)
 _UUID = "urn:uuid:00000000-0000-0000-0000-000000000001"
 _NUMBERS = (0, 1, 2, 7, 255, 2**15, 2**16 - 1, 2**24, 2**31 - 1, 2**31, 2**32 - 2, 2**32 - 1)
-_LEAVES: tuple[Any, ...] = (
-    None,
-    True,
-    -1,
-    0,
-    1e99,
-    float("nan"),
-    10**400,
-    "",
-    "x" * 5000,
-    "../..",
-    [],
-    {},
-    [[[[]]]],
-)
 
 
-def mutants(seed: int) -> Iterator[tuple[str, Build]]:
-    """Yield mutants without end.
+def prepare(intact: Path) -> None:
+    """Write the intact files."""
+    for kind, (suffix, data) in _files(intact).items():
+        (intact / f"{kind}{suffix}").write_bytes(data)
 
-    Parameters
-    ----------
-    seed : int
-        Two runs with the same seed yield the same mutants.
-    """
+
+def mutants(seed: int, intact: Path) -> Iterator[tuple[str, Build]]:
+    """Yield mutants without end; two runs with the same seed yield the same ones."""
     chance = random.Random(seed)
-    files = _files()
-    number = 0
-    while True:
+    files = {
+        p.name.partition(".")[0]: (p.name[p.name.index(".") :], p.read_bytes()) for p in files_of(intact)
+    }
+    for number in itertools.count():
         kind = chance.choice([*files, "zarr2", "zarr3"])
         own = random.Random(f"{seed} {number}")
         if kind.startswith("zarr"):
@@ -68,13 +51,12 @@ def mutants(seed: int) -> Iterator[tuple[str, Build]]:
             yield f"{number:05} {kind} {how}", _zarr_mutant(own, int(kind[-1]), _ZARR[how])
         else:
             suffix, data = files[kind]
-            fitting = {**_BYTES, **(_TIFF if data[:2] in (b"II", b"MM") else {})}
+            fitting = {**BYTES, **(_TIFF if data[:2] in (b"II", b"MM") else {})}
             how = chance.choice(list(fitting))
             yield f"{number:05} {kind} {how}", _file_mutant(own, suffix, data, fitting[how])
-        number += 1
 
 
-def outcome(path: Path) -> str:
+def outcome(path: Path, intact: Path) -> str:
     """Open a slide and look at it; an error that is not ours escapes."""
     try:
         with open_slide(path) as slide:
@@ -98,7 +80,7 @@ def _file_mutant(own: random.Random, suffix: str, data: bytes, mutate: Mutate) -
     return build
 
 
-def _files() -> dict[str, tuple[str, bytes]]:
+def _files(work: Path) -> dict[str, tuple[str, bytes]]:
     """Return the intact files: suffix and content."""
     aperio = "Aperio Image Library v11 \n192x160 [0,0 192x160] (64x64) JPEG/RGB Q=70|AppMag = 20|MPP = 0.5"
     tiled: dict[str, Any] = {"photometric": "rgb", "tile": (64, 64), "metadata": None}
@@ -123,7 +105,7 @@ def _files() -> dict[str, tuple[str, bytes]]:
         "pyramid": (".tif", _tiff({"compression": "jpeg", **tiled}, levels=2)),
         "jpeg": (".jpg", _picture("JPEG")),
         "png": (".png", _picture("PNG")),
-        "dicom": (".dcm", _dicom()),
+        "dicom": (".dcm", _dicom(work)),
     }
 
 
@@ -144,56 +126,11 @@ def _picture(kind: str) -> bytes:
     return stream.getvalue()
 
 
-def _dicom() -> bytes:
-    path = Path(os.environ.get("TMPDIR", "/tmp")) / f"wsss-fuzz-{os.getpid()}.dcm"
+def _dicom(work: Path) -> bytes:
+    path = work / "intact.dcm"
     data = write_dicom(path, frame=_picture("JPEG")).read_bytes()
     path.unlink()
     return data
-
-
-# --- any file ---
-
-
-def _flip(own: random.Random, data: bytearray) -> bytearray:
-    for _ in range(own.randint(1, 8)):
-        data[own.randrange(len(data))] ^= 1 << own.randrange(8)
-    return data
-
-
-def _flip_head(own: random.Random, data: bytearray) -> bytearray:
-    for _ in range(own.randint(1, 4)):
-        data[own.randrange(min(600, len(data)))] = own.randrange(256)
-    return data
-
-
-def _cut(own: random.Random, data: bytearray) -> bytearray:
-    return data[: own.randrange(len(data))]
-
-
-def _blank(own: random.Random, data: bytearray) -> bytearray:
-    start = own.randrange(len(data))
-    length = min(own.randrange(1, 4096), len(data) - start)
-    data[start : start + length] = bytes([own.choice((0, 255))]) * length
-    return data
-
-
-def _repeat(own: random.Random, data: bytearray) -> bytearray:
-    start = own.randrange(len(data))
-    return data[:start] + data[start : start + 512] * own.randrange(2, 9) + data[start:]
-
-
-def _grow(own: random.Random, data: bytearray) -> bytearray:
-    return data + own.randbytes(own.randrange(1, 5000))
-
-
-_BYTES: dict[str, Mutate] = {
-    "bits flipped": _flip,
-    "head overwritten": _flip_head,
-    "cut off": _cut,
-    "blanked": _blank,
-    "repeated": _repeat,
-    "longer": _grow,
-}
 
 
 # --- TIFF directories ---
@@ -320,24 +257,7 @@ def _chunks(path: Path) -> list[Path]:
 
 def _odd_leaf(own: random.Random, path: Path) -> None:
     file = own.choice(_metadata_files(path))
-    data = json.loads(file.read_text())
-    places: list[tuple[Any, Any]] = []
-
-    def walk(node: Any) -> None:
-        for key in list(node) if isinstance(node, dict) else range(len(node)):
-            places.append((node, key))
-            if isinstance(node[key], dict | list):
-                walk(node[key])
-
-    walk(data)
-    if not places:
-        return
-    node, key = own.choice(places)
-    if isinstance(node, dict) and own.random() < 0.3:
-        del node[key]
-    else:
-        node[key] = own.choice(_LEAVES)
-    file.write_text(json.dumps(data))
+    file.write_bytes(change_leaf(own, file.read_bytes()))
 
 
 def _deep(own: random.Random, path: Path) -> None:
@@ -347,7 +267,7 @@ def _deep(own: random.Random, path: Path) -> None:
 
 def _bytes_of(own: random.Random, path: Path) -> None:
     file = own.choice(_metadata_files(path) + _chunks(path))
-    mutate = own.choice(list(_BYTES.values()))
+    mutate = own.choice(list(BYTES.values()))
     file.write_bytes(bytes(mutate(own, bytearray(file.read_bytes()))))
 
 

@@ -6,17 +6,16 @@ A mutant is a name and a function that writes it into a folder and returns what 
 from __future__ import annotations
 
 import functools
+import itertools
 import json
-import os
 import random
 import shutil
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import zarr
+from wsss_mutations import TREE, Build, files_of
 from wsss_toys import ColourPredictor, colourful
 
 from tiling.engine import BlockWritten, run
@@ -26,28 +25,10 @@ from tiling.plan import RunOptions
 from tiling.slides import ArrayReader, Slide
 from tiling.store import open_store, verify
 
-__all__ = ["mutants", "outcome"]
-
-Build = Callable[[Path], Path]
+__all__ = ["mutants", "outcome", "prepare"]
 
 PICTURE = colourful(330, 100)
 OPTIONS = RunOptions(mpp=0.5, tissue=None, batch_size=8, probabilities=True)
-_LEAVES: tuple[Any, ...] = (
-    None,
-    True,
-    -1,
-    0,
-    99.0,
-    1e99,
-    float("nan"),
-    10**400,
-    -(10**30),
-    "",
-    "../..",
-    "x" * 5000,
-    [],
-    {},
-)
 
 
 def go(out: Path, rows: int | None = None) -> None:
@@ -62,43 +43,31 @@ def go(out: Path, rows: int | None = None) -> None:
         events.close()
 
 
-@functools.cache
-def originals() -> dict[str, Path]:
-    """Make the intact stores, once; they go with the process."""
-    folder = tempfile.TemporaryDirectory(prefix="wsss-fuzz-")
-    _KEPT.append(folder)
-    made = {}
+def prepare(intact: Path) -> None:
+    """Make the intact stores."""
     for name, rows in (("finished", None), ("unfinished", 9)):
-        made[name] = Path(folder.name) / name / "a.zarr"
-        go(made[name], rows)
-    return made
+        go(intact / name / "a.zarr", rows)
 
 
-_KEPT: list[tempfile.TemporaryDirectory[str]] = []
-
-
-def mutants(seed: int) -> Iterator[tuple[str, Build]]:
+def mutants(seed: int, intact: Path) -> Iterator[tuple[str, Build]]:
     """Yield mutants without end; two runs with the same seed yield the same ones."""
     chance = random.Random(seed)
-    number = 0
-    while True:
+    for number in itertools.count():
         state = chance.choice(["finished", "unfinished"])
-        how = chance.choice(list(_WAYS))
-        yield f"{number:05} {state} {how}", functools.partial(_build, f"{seed} {number}", state, how)
-        number += 1
+        how = chance.choice(list(TREE))
+        store = intact / state / "a.zarr"
+        yield f"{number:05} {state} {how}", functools.partial(_build, f"{seed} {number}", store, how)
 
 
-def _build(seed: str, state: str, how: str, folder: Path) -> Path:
-    store = Path(shutil.copytree(originals()[state], folder / "a.zarr"))
+def _build(seed: str, intact: Path, how: str, folder: Path) -> Path:
+    store = Path(shutil.copytree(intact, folder / "a.zarr"))
     own = random.Random(seed)
-    files = sorted(p for p in store.rglob("*") if p.is_file())
-    if how == "leaf":
-        files = [p for p in files if p.suffix == ".json"]
-    _WAYS[how](own, own.choice(files), files)
+    files = files_of(store)
+    TREE[how](own, own.choice(files), files)
     return store
 
 
-def outcome(store: Path) -> str:
+def outcome(store: Path, intact: Path) -> str:
     """Open, verify, export and resume a mutant.
 
     Returns
@@ -106,7 +75,7 @@ def outcome(store: Path) -> str:
     str
         ``read``, ``refused``, or what is wrong; an error that is not ours escapes.
     """
-    untouched = _tree(store) == _tree(originals()["finished"])
+    untouched = _tree(store) == _tree(intact / "finished" / "a.zarr")
     checked = verify(store)
     if checked.ok and not untouched:
         return "wrong: verified although it was changed"
@@ -145,97 +114,3 @@ def _tree(store: Path) -> dict[str, object]:
             except (ValueError, RecursionError):
                 found[name] = content
     return found
-
-
-# --- ways ---
-
-
-def _flip(own: random.Random, path: Path, _: list[Path]) -> None:
-    data = bytearray(path.read_bytes())
-    for _number in range(own.randint(1, 6)):
-        data[own.randrange(len(data))] ^= 1 << own.randrange(8)
-    path.write_bytes(data)
-
-
-def _cut(own: random.Random, path: Path, _: list[Path]) -> None:
-    data = path.read_bytes()
-    path.write_bytes(data[: own.randrange(len(data))])
-
-
-def _grow(own: random.Random, path: Path, _: list[Path]) -> None:
-    path.write_bytes(path.read_bytes() + own.randbytes(own.randint(1, 40)))
-
-
-def _lose(own: random.Random, path: Path, _: list[Path]) -> None:
-    path.unlink()
-
-
-def _swap(own: random.Random, path: Path, files: list[Path]) -> None:
-    other = own.choice([f for f in files if f.suffix == path.suffix])
-    one, two = path.read_bytes(), other.read_bytes()
-    path.write_bytes(two)
-    other.write_bytes(one)
-
-
-def _noise(own: random.Random, path: Path, _: list[Path]) -> None:
-    path.write_bytes(own.randbytes(own.randint(0, 300)))
-
-
-def _deep(own: random.Random, path: Path, _: list[Path]) -> None:
-    path.write_text(own.choice(['{"a":', "["]) * 60_000)
-
-
-def _leaf(own: random.Random, path: Path, _: list[Path]) -> None:
-    data = json.loads(path.read_bytes())
-    places: list[tuple[Any, Any]] = []
-    waiting = [data]
-    while waiting:
-        node = waiting.pop()
-        for key in node if isinstance(node, dict) else range(len(node)):
-            places.append((node, key))
-            if isinstance(node[key], dict | list):
-                waiting.append(node[key])
-    node, key = own.choice(places)
-    if own.random() < 0.2:
-        del node[key]
-    else:
-        node[key] = own.choice(_LEAVES)
-    path.write_text(json.dumps(data))
-
-
-def _link(own: random.Random, path: Path, files: list[Path]) -> None:
-    path.unlink()
-    path.symlink_to(own.choice(["/dev/zero", "/nowhere", str(path), str(own.choice(files)), "/etc/hostname"]))
-
-
-def _pipe(own: random.Random, path: Path, _: list[Path]) -> None:
-    path.unlink()
-    os.mkfifo(path)
-
-
-def _folder(own: random.Random, path: Path, _: list[Path]) -> None:
-    path.unlink()
-    path.mkdir()
-
-
-def _add(own: random.Random, path: Path, _: list[Path]) -> None:
-    name = own.choice(["0", "99", "notes.txt", "zarr.json", ".zarray", "c", os.fsdecode(b"\xe4"), "a\nb"])
-    target = path.parent / name
-    if not target.exists():
-        target.write_bytes(path.read_bytes())
-
-
-_WAYS: dict[str, Callable[[random.Random, Path, list[Path]], None]] = {
-    "flip": _flip,
-    "cut": _cut,
-    "grow": _grow,
-    "lose": _lose,
-    "swap": _swap,
-    "noise": _noise,
-    "deep": _deep,
-    "leaf": _leaf,
-    "link": _link,
-    "pipe": _pipe,
-    "folder": _folder,
-    "add": _add,
-}
