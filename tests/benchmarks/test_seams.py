@@ -25,11 +25,14 @@ def test_a_chessboard_of_tiles_has_all_borders_on_few_phases(seams: ModuleType) 
     found = seams.count_borders((1 + (x + y) % 2).astype(np.uint8), 48)
     assert found.share == 1
     assert found.ratio == 48 / seams.FAVOURITES
+    assert found.ratio_without_tiles < found.ratio / 2
 
 
 def test_noise_has_them_everywhere(seams: ModuleType) -> None:
     noise = np.random.default_rng(0).integers(1, 4, (960, 960)).astype(np.uint8)
-    assert 1 <= seams.count_borders(noise, 48).ratio < 1.05
+    found = seams.count_borders(noise, 48)
+    assert 1 <= found.ratio < 1.05
+    assert 1 <= found.ratio_without_tiles < 1.05
 
 
 def test_borders_with_glass_do_not_count(seams: ModuleType) -> None:

@@ -23,28 +23,34 @@ __all__ = ["PEAK_WEIGHT", "RowBlender", "Strip", "blend_window"]
 PEAK_WEIGHT = 2**20
 """Weight at the centre of a tile. With the largest overlap the summed weights stay below 2²⁴."""
 
-_FLOOR = 1 / 16
-"""Smallest weight along one axis, relative to the peak: keeps lone corners of a tile well above rounding."""
+_FLOOR = 1 / 64
+"""Smallest weight along one axis, relative to the peak: keeps lone corners of a tile above rounding."""
 
 
-def blend_window(tile: int, overlap: bool) -> NDArray[np.float32]:
-    """Return the weights of one tile, whole numbers from 2¹² to 2²⁰.
+def blend_window(tile: int, shared: int) -> NDArray[np.float32]:
+    """Return the weights of one tile, whole numbers from 2⁸ to 2²⁰.
+
+    Neighbouring tiles fade into each other over all that they share, and only there. What remains of a weight at the
+    very edge of a tile is a step in the blend: it shows as a seam.
 
     Parameters
     ----------
     tile : int
         Side of a tile in pixels.
-    overlap : bool
-        A Hann window (raised to a small floor) when tiles overlap, else constant weights.
+    shared : int
+        Pixels shared with the next tile; 0 gives constant weights.
 
     Returns
     -------
     (tile, tile) float32
+        Products of two profiles, each with a squared sine at both ends.
     """
-    if not overlap:
+    fade = min(shared, tile / 2)
+    if not fade:
         return np.full((tile, tile), PEAK_WEIGHT, np.float32)
-    profile = np.sin(np.pi * (np.arange(tile) + 0.5) / tile) ** 2
-    profile = np.maximum(profile, _FLOOR)
+    place = np.arange(tile) + 0.5
+    inside = np.minimum(place, tile - place) / fade
+    profile = np.maximum(np.sin(np.pi / 2 * np.minimum(inside, 1)) ** 2, _FLOOR)
     window: NDArray[np.float32] = np.rint(np.outer(profile, profile) * PEAK_WEIGHT).astype(np.float32)
     return window
 
@@ -119,7 +125,7 @@ class RowBlender:
         self._grid = grid
         self._channels = channels
         self._emit = emit
-        self._window = blend_window(grid.tile, overlap=grid.shared > 0)
+        self._window = blend_window(grid.tile, grid.shared)
         # The last channel holds the weights themselves.
         self.carry = np.zeros((channels + 1, grid.held + grid.shared, grid.padded_width), np.float32)
         self._live = np.zeros(grid.padded_width, np.bool_)
