@@ -41,6 +41,7 @@ from training.settings import PRESETS, LearningRateSchedule, override
 pytestmark = pytest.mark.cuda
 
 ROOT = Path(__file__).resolve().parents[2]
+ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])}
 Limit = Callable[[int], AbstractContextManager[None]]
 PICTURES = ["synthetic", "cmu"]
 BUNDLES = ["synthetic-demo", "crc-demo"]
@@ -169,10 +170,9 @@ def test_two_processes_share_a_gpu(device: str, tmp_path: Path) -> None:
     write_slide(slide, SyntheticSlide(1500, 1200, seed=5), compression="zlib")
     command = [sys.executable, "-m", "napari_wsss.cli", "run", str(slide), "--model", "synthetic-demo"]
     command += ["--device", device, "--backend", "torch", "--precision", "fp32", "--out"]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     outs = [tmp_path / "one", tmp_path / "two"]
     running = [
-        subprocess.Popen([*command, str(out)], env=environment, stderr=subprocess.PIPE, text=True)
+        subprocess.Popen([*command, str(out)], env=ENVIRONMENT, stderr=subprocess.PIPE, text=True)
         for out in outs
     ]
     errors = [process.communicate(timeout=240)[1] for process in running]
@@ -271,7 +271,7 @@ def test_patches_become_a_model(precision: str, device: str, tmp_path: Path) -> 
     )
     done = subprocess.run(
         [sys.executable, "-c", script, json.dumps(programs)],
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        env=ENVIRONMENT,
         capture_output=True,
         text=True,
         timeout=240,
