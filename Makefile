@@ -26,7 +26,7 @@ help:
 	@echo "make fuzz    2,000 damaged or lying files, a table of what became of them (ARGS=\"--cases 200 --seed 7\")"
 	@echo "make lint    ruff and mypy"
 	@echo "make format  rewrite the sources in ruff's format"
-	@echo "make docs    build the documentation (site/index.html), warnings are errors"
+	@echo "make docs    build the documentation (site/index.html): notebooks run, warnings are errors, links checked"
 	@echo "make bench   measure speed and memory, one table (BENCH=\"engine cam\": only these)"
 	@echo "make synthetic-demo    train the embedded model of the synthetic slides anew"
 	@echo "make crc-demo CRC=DIR  train the embedded model of real tissue anew from its 70 patches"
@@ -91,6 +91,7 @@ format: $(STAMPS)/lint
 docs: export NO_MKDOCS_2_WARNING := 1
 docs: $(STAMPS)/docs
 	$(RUN) -m mkdocs build --strict
+	$(RUN) scripts/check_links.py site
 
 fuzz: export OMP_NUM_THREADS ?= 1
 fuzz: $(STAMPS)/test

@@ -14,6 +14,7 @@ body { margin: 0 auto; padding: 1.2rem; max-width: 1200px; background: var(--pap
   font: 15px/1.45 system-ui, sans-serif; }
 h1 { font-size: 1.5rem; margin: 0; overflow-wrap: anywhere; } h2 { font-size: 1.1rem; margin: 1.6rem 0 .5rem; }
 a { color: var(--accent); } .soft { color: var(--soft); } .bad { color: var(--bad); } .good { color: var(--good); }
+.bar label { display: flex; gap: .4rem; align-items: center; }
 .bar { display: flex; flex-wrap: wrap; gap: .6rem; align-items: center; margin: 1rem 0; }
 input, select, button { font: inherit; color: inherit; background: var(--pale); border: 1px solid var(--line);
   border-radius: 6px; padding: .35rem .6rem; }
@@ -28,7 +29,7 @@ th button { background: none; border: 0; padding: 0; font-weight: 600; text-alig
 td.name { overflow-wrap: anywhere; min-width: 9rem; }
 img.thumb { display: block; width: 64px; height: 64px; object-fit: contain; }
 .swatch { display: inline-block; width: .8em; height: .8em; border-radius: 2px; margin-right: .35em;
-  border: 1px solid #0003; }
+  border: 1px solid #0003; print-color-adjust: exact; }
 .pictures { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 340px), 1fr)); gap: 1rem; }
 .pictures img { width: 100%; border: 1px solid var(--line); border-radius: 4px; background: #fff; }
 figure { margin: 0; } figcaption { color: var(--soft); font-size: .9em; }
@@ -38,5 +39,6 @@ svg text { fill: var(--soft); font-size: 11px; } svg rect { fill: var(--accent);
 @media (max-width: 640px) { body { padding: .7rem; } .hide-narrow { display: none; }
   th, td { padding: .35rem .3rem; } }
 @media print { .bar, .no-print { display: none; } body { max-width: none; font-size: 11px; }
-  tr { break-inside: avoid; } }
+  .pictures { grid-template-columns: repeat(3, 1fr); } tr, figure { break-inside: avoid; }
+  h2 { break-after: avoid; } }
 """
