@@ -94,6 +94,7 @@ def _slide_facts(slide: Slide) -> dict[str, Any]:
         "mpp_problem": slide.resolution_problem or None,
         "statements": [_statement_facts(weighed) for weighed in slide.statements],
         "warnings": list(slide.warnings),
+        "beside": list(slide.beside),
         "bounds": {"x": box.x, "y": box.y, "width": box.width, "height": box.height},
         "levels": [
             {"width": level.width, "height": level.height, "downsample": level.downsample}
@@ -184,6 +185,8 @@ def _lines(facts: dict[str, Any]) -> list[str]:
         lines.append(
             f"{head:12} {i}: {level['width']:,} × {level['height']:,} px, downsample {level['downsample']:g}"
         )
+    if facts["beside"]:
+        lines.append(f"Beside it    {', '.join(facts['beside'])} (not read)")
     run = facts.get("run")
     if run is None:
         return lines

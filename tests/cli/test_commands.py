@@ -57,6 +57,24 @@ def test_info_without_mpp_says_what_to_pass(wsss: Call, tmp_path: Path, bundle: 
     assert wsss("info", tmp_path / "a.png", "--json").json["mpp"] is None
 
 
+def test_info_names_the_pictures_beside_the_slide(wsss: Call, tmp_path: Path) -> None:
+    path = tmp_path / "a.tif"
+    with tifffile.TiffWriter(path) as tiff:
+        slide = np.full((128, 160, 3), 200, np.uint8)
+        tiff.write(slide, photometric="rgb", metadata=None, resolution=(20_000, 20_000), resolutionunit=3)
+        tiff.write(slide[:90, :90], photometric="rgb", metadata=None, description="Label of Erika Muster")
+    answer = wsss("info", path)
+    assert "Beside it    'label' (90 × 90 px) (not read)" in answer.out
+    assert "Erika" not in answer.out + answer.err
+    assert wsss("info", path, "--json").json["beside"] == ["'label' (90 × 90 px)"]
+
+
+@pytest.mark.shared
+def test_info_names_label_macro_and_thumbnail_of_an_svs(wsss: Call, shared_dir: Path) -> None:
+    answer = wsss("info", shared_dir / "slides" / "cmu-1-small-region.svs")
+    assert "Beside it    label, macro, thumbnail (not read)" in answer.out
+
+
 def test_info_lists_what_the_file_says_of_itself(wsss: Call, tmp_path: Path) -> None:
     """Two statements that differ: both are shown, none is taken."""
     path = tmp_path / "a.ome.tif"

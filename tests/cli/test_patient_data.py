@@ -110,7 +110,9 @@ def test_of_an_svs(wsss: Call, bundle: Path, tmp_path: Path, make: Callable[[Pat
     path = make(tmp_path / f"a.{make.__name__}")
     assert MARKER.encode() in path.read_bytes()
     for command in (["info", path], ["info", path, "--json"]):
-        assert_nowhere(wsss(*command), tmp_path / "none")
+        told = wsss(*command)
+        assert_nowhere(told, tmp_path / "none")
+        assert "thumbnail" in told.out  # that there is one, never what it shows
     out = tmp_path / "out"
     answer = wsss(
         "run", path, "--model", bundle, "--backend", "torch", "--out", out, "--export", "geojson,tiff,csv,png"

@@ -43,7 +43,10 @@ class Level:
 
 @runtime_checkable
 class LevelReader(Protocol):
-    """What a slide format has to offer. ``read_level`` may be called by several threads at once."""
+    """What a slide format has to offer. ``read_level`` may be called by several threads at once.
+
+    A reader may also have ``beside`` and ``centre_offset_nm``, see :class:`tiling.slides.slide.Slide`.
+    """
 
     @property
     def path(self) -> Path:

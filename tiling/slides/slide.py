@@ -56,6 +56,10 @@ class Slide:
         All that the file says about its µm per pixel, and what was believed of it.
     warnings : tuple of str
         What a user should know about how the pixels were understood, and what else the file holds.
+    beside : tuple of str
+        Names of the file's other pictures: label, macro, thumbnail, other scenes. They are never read.
+    centre_offset_nm : (float, float) or None
+        Where the picture's middle lies from the glass slide's, as Hamamatsu's files say.
 
     Raises
     ------
@@ -68,8 +72,8 @@ class Slide:
         self.path = reader.path
         self.format = reader.format
         self.vendor = reader.vendor
-        # Only Hamamatsu's files say it, for annotations that count from there.
         self.centre_offset_nm: tuple[float, float] | None = getattr(reader, "centre_offset_nm", None)
+        self.beside: tuple[str, ...] = tuple(getattr(reader, "beside", ()))
         self.levels = reader.levels
         self.bounds = reader.bounds
         self.statements: tuple[WeighedStatement, ...] = weigh(reader.statements, self.dimensions)

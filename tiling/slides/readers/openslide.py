@@ -21,6 +21,7 @@ from tiling.errors import SlideError
 from tiling.geometry import Box
 from tiling.slides.dicom import dicom_head, dicom_series, jpeg_is_ycbcr, may_be_dicom
 from tiling.slides.level import MAX_SIDE, Level, LevelReader
+from tiling.slides.pictures import kind_of_picture
 from tiling.slides.readers.segments import MAX_SEGMENT_BYTES, cache_bytes
 from tiling.slides.resolution import exact_downsample
 from tiling.slides.statements import openslide_statements
@@ -119,6 +120,8 @@ class OpenSlideReader:
         self.bounds = _bounds(handle)
         self.statements = tuple(openslide_statements(properties))
         self.centre_offset_nm = _centre_offset(properties)
+        # Names alone: what a label shows, or a file calls it, may be a patient's name.
+        self.beside = tuple(sorted({kind_of_picture(name) or "picture" for name in handle.associated_images}))
         self.icc_profile = _icc_profile(handle)
         self.files = files if files is not None else (file, *_companions(file, self.vendor))
         if self.vendor == "dicom" and any(jpeg_is_ycbcr(f) for f in self.files):

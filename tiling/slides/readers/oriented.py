@@ -58,6 +58,7 @@ class OrientedReader:
         self.bounds = self._upright_box(reader.bounds)
         self.held_bytes = reader.held_bytes
         self.fingerprint = reader.fingerprint
+        self.beside = getattr(reader, "beside", ())
         self.statements = reader.statements
         if self._swap:
             self.statements = tuple(s.turned() for s in reader.statements)

@@ -51,6 +51,8 @@ class SrgbReader:
         self.statements = reader.statements
         self.held_bytes = reader.held_bytes
         self.fingerprint = reader.fingerprint
+        self.beside = getattr(reader, "beside", ())
+        self.centre_offset_nm = getattr(reader, "centre_offset_nm", None)
         self.icc_profile: bytes | None = None
         self.warnings = (*reader.warnings, "Colours were converted to sRGB by the slide's ICC profile.")
         self.files = reader.files

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from tiling.folders import is_own_export
 from tiling.geometry import Box
 from tiling.slides.level import LevelReader
 from tiling.slides.ome_xml import other_files
-from tiling.slides.pictures import left_out, main_picture
+from tiling.slides.pictures import Picture, left_out, main_picture
 from tiling.slides.readers.oriented import oriented
 from tiling.slides.readers.segments import SegmentReader
 from tiling.slides.readers.tiff_file import PositionedFile, is_tiff, opened
@@ -48,8 +49,8 @@ def open_reader(path: Path) -> LevelReader | None:
                 f"{path} is one of {len(others)} files of an OME-TIFF, and a slide must be one file; "
                 "export it as a single OME-TIFF."
             )
-        series, note = _main_series(path, tiff)
-        reader = TiffReader(path, tiff, series, note)
+        series, pictures = _main_series(path, tiff)
+        reader = TiffReader(path, tiff, series, pictures)
         return oriented(reader, _orientation(series.keyframe))
 
 
@@ -63,17 +64,19 @@ class TiffReader(SegmentReader):
         Open while the reader is made; not used later.
     series : tifffile.TiffPageSeries
         The picture.
-    note : str
-        What else the file holds; may be empty.
+    pictures : sequence of Picture
+        This one, and what else the file holds.
     """
 
     format = "tiff"
 
-    def __init__(self, path: Path, tiff: Any, series: Any, note: str = "") -> None:
+    def __init__(self, path: Path, tiff: Any, series: Any, pictures: Sequence[Picture]) -> None:
         self.vendor = "ome" if tiff.is_ome else ("imagej" if tiff.is_imagej else "")
         self.files = (path,)
         self._samples = samples_of(path, series, channels_of(tiff, series))
+        note = left_out(pictures, 0)
         self.warnings = (*self._samples.warnings, *((note,) if note else ()))
+        self.beside = tuple(str(picture) for picture in pictures[1:])
         self._stored = levels_of(path, tiff, series, self._samples.planes)
         super().__init__(path, tuple(stored.level for stored in self._stored))
         self.bounds = Box(0, 0, self.levels[0].width, self.levels[0].height)
@@ -126,16 +129,16 @@ class TiffReader(SegmentReader):
         return pixels
 
 
-def _main_series(path: Path, tiff: Any) -> tuple[Any, str]:
-    """Return the picture of the file that is the slide, and a sentence on those that are left out."""
+def _main_series(path: Path, tiff: Any) -> tuple[Any, list[Picture]]:
+    """Return the picture of the file that is the slide; what is known of it, and of those that are left out."""
     found = [s for s in tiff.series if s.keyframe is not None and 0 not in s.shape]
     if not found:
         raise SlideError(f"{path} is a TIFF without a picture; copy or export it again.")
     pictures = [picture_of(tiff, series) for series in found]
     chosen = main_picture(pictures)
     used = sources(tiff, found[chosen])
-    others = [i for i, series in enumerate(found) if i == chosen or series not in used]
-    return found[chosen], left_out([pictures[i] for i in others], others.index(chosen))
+    others = [pictures[i] for i, series in enumerate(found) if i != chosen and series not in used]
+    return found[chosen], [pictures[chosen], *others]
 
 
 def _orientation(page: Any) -> int:

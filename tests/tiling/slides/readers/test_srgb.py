@@ -11,6 +11,10 @@ from PIL import Image, ImageCms
 
 from tiling.errors import SlideError
 from tiling.slides.open import open_slide
+from tiling.slides.readers.array import ArrayReader
+from tiling.slides.readers.oriented import oriented
+from tiling.slides.readers.srgb import in_srgb
+from tiling.slides.slide import Slide
 
 
 def swapped_profile() -> bytes:
@@ -84,3 +88,14 @@ def test_a_file_without_profile_is_left_alone(tmp_path: Path) -> None:
     with open_slide(tmp_path / "a.png", icc=True) as slide:
         assert (slide.read(0, 0, 9, 9) == 77).all()
         assert not slide.warnings
+
+
+def test_what_a_reader_knows_beside_its_pixels_is_not_lost() -> None:
+    """Annotations of Hamamatsu count from the middle of the glass, with converted colours, too."""
+    inner = ArrayReader([np.zeros((8, 9, 3), np.uint8)])
+    inner.icc_profile = swapped_profile()
+    vars(inner).update(beside=("label",), centre_offset_nm=(1.0, 2.0))
+    with Slide(in_srgb(inner), 0.5) as slide:
+        assert slide.beside == ("label",)
+        assert slide.centre_offset_nm == (1.0, 2.0)
+    assert Slide(oriented(inner, 6), 0.5).beside == ("label",)
