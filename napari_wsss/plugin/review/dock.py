@@ -41,7 +41,11 @@ __all__ = ["ReviewWidget"]
 
 TICK_MS = 150
 COLUMNS = 4
-ORDERS = (("Where the model is unsure", "uncertain"), ("Where its two steps disagree", "disagreement"))
+ORDERS = (
+    ("Where the model is unsure", "uncertain"),
+    ("Where its two steps disagree", "disagreement"),
+    ("Where the picture is blurred, folded or inked", "artefacts"),
+)
 
 
 class ReviewWidget(QWidget):

@@ -9,11 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tiling.grid import TileGrid
-from tiling.store import FLAG_PREDICTED, Store
+from tiling.store import DOUBTS, FLAG_PREDICTED, Store
 
 __all__ = ["HELD_SHARE", "ReviewEntry", "ReviewOrder", "disagreement", "review_entries", "side_by_side"]
 
-ReviewOrder = Literal["uncertain", "disagreement"]
+ReviewOrder = Literal["uncertain", "disagreement", "artefacts"]
+
+ARTEFACTS = {"blur": "out of focus", "pen": "pen", "fold": "a fold", "bubble": "gray without tissue"}
+"""What the doubts about a tile's picture are called here."""
 
 FULL_SHARE = 0.1
 """A class that fills this part of a tile is as present as stage 1 can say."""
@@ -83,8 +86,10 @@ def review_entries(
     ----------
     store : Store
         Complete or not: rows that were not run are left out.
-    order : {"uncertain", "disagreement"}
-        By mean confidence of stage 2, or by the class on which the stages disagree most.
+    order : {"uncertain", "disagreement", "artefacts"}
+        By mean confidence of stage 2, by the class on which the stages disagree most; or only tiles whose picture was
+        doubted (out of focus, pen, a fold, gray without tissue), those with most doubts first. The reason of a tile
+        names these doubts in every order.
     limit : int
         Largest number of entries.
     lattice : TileGrid, optional
@@ -98,6 +103,10 @@ def review_entries(
     predicted = ((table["flags"][known] & FLAG_PREDICTED) > 0) & (tissue >= LEAST_TISSUE)
     if order == "uncertain":
         doubt = 1 - table["confidence"]
+    elif order == "artefacts":
+        found = np.array([(table["flags"] & flag) > 0 for flag in DOUBTS.values()]).sum(0)
+        predicted &= found[known] > 0
+        doubt = 1 - 0.5**found
     else:
         per_class = disagreement(table["presence"], table["shares"])
         doubt = per_class.max(1) if len(per_class) else np.zeros(0, np.float32)
@@ -177,7 +186,7 @@ def _entry(
 ) -> ReviewEntry:
     presence, shares = table["presence"][tile], table["shares"][tile]
     names = store.schema.names
-    if order == "uncertain":
+    if order != "disagreement":
         first, second = np.argsort(-shares)[:2] if len(shares) > 1 else (0, 0)
         reason = f"{names[first]} {100 * shares[first]:.0f} %, {names[second]} {100 * shares[second]:.0f} %"
     else:
@@ -186,6 +195,9 @@ def _entry(
             f"{names[worst]}: expected in the tile with {100 * presence[worst]:.0f} %, "
             f"drawn on {100 * shares[worst]:.0f} % of it"
         )
+    artefacts = [ARTEFACTS.get(name, name) for name, flag in DOUBTS.items() if table["flags"][tile] & flag]
+    if artefacts:
+        reason = f"{', '.join(artefacts).capitalize()}. {reason}"
     own = areas[row, column]
     tissue = float(own.sum())
     held = tuple(

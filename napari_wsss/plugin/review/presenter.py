@@ -54,7 +54,7 @@ class Reviewer:
     ----------
     layer : napari.layers.Labels or None
         The result that is reviewed.
-    order : {"uncertain", "disagreement"}
+    order : {"uncertain", "disagreement", "artefacts"}
     entries : list of ReviewEntry
     strip : Strip of ReviewEntry
         Those that are asked about now.

@@ -17,7 +17,7 @@ from napari_wsss.plugin.view.layers import slide_layer, store_layers
 from napari_wsss.plugin.view.marker import MARKER
 from napari_wsss.project import new_project
 from tiling.slides import open_slide
-from tiling.store.layout import FLAG_PREDICTED
+from tiling.store.layout import FLAG_BLUR, FLAG_FOLD, FLAG_PEN, FLAG_PREDICTED
 from tiling.store.reader import Store, open_store
 
 
@@ -108,6 +108,20 @@ def test_glass_is_left_out(store: Store) -> None:
     assert entries
     assert all(e.column * store.grid.tile < half for e in entries)
     assert all(e.tissue >= 0.3 for e in entries)
+
+
+def test_doubts_about_the_picture_are_named_and_have_an_order_of_their_own(store: Store) -> None:
+    flags = (store.tiles()["flags"] & FLAG_PREDICTED).reshape(store.grid.rows, -1)
+    flags[3, 4] |= FLAG_BLUR | FLAG_FOLD
+    flags[0, 0] |= FLAG_PEN
+    marked = with_tiles(doubtful(store, (3, 4)), flags=flags.ravel())
+    first, *rest = review_entries(marked, "artefacts")
+    assert first.reason.startswith("Out of focus, a fold. ")
+    assert rest
+    assert all(entry.reason.startswith(("Out of focus, a fold. ", "Pen. ")) for entry in rest)
+    assert review_entries(marked, "uncertain", limit=1)[0].reason == first.reason
+    everywhere = review_entries(marked, "disagreement", limit=10_000)
+    assert len(everywhere) == len(review_entries(store, "disagreement", limit=10_000))  # nothing is hidden
 
 
 def test_neighbours_of_a_doubtful_tile_wait(store: Store) -> None:
