@@ -6,18 +6,20 @@ which files belong together.
 
 from __future__ import annotations
 
+import math
 import mmap
 import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 __all__ = ["DicomHead", "dicom_head", "dicom_series", "jpeg_is_ycbcr", "may_be_dicom"]
 
 _WHOLE_SLIDE = "1.2.840.10008.5.1.4.1.1.77.1.6"
 _JPEG_SYNTAXES = frozenset({"1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.51"})
 _SUFFIXES = frozenset({".dcm", ".dicom", ".dic", ".ima"})
-_PHOTOMETRIC = 0x00280004
+_FOCAL_PLANES = 0x00480303
 _FRAMES_LOOKED_AT = 1 << 16
 
 
@@ -33,12 +35,18 @@ class DicomHead:
         Whether it is a whole-slide image rather than an annotation, a report or a scan of a patient.
     photometric, syntax : str
         PhotometricInterpretation and TransferSyntaxUID.
+    layers : int
+        Pictures on top of each other: optical paths times focal planes.
+    sparse : bool
+        Whether each frame says itself where it lies (``TILED_SPARSE``): then nothing orders the layers.
     """
 
     series: str = ""
     is_slide: bool = True
     photometric: str = ""
     syntax: str = ""
+    layers: int = 1
+    sparse: bool = False
 
 
 def may_be_dicom(path: Path) -> bool:
@@ -66,8 +74,8 @@ def starts_like_dicom(path: Path) -> bool:
 def dicom_head(path: Path) -> DicomHead:
     """Read the head of a DICOM file; one that cannot be understood tells nothing and counts as a slide.
 
-    Nothing after PhotometricInterpretation is read, so that the millions of frame descriptions of a large slide cost
-    nothing.
+    Nothing after the number of focal planes is read, so that the millions of frame descriptions of a large slide
+    cost nothing.
     """
     from pydicom.filereader import read_partial
 
@@ -75,16 +83,30 @@ def dicom_head(path: Path) -> DicomHead:
         return DicomHead()
     try:
         with path.open("rb") as stream:
-            data = read_partial(stream, stop_when=lambda tag, vr, length: tag > _PHOTOMETRIC)
+            data = read_partial(stream, stop_when=lambda tag, vr, length: tag > _FOCAL_PLANES)
         kind = data.get("SOPClassUID") or data.file_meta.get("MediaStorageSOPClassUID") or _WHOLE_SLIDE
         return DicomHead(
             series=str(data.get("SeriesInstanceUID", "")),
             is_slide=str(kind) == _WHOLE_SLIDE,
             photometric=str(data.get("PhotometricInterpretation", "")),
             syntax=str(data.file_meta.get("TransferSyntaxUID", "")),
+            layers=_layers(data),
+            sparse=str(data.get("DimensionOrganizationType", "")) == "TILED_SPARSE",
         )
     except Exception:  # noqa: BLE001  pydicom raises whatever a damaged file makes of its parsing
         return DicomHead()
+
+
+def _layers(data: Any) -> int:
+    """Return how many pictures a file holds of the same place: as it says, or as its frames are too many for one."""
+    paths = max(int(data.get("NumberOfOpticalPaths") or 1), len(data.get("OpticalPathSequence") or ()))
+    planes = int(data.get("TotalPixelMatrixFocalPlanes") or 1)
+    sides = (
+        (data.get("TotalPixelMatrixColumns"), data.get("Columns")),
+        (data.get("TotalPixelMatrixRows"), data.get("Rows")),
+    )
+    tiles: int = math.prod(math.ceil(whole / part) for whole, part in sides if whole and part)
+    return max(paths * planes, math.ceil(int(data.get("NumberOfFrames") or 1) / tiles))
 
 
 def dicom_series(files: Iterable[Path]) -> dict[str, list[Path]]:

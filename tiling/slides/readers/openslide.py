@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import math
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -124,8 +124,8 @@ class OpenSlideReader:
         self.beside = tuple(sorted({kind_of_picture(name) or "picture" for name in handle.associated_images}))
         self.icc_profile = _icc_profile(handle)
         self.files = files if files is not None else (file, *_companions(file, self.vendor))
-        if self.vendor == "dicom" and any(jpeg_is_ycbcr(f) for f in self.files):
-            self.warnings = (MISNAMED_COLOURS,)
+        if self.vendor == "dicom":
+            self.warnings = tuple(_dicom_warnings(file, self.files))
 
     def read_level(self, level: int, x: int, y: int, width: int, height: int) -> NDArray[np.uint8]:
         """Return a part of one level, (height, width, 3) uint8, white where nothing was scanned."""
@@ -258,6 +258,27 @@ def _companions(file: Path, vendor: str) -> tuple[Path, ...]:
     if vendor != "mirax" or not folder.is_dir():
         return ()
     return tuple(sorted(f for f in folder.iterdir() if f.is_file()))
+
+
+def _dicom_warnings(file: Path, files: Sequence[Path]) -> Iterator[str]:
+    """Yield what people should know of a DICOM series.
+
+    Raises
+    ------
+    SlideError
+        When several pictures lie on top of each other without an order: whatever comes last would be read.
+    """
+    if any(jpeg_is_ycbcr(each) for each in files):
+        yield MISNAMED_COLOURS
+    layered = [head for head in map(dicom_head, files) if head.layers > 1]
+    if not layered:
+        return
+    several = f"{max(head.layers for head in layered)} pictures on top of each other (optical paths or focal planes)"
+    if any(head.sparse for head in layered):
+        raise SlideError(
+            f"{file} holds {several} in no order (TILED_SPARSE); export the one to segment alone."
+        )
+    yield f"The file holds {several}; only the first is read."
 
 
 def _centre_offset(properties: Mapping[str, str]) -> tuple[float, float] | None:

@@ -42,6 +42,7 @@ class FakeOpenSlide:
         self.level_downsamples = factors or [self.dimensions[0] / w for w, _ in self.level_dimensions]
         self.properties = {"openslide.vendor": "fake", **(properties or {})}
         self.color_profile = None
+        self.associated_images: dict[str, Image.Image] = {}
 
     def set_cache(self, cache: object) -> None:
         pass
