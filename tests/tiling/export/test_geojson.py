@@ -116,3 +116,14 @@ def test_an_unwritable_place_is_one_sentence_and_leaves_nothing(toy_store: Store
     with pytest.raises(ExportError, match="cannot be written"):
         write_geojson(toy_store, tmp_path / "file" / "a.geojson")
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
+
+
+def test_geopandas_opens_the_file(toy_store: Store, tmp_path: Path) -> None:
+    """With its own reader (GDAL), which is stricter than json."""
+    geopandas = pytest.importorskip("geopandas")
+    write_geojson(toy_store, tmp_path / "toy.geojson", frame="openslide")
+    table = geopandas.read_file(tmp_path / "toy.geojson")
+    assert table.geometry.is_valid.all()
+    assert set(table.geom_type) <= {"Polygon", "MultiPolygon"}
+    total = shapely.area(table.geometry.to_numpy()).sum() * (toy_store.slide_mpp / 1000) ** 2
+    assert total == pytest.approx(sum(toy_store.areas.values()), rel=1e-6)

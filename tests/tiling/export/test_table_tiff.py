@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import importlib.util
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -63,6 +64,21 @@ def test_the_tiff_is_the_pyramid_with_size_names_and_colours(toy_store: Store, t
     text = "".join(ElementTree.tostring(ElementTree.fromstring(xml), "unicode"))
     assert 'PhysicalSizeX="0.7"' in text
     assert "green tissue" in text
+
+
+def test_the_ome_xml_is_what_its_makers_allow(toy_store: Store, tmp_path: Path) -> None:
+    """The schema of the Open Microscopy Environment, as it comes with the package ome-types."""
+    etree = pytest.importorskip("lxml.etree")
+    found = importlib.util.find_spec("ome_types")
+    if found is None or found.origin is None:
+        pytest.skip("ome-types is not installed")
+    parser = etree.XMLParser(no_network=True)
+    schema = etree.XMLSchema(etree.parse(Path(found.origin).with_name("ome-2016-06.xsd"), parser))
+    write_tiff(toy_store, tmp_path / "toy.ome.tif")
+    with tifffile.TiffFile(tmp_path / "toy.ome.tif") as tiff:
+        text = str(tiff.ome_metadata)
+    assert schema.validate(etree.fromstring(text.encode())), schema.error_log
+    assert not schema.validate(etree.fromstring(text.replace("SizeX", "SizeQ").encode()))
 
 
 def test_openslide_reads_the_tiff_in_colour(toy_store: Store, tmp_path: Path) -> None:

@@ -69,6 +69,34 @@ def test_scale_and_unit_give_the_resolution(
             assert slide.resolution.source == "OME-Zarr scale"
 
 
+@pytest.mark.parametrize("version", ["0.1", "0.2", "0.3", "0.4", "0.5", "0.5 sharded"])
+def test_every_version_is_read(tmp_path: Path, version: str) -> None:
+    pixels = np.random.default_rng(0).integers(0, 255, (3, 90, 120)).astype(np.uint8)
+    number, _, sharded = version.partition(" ")
+    group = zarr.open_group(tmp_path / "a.zarr", mode="w", zarr_format=3 if number == "0.5" else 2)
+    datasets: list[dict[str, Any]] = []
+    for level, factor in enumerate((1, 2)):
+        layout: dict[str, Any] = {"chunks": (1, 1, 1, 32, 32)}
+        if number != "0.5":
+            layout["chunk_key_encoding"] = {"name": "v2", "separator": "." if number == "0.1" else "/"}
+        if sharded:
+            layout["shards"] = (1, 3, 1, 64, 64)
+        group.create_array(str(level), data=pixels[None, :, None, ::factor, ::factor], **layout)
+        scale = {"type": "scale", "scale": [1, 1, 1, 0.5 * factor, 0.5 * factor]}
+        has_scale = {"coordinateTransformations": [scale]} if number >= "0.4" else {}
+        datasets.append({"path": str(level), **has_scale})
+    image: dict[str, Any] = {"version": number, "datasets": datasets}
+    if number == "0.3":
+        image["axes"] = list("tczyx")
+    elif number >= "0.4":
+        image["axes"] = [{"name": a} | ({"unit": "micrometer"} if a in "xy" else {}) for a in "tczyx"]
+    attributes = {"multiscales": [image]}
+    group.attrs.update({"ome": {"version": number, **attributes}} if number == "0.5" else attributes)
+    with open_slide(tmp_path / "a.zarr", mpp=None if number >= "0.4" else 0.5) as slide:
+        assert (slide.mpp, slide.dimensions, len(slide.levels)) == (0.5, (120, 90), 2)
+        np.testing.assert_array_equal(slide.read(0, 0, 120, 90), pixels.transpose(1, 2, 0))
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [

@@ -192,6 +192,32 @@ def test_bytes_after_ome_xml_change_nothing(tmp_path: Path, tail: bytes) -> None
         assert (slide.mpp, slide.resolution.source) == (0.5, "OME PhysicalSizeX")
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "encoding"),
+    [
+        ("µm", "µm", "latin-1"),
+        ("µm", "\u03bcm", "utf-8"),
+        ("µm", "Âµm", "utf-8"),
+        ("µm", "?m", "ascii"),
+        ('encoding="UTF-8"', 'encoding="ISO-8859-1"', "utf-8"),
+        ('encoding="UTF-8"', 'encoding="UTF-16"', "latin-1"),
+        ('ID="Image:0"', 'ID="Image:0\0"', "utf-8"),
+        ("<OME ", "\0\n <OME ", "utf-8"),
+    ],
+)
+def test_ome_xml_in_any_encoding(tmp_path: Path, old: str, new: str, encoding: str) -> None:
+    units = {"PhysicalSizeXUnit": "µm", "PhysicalSizeYUnit": "µm"}
+    path = write(tmp_path / "a.ome.tif", metadata={"axes": "YXS", **OME, **units})
+    with tifffile.TiffFile(path) as tiff:
+        text = tiff.pages.first.tags[270].value
+    assert old in text
+    set_tag(path, 270, 2, text.replace(old, new).encode(encoding) + b"\0")
+    assert assert_reads(path) == ()
+    with open_slide(path) as slide:
+        assert slide.resolution is not None
+        assert (slide.mpp, slide.resolution.source) == (0.5, "OME PhysicalSizeX")
+
+
 def test_ome_xml_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     path = write(tmp_path / "a.ome.tif", metadata={"axes": "YXS", **OME})
     with tifffile.TiffFile(path) as tiff:
