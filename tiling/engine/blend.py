@@ -23,6 +23,9 @@ __all__ = ["PEAK_WEIGHT", "RowBlender", "Strip", "blend_window"]
 PEAK_WEIGHT = 2**20
 """Weight at the centre of a tile. With the largest overlap the summed weights stay below 2²⁴."""
 
+_RUN = 4
+"""Most neighbouring tiles that are summed at a time: what one step touches stays in the processor's cache."""
+
 _FLOOR = 1 / 64
 """Smallest weight along one axis, relative to the peak: keeps lone corners of a tile above rounding."""
 
@@ -156,7 +159,8 @@ class RowBlender:
         """
         start = 0
         for index in range(1, len(columns) + 1):
-            if index == len(columns) or columns[index] != columns[index - 1] + 1:
+            gap = index == len(columns) or columns[index] != columns[index - 1] + 1
+            if gap or index - start == _RUN:
                 self._add_run(columns[start:index], values[start:index])
                 start = index
 

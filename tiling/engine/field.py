@@ -10,7 +10,8 @@ Strips of ungated sums come in, gated ones go out, as far as the centres around 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,34 +31,39 @@ Allowed = NDArray[np.bool_] | bool
 
 
 @dataclass(frozen=True)
-class _Weights:
-    """Linear interpolation along one axis: the two centres around each pixel, and the share of the second."""
+class _Span:
+    """Pixels along one axis between two neighbouring centres: these, and how much of the second each pixel takes."""
 
-    first: NDArray[np.intp]
-    second: NDArray[np.intp]
+    start: int
+    stop: int
+    first: int
+    second: int
     share: Floats
 
     @classmethod
-    def between(cls, start: int, stop: int, grid: TileGrid, count: int) -> _Weights:
-        """Return those of pixels start … stop; beyond the outermost centres these hold."""
-        place = (np.arange(start, stop) + 0.5 - grid.tile / 2) / grid.stride
-        place = np.clip(place, 0, count - 1)
-        first = np.floor(place).astype(np.intp)
-        return cls(first, np.ceil(place).astype(np.intp), (place - first).astype(np.float32))
-
-    def shifted(self, start: int) -> _Weights:
-        """Return the same for centres counted from ``start``."""
-        return _Weights(self.first - start, self.second - start, self.share)
+    def cut(cls, start: int, stop: int, grid: TileGrid, count: int) -> Iterator[_Span]:
+        """Yield those of pixels start … stop; beyond the outermost centres these hold."""
+        while start < stop:
+            place = (start + 0.5 - grid.tile / 2) / grid.stride
+            first = min(max(math.floor(place), 0), count - 1)
+            # The first pixel that does not lie before the next centre.
+            after = math.ceil((0 if place < 0 else first + 1) * grid.stride + grid.tile / 2 - 0.5)
+            end = stop if place >= count - 1 else min(after, stop)
+            places = (np.arange(start, end) + 0.5 - grid.tile / 2) / grid.stride
+            places = np.clip(places, 0, count - 1)
+            share = (places - first).astype(np.float32)
+            yield cls(start, end, first, math.ceil(places[-1]), share)
+            start = end
 
 
 @dataclass(frozen=True)
-class _Window:
-    """The centres around a strip, (rows, columns, C), and how its pixels lie between them."""
+class _Cell:
+    """Pixels between four centres: what these say, (≤ 2 rows, ≤ 2 columns, C), and how the pixels lie between them."""
 
     presence: Floats
     margins: Floats
-    down: _Weights
-    across: _Weights
+    down: Floats
+    across: Floats
 
     def opened(self) -> list[Allowed]:
         """Return where each class may appear."""
@@ -85,8 +91,24 @@ class _Window:
 
     @property
     def shape(self) -> tuple[int, int]:
-        """Lines and width of the strip."""
-        return len(self.down.share), len(self.across.share)
+        """Lines and width of the cell."""
+        return len(self.down), len(self.across)
+
+    def close(self, sums: Floats, weights: Floats) -> Floats:
+        """Close classes in the sums (C, lines, width) of the cell, in place; return what is left of the weights."""
+        opened = self.opened()
+        for plane, where in zip(sums, opened, strict=True):
+            if where is False:
+                plane[...] = 0
+            elif where is not True:
+                plane *= where
+        total: Floats = sums.sum(0)
+        lost = (total == 0) & (weights > 0)
+        if lost.any():  # Stage 2 is sure of closed classes only.
+            best = self.fullest(lost, opened)
+            sums[best, *np.nonzero(lost)] = weights[lost]
+            total[lost] = weights[lost]
+        return total
 
     def fullest(self, pixels: NDArray[np.bool_], among: list[Allowed]) -> NDArray[np.intp]:
         """Return the class with the highest presence among the allowed ones for each of some pixels."""
@@ -97,11 +119,10 @@ class _Window:
 
     def _between(self, values: Floats) -> Floats:
         """Interpolate values (rows, columns) for every pixel, (lines, width)."""
-        down, across = self.down, self.across
-        share = down.share[:, None]
-        one = np.float32(1)
-        lines = values[down.first] * (one - share) + values[down.second] * share
-        found: Floats = lines[:, across.first] * (one - across.share) + lines[:, across.second] * across.share
+        down, across, one = self.down[:, None], self.across, np.float32(1)
+        lines = values[0] * (one - down) + values[-1] * down
+        found: Floats = lines[:, :1] * (one - across)
+        found += lines[:, -1:] * across
         return found
 
 
@@ -191,37 +212,24 @@ class FieldGate:
         return np.asarray(np.nan_to_num(margins), np.float32)
 
     def _gate(self, strip: Strip) -> None:
-        """Close classes in a strip and emit it."""
-        window = self._window(strip)
-        sums, weights = strip.sums, strip.weights
-        opened = window.opened()
-        for c, where in enumerate(opened):
-            if where is False:
-                sums[c] = 0
-            elif where is not True:
-                sums[c] *= where
-        total = sums.sum(0)
-        lost = (total == 0) & (weights > 0)
-        if lost.any():  # Stage 2 is sure of closed classes only.
-            best = window.fullest(lost, opened)
-            sums[best, *np.nonzero(lost)] = weights[lost]
-            total[lost] = weights[lost]
-        self._emit(Strip(strip.x, strip.y, sums, total))
-
-    def _window(self, strip: Strip) -> _Window:
-        """Return the centres around a strip."""
+        """Close classes in a strip and emit it, cell by cell: most lie between centres that agree."""
         grid = self._grid
-        first = grid.finished_lines(self._row)[0] + strip.y
         lines, width = strip.weights.shape
-        down = _Weights.between(first, first + lines, grid, grid.rows)
-        across = _Weights.between(strip.x, strip.x + width, grid, grid.columns)
+        first = grid.finished_lines(self._row)[0] + strip.y
         oldest = self._row - len(self.presence) + 1
-        rows = slice(int(down.first[0]), int(down.second[-1]) + 1)
-        columns = slice(int(across.first[0]), int(across.second[-1]) + 1)
-        kept = slice(rows.start - oldest, rows.stop - oldest), columns
-        return _Window(
-            self.presence[kept], self._margins[kept], down.shifted(rows.start), across.shifted(columns.start)
-        )
+        across = list(_Span.cut(strip.x, strip.x + width, grid, grid.columns))
+        total = np.empty_like(strip.weights)
+        for rows in _Span.cut(first, first + lines, grid, grid.rows):
+            down = slice(rows.start - first, rows.stop - first)
+            for columns in across:
+                place = down, slice(columns.start - strip.x, columns.stop - strip.x)
+                kept = (
+                    slice(rows.first - oldest, rows.second - oldest + 1),
+                    slice(columns.first, columns.second + 1),
+                )
+                cell = _Cell(self.presence[kept], self._margins[kept], rows.share, columns.share)
+                total[place] = cell.close(strip.sums[:, *place], strip.weights[place])
+        self._emit(Strip(strip.x, strip.y, strip.sums, total))
 
 
 def _logit(probability: Floats) -> Floats:
