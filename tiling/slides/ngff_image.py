@@ -8,7 +8,7 @@ from typing import Any
 from tiling.slides.channels import Channel
 from tiling.slides.statements import Statement, length_statement
 
-__all__ = ["axis_names", "channels_of", "dataset_paths", "scale_statement"]
+__all__ = ["axis_names", "channels_of", "dataset_paths", "scale_statements"]
 
 
 def axis_names(image: Mapping[str, Any]) -> tuple[str, ...]:
@@ -43,8 +43,35 @@ def dataset_paths(image: Mapping[str, Any]) -> tuple[str, ...]:
     return paths
 
 
-def scale_statement(image: Mapping[str, Any]) -> Statement | None:
-    """Return what the scale of the finest level says; None when nothing is said of lengths."""
+def scale_statements(image: Mapping[str, Any], downsamples: Sequence[float] = ()) -> tuple[Statement, ...]:
+    """Return what the scales say of the finest level: its own, and those of other levels that say something else.
+
+    Parameters
+    ----------
+    image : mapping
+    downsamples : sequence of float
+        Of each level, as their sizes tell. A level that repeats the scale of the first says nothing of itself: some
+        programs write one scale everywhere.
+    """
+    first = _statement(image, 0)
+    if first is None or not first.numbers:
+        return () if first is None else (first,)
+    found = [first]
+    for index, downsample in enumerate(downsamples):
+        said = _statement(image, index)
+        if said is None or said.numbers in ((), first.numbers):
+            continue
+        x, y = (None if value is None else value / downsample for value in (said.mpp_x, said.mpp_y))
+        if not all(
+            abs(a - b) <= 0.03 * abs(b)
+            for a, b in zip((x or 0, y or 0), (first.mpp_x or 0, first.mpp_y or 0), strict=True)
+        ):
+            found.append(Statement(x, y, f"{first.source}, level {index}"))
+    return tuple(found)
+
+
+def _statement(image: Mapping[str, Any], level: int) -> Statement | None:
+    """Return what the scale of a level says of its own pixels; None when nothing is said of lengths."""
     names = axis_names(image)
     axes = image.get("axes", ())
     units = {
@@ -52,7 +79,7 @@ def scale_statement(image: Mapping[str, Any]) -> Statement | None:
         for axis in axes
         if isinstance(axis, Mapping)
     }
-    scale = _scale(image, image["datasets"][0], len(names))
+    scale = _scale(image, image["datasets"][level], len(names))
     x, y = scale[names.index("x")], scale[names.index("y")]
     unit_x, unit_y = units.get("x", ""), units.get("y", "")
     if not unit_x and not unit_y:

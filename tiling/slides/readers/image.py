@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -42,6 +43,8 @@ def open_reader(path: Path) -> LevelReader | None:
         with opened as image:
             if image.width * image.height > MAX_PIXELS:
                 raise _too_large(path)
+            if any(";16" in str(tile[3]) for tile in image.tile):  # Pillow would cut the lower half off
+                raise refuse_bits(path, "16-bit")
             if image.mode not in _DIRECT:
                 raise refuse_bits(path, "1-bit" if image.mode == "1" else f"16-bit or deeper ({image.mode})")
             reader = ImageReader(path, image)
@@ -73,9 +76,7 @@ class ImageReader:
         self.vendor = (image.format or "").lower()
         self.warnings: tuple[str, ...] = (GREY_WARNING,) if image.mode in ("L", "LA") else ()
         self.icc_profile: bytes | None = image.info.get("icc_profile")
-        x, y = image.info.get("dpi", (None, None))
-        said = tag_statement(x, y, 2, f"{image.format} dpi")
-        self.statements: tuple[Statement, ...] = (said,) if said is not None and said.numbers else ()
+        self.statements = tuple(_statements(image))
         if "A" in image.getbands() or "transparency" in image.info:
             rgba = image.convert("RGBA")
             opaque = Image.new("RGB", image.size, (255, 255, 255))
@@ -100,6 +101,19 @@ class ImageReader:
 
     def close(self) -> None:
         """Do nothing: the file was closed after decoding."""
+
+
+def _statements(image: Image.Image) -> Iterator[Statement]:
+    """Yield what a picture says of its resolution: in its format's own way, and in EXIF."""
+    exif = image.getexif()
+    x, y = image.info.get("dpi", (None, None))
+    tag = ExifTags.Base
+    across, down, unit = (exif.get(t) for t in (tag.XResolution, tag.YResolution, tag.ResolutionUnit))
+    found = (
+        tag_statement(x, y, 2, f"{image.format} dpi"),
+        tag_statement(across, down, unit, "EXIF XResolution"),
+    )
+    yield from (said for said in found if said is not None and said.numbers)
 
 
 def _too_large(path: Path) -> SlideError:

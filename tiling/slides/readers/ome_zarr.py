@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from tiling.folders import RUN
 from tiling.geometry import Box
 from tiling.slides.channels import colours_of
 from tiling.slides.level import MAX_SIDE, Level, LevelReader
-from tiling.slides.ngff_image import axis_names, channels_of, dataset_paths, scale_statement
+from tiling.slides.ngff_image import axis_names, channels_of, dataset_paths, scale_statements
 from tiling.slides.ome_xml import OmePicture, ome_pictures
 from tiling.slides.pictures import Picture, left_out, main_picture
 from tiling.slides.readers.brightfield import (
@@ -77,11 +77,9 @@ class _Image:
         found: Mapping[str, Any] = self.ome["multiscales"][0]
         return found
 
-    @property
-    def statements(self) -> tuple[Statement, ...]:
-        """What the scale says, and the OME-XML beside it."""
-        scale = scale_statement(self.multiscale)
-        said = () if scale is None else (scale,)
+    def statements(self, downsamples: Sequence[float] = ()) -> tuple[Statement, ...]:
+        """Return what the scales say, and the OME-XML beside them."""
+        said = scale_statements(self.multiscale, downsamples)
         if self.described is not None and (
             self.described.statement.numbers or self.described.statement.problem
         ):
@@ -106,12 +104,16 @@ class OmeZarrReader(SegmentReader):
         self._axes = axis_names(image.multiscale)
         self._arrays: list[zarr.Array[Any]] = []
         levels: list[Level] = []
+        downsamples: list[float] = []
         paths = dataset_paths(image.multiscale)
         for name in paths:
             array = _array(image.place, group, name)
             self._check(array)
             size = (self._extent(array, "x"), self._extent(array, "y"))
+            if levels and (size[0] > levels[-1].width or size[1] > levels[-1].height):
+                raise ValueError("its levels do not go from large to small")
             downsample = exact_downsample((levels[0].width, levels[0].height), size) if levels else 1.0
+            downsamples.append(downsample or 1.0)
             if downsample is None:
                 continue
             levels.append(Level(*size, downsample, (self._chunk(array, "x"), self._chunk(array, "y"))))
@@ -124,7 +126,7 @@ class OmeZarrReader(SegmentReader):
             raise refuse_channels(path, count)
         notes = (GREY_WARNING if self._colours == "grey" else "", doubt, note)
         self.warnings = tuple(text for text in notes if text)
-        self.statements = image.statements
+        self.statements = image.statements(downsamples)
         self.files = image.place.local_files(paths)
         self.fingerprint = image.place.fingerprint(paths)
         if image.place.is_far:
@@ -225,7 +227,7 @@ def _picture(image: _Image) -> Picture:
     if image.described is not None and image.described.name:
         name = image.described.name
     width, height = int(array.shape[axes.index("x")]), int(array.shape[axes.index("y")])
-    has_mpp = any(is_plausible(statement) for statement in image.statements)
+    has_mpp = any(is_plausible(statement) for statement in image.statements())
     return Picture(name, width, height, levels=len(paths), has_mpp=has_mpp)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -46,6 +48,33 @@ def test_sixteen_bits_are_refused(tmp_path: Path) -> None:
     Image.fromarray(np.zeros((9, 9), np.uint16)).save(tmp_path / "deep.png")
     with pytest.raises(SlideError, match=r"deep\.png.*16-bit"):
         open_slide(tmp_path / "deep.png")
+
+
+def test_sixteen_bits_of_colour_are_refused_too(tmp_path: Path) -> None:
+    """Pillow reads the upper halves alone: of 12 bits in 16 nothing is left."""
+    rows = b"".join(b"\0" + (row.astype(">u2") << 4).tobytes() for row in noise(9, 8))
+
+    def chunk(name: bytes, content: bytes) -> bytes:
+        return (
+            struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+        )
+
+    head = chunk(b"IHDR", struct.pack(">IIBBBBB", 8, 9, 16, 2, 0, 0, 0))
+    png = b"\x89PNG\r\n\x1a\n" + head + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    (tmp_path / "deep.png").write_bytes(png)
+    with pytest.raises(SlideError, match=r"deep\.png has 16-bit pixels"):
+        open_slide(tmp_path / "deep.png")
+
+
+@pytest.mark.parametrize(("dpi", "mpp"), [(50_800.0, 0.5), (25_400.0, None), (72.0, 0.5)])
+def test_exif_may_contradict_the_jpeg(tmp_path: Path, dpi: float, mpp: float | None) -> None:
+    exif = Image.Exif()
+    exif[282] = exif[283] = dpi
+    exif[296] = 2
+    Image.fromarray(noise(40, 64)).save(tmp_path / "a.jpg", dpi=(50_800, 50_800), exif=exif)
+    with open_slide(tmp_path / "a.jpg") as slide:
+        assert slide.mpp == mpp
+        assert {w.statement.source for w in slide.statements} == {"JPEG dpi", "EXIF XResolution"}
 
 
 def test_a_picture_too_large_to_hold_names_the_cap_and_the_way_out(

@@ -69,6 +69,38 @@ def test_scale_and_unit_give_the_resolution(
             assert slide.resolution.source == "OME-Zarr scale"
 
 
+@pytest.mark.parametrize(
+    ("scales", "mpp"),
+    [
+        ((0.25, 0.5), 0.25),
+        ((0.25, 0.503), 0.25),
+        ((0.25, 0.25), 0.25),
+        ((0.25, 1.0), None),
+        ((1.0, 0.5), None),
+    ],
+)
+def test_levels_may_contradict_each_other(
+    tmp_path: Path, scales: tuple[float, float], mpp: float | None
+) -> None:
+    """Half a pixel of rounding is none, and neither is one scale that is written everywhere."""
+    path = write(tmp_path / "a.zarr", scale=scales[0])
+    group = zarr.open_group(path)
+    group.create_array("1", data=np.zeros((3, 45, 60), np.uint8))
+    ome = dict(group.attrs["ome"])
+    second = {"type": "scale", "scale": [1.0, scales[1], scales[1]]}
+    ome["multiscales"][0]["datasets"].append({"path": "1", "coordinateTransformations": [second]})
+    group.attrs["ome"] = ome
+    with open_slide(path) as slide:
+        assert slide.mpp == mpp
+        if mpp is None:
+            assert "contradicts itself" in slide.resolution_problem
+            assert "OME-Zarr scale, level 1" in slide.resolution_problem
+    ome["multiscales"][0]["datasets"].reverse()
+    group.attrs["ome"] = ome
+    with pytest.raises(SlideError, match="from large to small"):
+        open_slide(path)
+
+
 @pytest.mark.parametrize("version", ["0.1", "0.2", "0.3", "0.4", "0.5", "0.5 sharded"])
 def test_every_version_is_read(tmp_path: Path, version: str) -> None:
     pixels = np.random.default_rng(0).integers(0, 255, (3, 90, 120)).astype(np.uint8)
