@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import tifffile
 from numpy.typing import NDArray
+from wsss_browser import needs_browser, running_browser
 
 from tiling.store.receipt import content_digest, verify
 from tiling.synthetic import SyntheticSlide
@@ -86,6 +87,29 @@ def test_forty_slides(wsss: Call, folder: Path, bundle: Path, alone: Path) -> No
     assert (alone / "slide00.zarr" / "receipt.json").stat().st_mtime_ns == untouched
     (alone / "slide07.zarr" / "run.json").write_text("{}")  # a store that is not what its receipt says
     assert wsss("run", folder / "slide07.tif", "--model", bundle, "--out", alone, "--overlap", 0).code == 1
+
+
+@pytest.mark.slow
+@needs_browser
+def test_the_report_of_the_night_by_clicks(wsss: Call, folder: Path, bundle: Path, alone: Path) -> None:
+    """What `run` itself wrote, from ``file://``: all are listed, the broken ones found, a slide opened."""
+    if not (alone / "index.html").is_file():  # the test above has it
+        wsss("run", folder, "--model", bundle, "--out", alone, "--overlap", 0)
+    with running_browser() as browser:
+        browser.open(alone / "index.html")
+        assert len(browser.names()) == 40
+        browser.click("button[data-status=failed]")
+        assert set(browser.names()) >= BROKEN
+        browser.click("button[data-status=empty]")
+        assert browser.names() == ["white"]
+        browser.click("button[data-status='']")
+        browser.type("#search", "slide12")
+        assert browser.names() == ["slide12"]
+        browser.click("#rows td.name a")
+        assert browser.run("return document.querySelector('h1').textContent") == "slide12"
+        assert browser.run("return [...document.images].filter(i => i.naturalWidth > 0).length") == 3
+        browser.click("a[href$='index.html']")
+        assert len(browser.names()) == 40
 
 
 @pytest.mark.slow
