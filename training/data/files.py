@@ -290,6 +290,11 @@ def _decoded(path: Path, keep: bool = False) -> _Decoded | str:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # large is fine, and what is damaged raises
             with Image.open(path) as image:
+                depth = str(image.tile[0][3]) if image.tile else ""
+                if image.mode in _IMAGE_MODES and ";16" in depth:  # Pillow would cut the lower half off
+                    return "has 16 bits a colour, and 8 are read; save it with 8"
+                if keep and depth in ("L;2", "L;4"):  # Pillow would spread the labels over 0 … 255
+                    return f"has {depth[-1]}-bit gray labels; save them with 8 bits, or as a palette"
                 image.load()
                 return _Decoded(image.size, image.mode, np.asarray(image) if keep else None)
     except Image.DecompressionBombError:

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import shutil
+import struct
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +73,38 @@ def test_every_bad_file_is_listed_at_once(tiny_root: Path) -> None:
         assert line is not None, name
         assert reason in line
     assert "has 15 bad files" in text
+
+
+def deep_png(bits: int, colour: int, pixels: NDArray[Any]) -> bytes:
+    """Encode a PNG of a depth that Pillow does not write; colour 0: gray, 2: RGB."""
+
+    def chunk(name: bytes, content: bytes) -> bytes:
+        return (
+            struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+        )
+
+    if bits == 16:
+        rows = [row.astype(">u2").tobytes() for row in pixels]
+    else:
+        split = np.unpackbits(pixels[..., None], axis=2)[..., -bits:]
+        rows = [np.packbits(row.ravel()).tobytes() for row in split]
+    head = struct.pack(">IIBBBBB", pixels.shape[1], pixels.shape[0], bits, colour, 0, 0, 0)
+    data = zlib.compress(b"".join(b"\0" + row for row in rows))
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", data) + chunk(b"IEND", b"")
+
+
+def test_depths_that_pillow_changes_on_the_way_are_named(tiny_root: Path) -> None:
+    """Of 12 bits in 16 nothing would be left, and labels 0 … 3 in two bits would be 0, 85, 170, 255."""
+    deep = deep_png(16, 2, np.full((32, 32, 3), 3000, np.uint16))
+    next((tiny_root / "train").iterdir()).write_bytes(deep)
+    patches, problems = check_patches(tiny_root / "train", 3)
+    assert len(patches) == 23
+    assert "16 bits a colour" in problems[0].reason
+    shallow = deep_png(2, 0, np.eye(32, dtype=np.uint8) * 3)
+    next((tiny_root / "val" / "mask").iterdir()).write_bytes(shallow)
+    pairs, problems = check_pairs(tiny_root / "val", 3)
+    assert len(pairs) == 3
+    assert "2-bit gray labels" in problems[0].reason
 
 
 def test_skipping_bad_files_keeps_the_good_ones(tiny_root: Path) -> None:
