@@ -1,7 +1,7 @@
 """The engine: a slide and a predictor in, a result store out, told as a stream of events.
 
-Reading threads run ahead, the caller's thread predicts and blends, one thread writes. Closing the generator at any
-moment leaves a store that the next run resumes.
+Reading threads run ahead, the caller's thread predicts, one thread blends a batch behind, one writes. Closing the
+generator at any moment leaves a store that the next run resumes.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,8 +18,9 @@ from typing import Any
 from numpy.typing import NDArray
 
 from tiling.engine.assemble import RowAssembler
-from tiling.engine.commit import RowCommitter
-from tiling.engine.events import Event, Finished, Planned, Progress, TilesDone
+from tiling.engine.behind import BlendBehind
+from tiling.engine.commit import FinishedRow, RowCommitter
+from tiling.engine.events import BlockWritten, Event, Finished, Planned, Progress, TilesDone
 from tiling.engine.memory import MemoryEstimate, available_memory, estimate_memory, refuse_what_cannot_fit
 from tiling.engine.predictor import Predictor
 from tiling.engine.read_ahead import ReadAhead
@@ -203,28 +204,34 @@ def _stream(job: _Job) -> Generator[Event]:
         clock = _Clock(plan, started, done)
         cam_side = plan.cam_grid.tile if plan.cam_grid else None
         ungated = {"gated": False} if by_field else {}
-        with committer:
+        with committer, BlendBehind(assembler) as blending:
             if job.starts:
                 committer.begin()
             for row in rows:
-                assembler.begin(row)
+                blending.begin(row)
                 for tiles in reader.of_row(row):
                     with clock.predicting():
-                        prediction = job.predictor(tiles.pixels, cam_side, **ungated)
-                        assembler.add(tiles.batch, prediction, tiles.unreadable, tiles.doubts)
+                        blending.add(tiles, job.predictor(tiles.pixels, cam_side, **ungated))
                     yield clock.tiles_done(tiles.batch)
-                    if block := committer.poll():
-                        yield block
+                    yield from _commit(blending.finished(), committer)
                     if clock.is_due:
                         yield clock.progress(row, reader, committer)
-                with clock.predicting():
-                    finished = assembler.finish()
-                if block := committer.submit(finished):
-                    yield block
+                blending.finish()
+                yield from _commit(blending.finished(), committer)
+            yield from _commit(blending.finished(all_of_them=True), committer)
             if block := committer.wait():
                 yield block
     yield clock.progress(grid.rows, reader, committer)
     yield _finish(job, writer, clock, reader, committer, committed.seconds)
+
+
+def _commit(rows: Iterable[FinishedRow], committer: RowCommitter) -> Iterator[BlockWritten]:
+    """Hand over finished rows; yield what is on disk by now."""
+    for row in rows:
+        if block := committer.submit(row):
+            yield block
+    if block := committer.poll():
+        yield block
 
 
 def _nothing(job: _Job) -> Committed:

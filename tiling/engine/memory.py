@@ -86,8 +86,8 @@ def estimate_memory(
         ("lines: 1 B · (6 · stride + 5 · stride per pyramid) · width", (6 + 5 * planes) * stride * width),
         ("pixels: 3 B · (read-ahead + 2) · batch · tile²", 2 * 3 * in_flight * batch_size * tile * tile),
         (
-            "prediction: 4 B · batch · (3 · classes + 3) · tile²",
-            4 * batch_size * (3 * classes + 3) * tile * tile,
+            "prediction, and two batches behind: 4 B · batch · (5 · classes + 3) · tile²",
+            4 * batch_size * (5 * classes + 3) * tile * tile,
         ),
         ("blending: 4 B · 2 · (classes + 1) · tile · batch strip", 4 * 2 * (classes + 1) * tile * strip),
         ("overview and tissue mask: constant", OVERVIEW_SIDE * OVERVIEW_SIDE * 40),
