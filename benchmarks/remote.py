@@ -4,7 +4,7 @@ The server is a process of its own on this machine, so that its work and ours sh
 rate is a lower bound. Both ways are run in turn, several times, with a predictor that does nothing, where reading is
 all there is, and medians are compared.
 
-    python benchmarks/remote.py --side 20000 --latency 0.02 --work /tmp/wsss-remote
+    python benchmarks/remote.py --width 20000 --height 20000 --latency 0.02 --work /tmp/wsss-remote
 """
 
 from __future__ import annotations
@@ -51,8 +51,8 @@ server.serve_forever()
 """
 
 
-def make_slide(path: Path, side: int) -> None:
-    """Write an OME-Zarr of side × side pixels whose tissue repeats, with levels of 1, 1/4 and 1/16."""
+def make_slide(path: Path, width: int, height: int) -> None:
+    """Write an OME-Zarr of width × height pixels whose tissue repeats, with levels of 1, 1/4 and 1/16."""
     if path.exists():
         return
     pattern = SyntheticSlide(PATTERN, PATTERN, seed=7).render(0, 0, PATTERN, PATTERN)
@@ -61,12 +61,12 @@ def make_slide(path: Path, side: int) -> None:
     group = zarr.open_group(partial, mode="w", zarr_format=3)
     datasets = []
     for level, factor in enumerate((1, 4, 16)):
-        size, piece = side // factor, pattern[::factor, ::factor].transpose(2, 0, 1)
-        step = piece.shape[1]
-        array = group.create_array(str(level), shape=(3, size, size), chunks=(3, CHUNK, CHUNK), dtype="uint8")
-        rows = np.tile(piece, (1, 1, -(-size // step)))[:, :, :size]
-        for y in range(0, size, step):
-            array[:, y : y + step] = rows[:, : min(step, size - y)]
+        piece = pattern[::factor, ::factor].transpose(2, 0, 1)
+        wide, high, step = width // factor, height // factor, piece.shape[1]
+        array = group.create_array(str(level), shape=(3, high, wide), chunks=(3, CHUNK, CHUNK), dtype="uint8")
+        rows = np.tile(piece, (1, 1, -(-wide // step)))[:, :, :wide]
+        for y in range(0, high, step):
+            array[:, y : y + step] = rows[:, : min(step, high - y)]
         scale = {"type": "scale", "scale": [1, MPP * factor, MPP * factor]}
         datasets.append({"path": str(level), "coordinateTransformations": [scale]})
     axes = [{"name": "c", "type": "channel"}]
@@ -116,15 +116,16 @@ def contents(folder: Path) -> dict[str, bytes]:
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--side", type=int, default=20000)
+    parser.add_argument("--width", type=int, default=20000)
+    parser.add_argument("--height", type=int, default=20000)
     parser.add_argument("--latency", type=float, default=0.02, help="seconds per request")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--work", type=Path, default=Path("/tmp/wsss-remote"))
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
     given.work.mkdir(parents=True, exist_ok=True)
-    slide = given.work / f"side{given.side}.zarr"
-    make_slide(slide, given.side)
+    slide = given.work / f"{given.width}x{given.height}.zarr"
+    make_slide(slide, given.width, given.height)
     with subprocess.Popen(
         [sys.executable, "-c", SERVER, str(given.work), str(given.latency)], stdout=subprocess.PIPE, text=True
     ) as server:
@@ -140,7 +141,7 @@ def main() -> None:
     same = contents(given.work / "near") == contents(given.work / "far")
     near, far = (statistics.median(times[name]) for name in times)
     row = Row(
-        f"OME-Zarr of {given.side} px over HTTP, {1000 * given.latency:.0f} ms a request",
+        f"OME-Zarr of {given.width} × {given.height} px over HTTP, {1000 * given.latency:.0f} ms a request",
         f"{tiles / far:.0f} tiles/s",
         f"{tiles / near:.0f} tiles/s from disk",
         f"{near / far:.2f}; {'the same bytes' if same else 'OTHER BYTES'}",

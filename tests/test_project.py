@@ -287,6 +287,11 @@ def test_the_wheel_holds_all_that_runs(built: Path) -> None:
         "tiling/py.typed",
         "training/py.typed",
     } <= names
+    licences = {name.rpartition("/licenses/")[2] for name in names if ".dist-info/licenses/" in name}
+    vendored = {path.relative_to(ROOT).as_posix() for path in ROOT.glob("tiling/**/vendored/*-LICENSE.txt")}
+    assert licences == {"LICENSE", *vendored}
+    assert vendored
+    assert wheel.stat().st_size < 20_000_000  # 18 MB are the weights of the embedded models
     command = ["git", "ls-files", "napari_wsss", "tiling", "training"]
     tracked = subprocess.run(command, cwd=ROOT, capture_output=True, text=True).stdout.splitlines()
     assert set(tracked) <= names

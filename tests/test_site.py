@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+
+import napari_wsss
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
@@ -41,6 +44,13 @@ def test_notebooks_hold_no_outputs(path: Path) -> None:
     code = [cell for cell in cells if cell["cell_type"] == "code"]
     assert code
     assert not any(cell["outputs"] or cell["execution_count"] for cell in code)
+
+
+def test_the_reference_names_all_that_the_package_shows() -> None:
+    text = (DOCS / "python.md").read_text(encoding="utf-8")
+    named = {name.rpartition(".")[2] for name in re.findall(r"^::: ([\w.]+)$", text, re.MULTILINE)}
+    assert set(napari_wsss.__all__) - {"__version__"} <= named
+    assert {"Project", "Store", "Slide", "ResNet38", "DeepLabV3Plus"} <= named
 
 
 # --- the link check ---
