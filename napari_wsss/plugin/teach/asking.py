@@ -131,6 +131,7 @@ class Asking:
 
     def next(self) -> None:
         """Go on to the tile whose label teaches most that has no answer yet, wherever it lies."""
+        self.work.say()
         if not self.strip.tiles or self.strip.is_done:
             self._go_when_there = self.refill() or self._job is not None
             return

@@ -17,7 +17,8 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_wsss.plugin.common import quiet, table
+from napari_wsss.plugin.common import button, quiet, table
+from napari_wsss.plugin.teach.classes_dialog import ClassesDialog
 from napari_wsss.plugin.teach.words import score_words, summary_words
 
 if TYPE_CHECKING:
@@ -90,7 +91,11 @@ class ClassesSection(QWidget):
         column.addWidget(self.table)
         self.summary = QLabel()
         self.summary.setWordWrap(True)
-        column.addWidget(self.summary)
+        self.edit = button("&Edit…", self._edit, "Rename or recolour classes, add one, remove the last")
+        below = QHBoxLayout()
+        below.addWidget(self.summary, 1)
+        below.addWidget(self.edit)
+        column.addLayout(below)
 
     def sync(self) -> None:
         """Show what is new."""
@@ -118,6 +123,7 @@ class ClassesSection(QWidget):
         self.table.setFixedHeight(26 + ROW * max(2, min(len(classes), ROWS_SHOWN)))
         self.summary.setText(summary_words(score, len(work.labels()), teacher.minutes()))
         self.summary.setToolTip(self._details())
+        self.edit.setEnabled(work.can_write and not teacher.making.is_busy)
         for tool, made in self.tools.items():
             made.setEnabled(work.can_write and work.slide_id is not None)
             made.setChecked(tool == teacher.mouse.tool)
@@ -138,6 +144,11 @@ class ClassesSection(QWidget):
         """Choose a tool, as its key does."""
         self.teacher.mouse.choose(tool)
         self.tools[tool].setChecked(True)
+
+    def _edit(self) -> None:
+        project = self.teacher.work.project
+        if project is not None:
+            ClassesDialog(self.teacher, project.schema, self).show()
 
     def _cell(self, row: int, number: int, text: str, tip: str) -> None:
         item = self.table.item(row, number)

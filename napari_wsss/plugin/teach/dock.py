@@ -15,6 +15,7 @@ from napari_wsss.plugin.teach.model_section import ModelSection
 from napari_wsss.plugin.teach.presenter import Teacher, teacher_for
 from napari_wsss.plugin.teach.slides_section import SlidesSection
 from napari_wsss.plugin.teach.strip_section import StripSection
+from napari_wsss.plugin.teach.words import next_words
 
 if TYPE_CHECKING:
     import napari
@@ -97,10 +98,20 @@ class TeachWidget(QWidget):
             for part in (self.classes, self.strip, self.models):
                 part.sync()
         set_note(self.error, work.problem)
-        self.notice.setText(work.notice or self.teacher.sketching.note)
+        self.notice.setText(work.notice or self.teacher.sketching.note or self._next())
         lines = 2 * self.notice.fontMetrics().lineSpacing()
         self.notice.setMinimumHeight(max(lines, self.notice.heightForWidth(self.notice.width())))
         self.notice.setVisible(opened and not work.problem)
+
+    def _next(self) -> str:
+        work = self.teacher.work
+        return next_words(
+            writable=work.can_write,
+            slides=len(work.slide_ids),
+            prepared=any(work.prepared_share(slide_id) for slide_id in work.slide_ids),
+            preparing=self.teacher.preparing.is_busy,
+            labels=len(work.labels()),
+        )
 
     def _keys(self) -> dict[str, Callable[[], object]]:
         """Return what the keys do."""

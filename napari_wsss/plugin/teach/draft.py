@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from tiling.classes import ClassSchema, TissueClass
 from tiling.errors import DataError
 
-__all__ = ["PALETTE", "DraftClass", "draft_of", "first_draft", "schema_of"]
+__all__ = ["PALETTE", "DraftClass", "draft_of", "edited", "first_draft", "schema_of"]
 
 PALETTE = (
     "#d55e00",
@@ -71,13 +71,36 @@ def schema_of(name: str, classes: Sequence[DraftClass], like: ClassSchema | None
     for c in kept:
         if names.count(c.name.casefold()) > 1:
             raise DataError(f"Two classes are called “{c.name}”; give each its own name.")
-    taken: set[str] = {known[c.name] for c in kept if c.name in known}
-    made = []
-    for c in kept:
-        short = known.get(c.name) or _abbreviation(c.name, taken)
-        taken.add(short)
-        made.append(TissueClass(c.name, short, c.color))
-    return ClassSchema(name or "project", tuple(made))
+    return _schema(name or "project", kept, [known.get(c.name, "") for c in kept])
+
+
+def edited(schema: ClassSchema, classes: Sequence[DraftClass]) -> ClassSchema:
+    """Return a project's schema with its classes renamed and recoloured in their places, more or fewer at the end.
+
+    Raises
+    ------
+    DataError
+        As :func:`schema_of`, and for a class without a name: those that follow would take its labels.
+    """
+    for number, draft in enumerate(classes, start=1):
+        if not draft.name.strip():
+            raise DataError(f"Class {number} has no name; give it one, or remove it.")
+    checked = schema_of(schema.name, classes).classes
+    before = [c.abbreviation for c in schema.classes] + [""] * len(checked)
+    return _schema(schema.name, [DraftClass(c.name, c.color) for c in checked], before)
+
+
+def _schema(name: str, classes: Sequence[DraftClass], wanted: Sequence[str]) -> ClassSchema:
+    """Return a schema; a wanted abbreviation is kept unless another class is called or abbreviated so."""
+    made: list[TissueClass] = []
+    for number, draft in enumerate(classes):
+        taken = {c.name.upper() for i, c in enumerate(classes) if i != number}
+        taken |= {c.abbreviation.upper() for c in made} | {w.upper() for w in wanted[number + 1 :]}
+        short = wanted[number]
+        if not short or short.upper() in taken:
+            short = _abbreviation(draft.name, taken)
+        made.append(TissueClass(draft.name, short, draft.color))
+    return ClassSchema(name, tuple(made))
 
 
 def _abbreviation(name: str, taken: set[str]) -> str:

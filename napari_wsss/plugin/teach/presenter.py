@@ -35,7 +35,7 @@ from napari_wsss.plugin.teach.workspace import Workspace
 from napari_wsss.plugin.view import METADATA_KEY
 from napari_wsss.project import DEFAULT_ENCODER
 from tiling.classes import ClassSchema
-from tiling.errors import WsssError
+from tiling.errors import ProjectError, WsssError
 
 if TYPE_CHECKING:
     from napari_wsss.project import Project
@@ -194,6 +194,7 @@ class Teacher:
         self.canvas.use(None)
         self.work.use(project)
         self.making.look_up()
+        self.sketching.look_up()
         if self.work.slide_ids:
             self.choose_slide(self.work.slide_ids[0])
         self.mouse.switch(self._listening and project is not None)
@@ -238,6 +239,26 @@ class Teacher:
             return False
         self.work.say()
         self.sketching.wish()
+        return True
+
+    def change_classes(self, schema: ClassSchema) -> bool:
+        """Rename, recolour, add or remove classes of the project; tell whether that was written."""
+        project = self.work.project
+        if project is None:
+            return False
+        try:
+            if self.making.is_busy:
+                raise ProjectError("A model is being made of these classes; change them when it is ready.")
+            project.change_classes(schema)
+        except WsssError as error:
+            self.work.report(error)
+            return False
+        self.canvas.clear()  # its colours are those of other classes
+        self.sketching.head = self.sketching.score = None
+        self.labelling.active = min(self.labelling.active, len(schema) - 1)
+        self.work.say()
+        self.work.labels_changed()
+        self._labels_changed()
         return True
 
     def slides(self) -> list[SlideLine]:

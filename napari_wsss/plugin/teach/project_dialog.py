@@ -6,11 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Qt
-from qtpy.QtGui import QColor
 from qtpy.QtWidgets import (
-    QAbstractItemView,
     QCheckBox,
-    QColorDialog,
     QComboBox,
     QDialog,
     QDialogButtonBox,
@@ -20,13 +17,13 @@ from qtpy.QtWidgets import (
     QLabel,
     QLineEdit,
     QSpinBox,
-    QTableWidgetItem,
     QVBoxLayout,
     QWidget,
 )
 
-from napari_wsss.plugin.common import button, guard_wheel, note, set_note, table
-from napari_wsss.plugin.teach.draft import PALETTE, DraftClass, draft_of, first_draft, schema_of
+from napari_wsss.plugin.common import button, guard_wheel, note, set_note
+from napari_wsss.plugin.teach.class_table import ClassTable
+from napari_wsss.plugin.teach.draft import PALETTE, draft_of, first_draft, schema_of
 from tiling.errors import WsssError
 
 if TYPE_CHECKING:
@@ -34,7 +31,6 @@ if TYPE_CHECKING:
 
 __all__ = ["ProjectDialog"]
 
-KEY, NAME, COLOR = range(3)
 OWN = "my own classes"
 
 
@@ -89,21 +85,8 @@ class ProjectDialog(QDialog):
         )
         form.addRow("&Tile", self.tile)
         column.addLayout(form)
-        self.table = table(("Key", "Class", "Colour"), NAME)
-        self.table.setEditTriggers(QAbstractItemView.EditTrigger.AllEditTriggers)
-        self.table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectItems)
-        self.table.setColumnWidth(KEY, 36)
-        self.table.setColumnWidth(COLOR, 70)
-        self.table.setMinimumHeight(180)
-        self.table.setAccessibleName("Classes of the new project")
-        self.table.cellClicked.connect(self._cell_clicked)
-        column.addWidget(self.table)
-        row = QHBoxLayout()
-        self.more = button("&Add class", self._more, "One class more, up to nine: one per key")
-        self.less = button("&Remove class", self._less, "Remove the chosen class")
-        row.addWidget(self.more)
-        row.addWidget(self.less)
-        column.addLayout(row)
+        self.classes = ClassTable()
+        column.addWidget(self.classes)
         self.slides = QCheckBox("Add the slides that are open")
         self.slides.setChecked(True)
         self.slides.setVisible(bool(teacher.open_slides()))
@@ -116,58 +99,11 @@ class ProjectDialog(QDialog):
         self.buttons.rejected.connect(self.reject)
         column.addWidget(self.buttons)
         guard_wheel(self)
-        self._fill(first_draft())
-
-    def classes(self) -> list[DraftClass]:
-        """Return the classes as they stand."""
-        found = []
-        for row in range(self.table.rowCount()):
-            name, color = self.table.item(row, NAME), self.table.item(row, COLOR)
-            assert name is not None
-            assert color is not None
-            found.append(DraftClass(name.text(), color.background().color().name()))
-        return found
-
-    def _fill(self, classes: list[DraftClass]) -> None:
-        self.table.setRowCount(len(classes))
-        for row, tissue in enumerate(classes):
-            key, name, color = (
-                QTableWidgetItem(str(row + 1)),
-                QTableWidgetItem(tissue.name),
-                QTableWidgetItem(),
-            )
-            fixed = Qt.ItemFlag.ItemIsEnabled  # a selected colour would not be seen
-            key.setFlags(fixed)
-            key.setTextAlignment(Qt.AlignmentFlag.AlignCenter)
-            color.setFlags(fixed)
-            color.setBackground(QColor(tissue.color))
-            color.setToolTip("Click to choose another colour")
-            for number, item in ((KEY, key), (NAME, name), (COLOR, color)):
-                self.table.setItem(row, number, item)
-        self.more.setEnabled(len(classes) < len(PALETTE))
-        self.less.setEnabled(len(classes) > 1)
+        self.classes.fill(first_draft())
 
     def _source_chosen(self, index: int) -> None:
         schema = self.source.itemData(index)
-        self._fill(first_draft() if schema is None else draft_of(schema)[: len(PALETTE)])
-
-    def _more(self) -> None:
-        classes = self.classes()
-        free = [color for color in PALETTE if color not in {c.color for c in classes}]
-        self._fill([*classes, DraftClass("", (free or list(PALETTE))[0])])
-        self.table.setCurrentCell(len(classes), NAME)
-
-    def _less(self) -> None:
-        row = self.table.currentRow()
-        row = row if row >= 0 else self.table.rowCount() - 1
-        self._fill([c for i, c in enumerate(self.classes()) if i != row])
-
-    def _cell_clicked(self, row: int, column: int) -> None:
-        item = self.table.item(row, COLOR)
-        if column == COLOR and item is not None:
-            chosen = QColorDialog.getColor(item.background().color(), self, "Colour of the class")
-            if chosen.isValid():
-                item.setBackground(chosen)
+        self.classes.fill(first_draft() if schema is None else draft_of(schema)[: len(PALETTE)])
 
     def _browse(self) -> None:
         name, _ = QFileDialog.getSaveFileName(self, "Name of the project's folder", self.folder.text())
@@ -177,7 +113,7 @@ class ProjectDialog(QDialog):
     def _make(self) -> None:
         folder = Path(self.folder.text().strip()).expanduser()
         try:
-            schema = schema_of(folder.stem, self.classes(), self.source.currentData())
+            schema = schema_of(folder.stem, self.classes.classes(), self.source.currentData())
         except WsssError as error:
             set_note(self.error, str(error))
             return

@@ -12,8 +12,9 @@ import numpy as np
 
 from napari_wsss.plugin.common import Job, Starter, limit_compute_threads
 from napari_wsss.plugin.teach.debounce import Debouncer
+from napari_wsss.plugin.teach.history import Point, grown, read_history, write_history
 from napari_wsss.plugin.teach.tissue import TissueBook, at_places
-from tiling.errors import FewLabelsError
+from tiling.errors import FewLabelsError, ProjectError
 
 if TYPE_CHECKING:
     from napari_wsss.plugin.teach.canvas import Canvas
@@ -70,7 +71,7 @@ class Sketching:
     test_score : Score or None
         The same on tiles that are set aside, where some have labels.
     history : list of (labels, score, low, high)
-        How the score grew with the labels.
+        How the score grew with the labels, in this session and in earlier ones.
     answers : dict of Tile to tuple of str
         What the head says that the tiles of the strip hold.
     seconds : float
@@ -86,7 +87,7 @@ class Sketching:
         self.score: Score | None = None
         self.test_score: Score | None = None
         self.answers: Answers = {}
-        self.history: list[tuple[float, float, float, float]] = []
+        self.history: list[Point] = []
         self.seconds = 0.0
         self.asked: tuple[Tile, ...] = ()
         self._start = start
@@ -113,6 +114,11 @@ class Sketching:
         self.answers, self.asked, self.history = {}, (), []
         self._debouncer.forget()
         self.canvas.hide_map()
+
+    def look_up(self) -> None:
+        """Show the curve of earlier sessions."""
+        if self.work.project is not None:
+            self.history = read_history(self.work.project.folder)
 
     def wish(self, *, at_once: bool = False) -> None:
         """Ask for a new map: labels have changed, or another slide is shown."""
@@ -165,9 +171,12 @@ class Sketching:
             self.test_score = event.score
         elif not isinstance(event, Drawn):
             self.score = event
-            if event.mean is not None and event.low is not None and event.high is not None:
-                known = [point for point in self.history if point[0] < event.tiles]
-                self.history = [*known, (event.tiles, event.mean, event.low, event.high)]
+            before, self.history = self.history, grown(self.history, event)
+            if self.history != before and self.work.can_write:
+                try:
+                    write_history(project.folder, self.history)
+                except ProjectError as error:
+                    self.work.report(error)
         else:
             self.head = event.head
             if event.map is not None and event.slide_id == self.work.slide_id:

@@ -18,7 +18,7 @@ from qtpy.QtWidgets import (
 
 from napari_wsss.plugin.common import ElidedLabel, button, note, quiet, set_note, set_tip, table
 from napari_wsss.plugin.teach.project_dialog import ProjectDialog
-from napari_wsss.plugin.teach.words import clock_words
+from napari_wsss.plugin.teach.words import clock_words, locked_words
 
 if TYPE_CHECKING:
     from napari_wsss.plugin.teach.presenter import Teacher
@@ -69,7 +69,6 @@ class SlidesSection(QWidget):
         down.setDefaultSectionSize(22)
         for number, width in ((CASE, 64), (LABELS, 50), (READY, 50)):
             self.table.setColumnWidth(number, width)
-        self.table.setFixedHeight(26 + 22 * ROWS_SHOWN)
         self.table.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.table.itemSelectionChanged.connect(self._chosen)
         self.table.itemChanged.connect(self._edited)
@@ -91,13 +90,15 @@ class SlidesSection(QWidget):
         project = work.project
         self.name.set_whole("No project yet" if project is None else project.name)
         set_tip(self.name, "" if project is None else str(project.folder))
-        set_note(self.locked, "" if project is None else project.notice)
+        set_note(self.locked, "" if project is None else locked_words(project.notice))
+        set_tip(self.locked, "" if project is None else project.notice)
         self.table.setVisible(project is not None)
         self.add.setVisible(project is not None)
         self.prepare.setVisible(project is not None)
         self.add.setEnabled(work.can_write)
         self._sync_prepare()
         lines = teacher.slides()
+        self.table.setFixedHeight(26 + 22 * min(max(1, len(lines)), ROWS_SHOWN))
         with quiet(self.table):
             self.table.setRowCount(len(lines))
             for row, line in enumerate(lines):

@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 from napari_wsss.plugin.common import explain, person
 from napari_wsss.plugin.teach.tissue import TissueBook
+from napari_wsss.plugin.teach.words import locked_words
 from napari_wsss.plugin.view import METADATA_KEY, fit, show_only, slide_layer, slide_of, world_to_data
-from tiling.errors import WsssError
+from tiling.errors import ProjectReadOnlyError, WsssError
 
 if TYPE_CHECKING:
     from napari_wsss.project import Project, Tile, TileLabel
@@ -64,7 +65,8 @@ class Workspace:
 
     def report(self, error: BaseException) -> None:
         """Show an error of a command."""
-        self.problem, self.notice = explain(error), ""
+        text = locked_words(str(error)) if isinstance(error, ProjectReadOnlyError) else explain(error)
+        self.problem, self.notice = text, ""
         self.changed()
 
     # --- the project -------------------------------------------------------------------------------------------

@@ -1,8 +1,12 @@
 from __future__ import annotations
 
+from typing import Any
+
+import pytest
 from hypothesis import given, strategies as st
 
 from napari_wsss.plugin.teach.decision import decide, gesture_of, in_order
+from napari_wsss.plugin.teach.words import next_words
 
 NAMES = ("tumour", "stroma", "necrosis")
 held = st.frozensets(st.sampled_from(NAMES))
@@ -28,3 +32,20 @@ def test_a_key_adds_to_one_tile_and_is_alone_in_many() -> None:
 @given(held)
 def test_names_come_in_the_order_of_the_schema(held: frozenset[str]) -> None:
     assert in_order(held, NAMES) == [n for n in NAMES if n in held]
+
+
+@pytest.mark.parametrize(
+    ("state", "said"),
+    [
+        ({"slides": 0}, "add a slide"),
+        ({"prepared": False}, "press Prepare"),
+        ({"prepared": False, "preparing": True, "labels": 0}, "press the key of a class"),
+        ({"labels": 0}, "press the key of a class"),
+        ({"labels": 5}, "5 of the first 12"),
+        ({"labels": 12}, "make a model"),
+    ],
+)
+def test_what_to_do_next_is_always_said(state: dict[str, Any], said: str) -> None:
+    usual = {"writable": True, "slides": 2, "prepared": True, "preparing": False, "labels": 5}
+    assert said in next_words(**{**usual, **state})
+    assert next_words(**{**usual, **state, "writable": False}) == ""

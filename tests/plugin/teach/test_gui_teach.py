@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from teach_hands import Hands, new_project_by_hand
 
 from napari_wsss.plugin.common.preferences import Preferences
 from tiling.synthetic import SYNTHETIC_SCHEMA, SyntheticSlide, write_slide
@@ -30,87 +31,6 @@ def mean_iou(found: np.ndarray, truth: np.ndarray) -> float:
         if b.any():
             scores.append((a & b).sum() / (a | b).sum())
     return float(np.mean(scores))
-
-
-class Hands:
-    """A person at the mouse and the keyboard.
-
-    Parameters
-    ----------
-    viewer : napari.Viewer
-    teach : TeachWidget
-    qtbot : pytestqt.qtbot.QtBot
-    """
-
-    def __init__(self, viewer: Any, teach: Any, qtbot: Any) -> None:
-        from qtpy.QtCore import Qt
-
-        self.viewer, self.teach, self.qtbot, self.qt = viewer, teach, qtbot, Qt
-        self.canvas = viewer.window._qt_viewer.canvas.native
-        viewer.window._qt_window.activateWindow()
-        self.canvas.setFocus()
-        self.slides = Path()
-
-    def screen(self, x: float, y: float) -> Any:
-        """Where a level-0 place is on the canvas."""
-        from qtpy.QtCore import QPoint
-
-        slide = self.teach.teacher.work.slide_layer()
-        world = np.asarray(slide.data_to_world((y - 0.5, x - 0.5)))[-2:]
-        offset = (world - self.viewer.scene.camera.center[-2:]) * self.viewer.scene.camera.zoom
-        height, width = self.viewer.canvas.size
-        return QPoint(round(width / 2 + offset[1]), round(height / 2 + offset[0]))
-
-    def move(self, x: float, y: float, *, pressed: bool = False, control: bool = False) -> None:
-        from qtpy.QtCore import QEvent, QPointF
-        from qtpy.QtGui import QMouseEvent
-        from qtpy.QtWidgets import QApplication
-
-        place, qt = self.screen(x, y), self.qt
-        event = QMouseEvent(
-            QEvent.Type.MouseMove,
-            QPointF(place),
-            QPointF(self.canvas.mapToGlobal(place)),
-            qt.MouseButton.NoButton,
-            qt.MouseButton.LeftButton if pressed else qt.MouseButton.NoButton,
-            qt.KeyboardModifier.ControlModifier if control else qt.KeyboardModifier.NoModifier,
-        )
-        QApplication.sendEvent(self.canvas, event)
-        self.qtbot.wait(5)
-
-    def key(self, text: str, *, shift: bool = False, control: bool = False) -> None:
-        qt = self.qt
-        modifier = qt.KeyboardModifier.NoModifier
-        if shift:
-            modifier |= qt.KeyboardModifier.ShiftModifier
-        if control:
-            modifier |= qt.KeyboardModifier.ControlModifier
-        self.qtbot.keyClick(self.canvas, getattr(qt.Key, f"Key_{text}"), modifier)
-        self.qtbot.wait(5)
-
-    def drag(self, start: tuple[float, float], end: tuple[float, float], *, control: bool = False) -> None:
-        qt = self.qt
-        modifier = qt.KeyboardModifier.ControlModifier if control else qt.KeyboardModifier.NoModifier
-        self.move(*start, control=control)
-        self.qtbot.mousePress(self.canvas, qt.MouseButton.LeftButton, modifier, self.screen(*start))
-        for share in (0.3, 0.6, 1.0):
-            place = tuple(a + share * (b - a) for a, b in zip(start, end, strict=True))
-            self.move(*place, pressed=True, control=control)
-        self.qtbot.mouseRelease(self.canvas, qt.MouseButton.LeftButton, modifier, self.screen(*end))
-        self.qtbot.wait(5)
-
-    def click(self, x: float, y: float) -> None:
-        self.qtbot.mouseClick(self.canvas, self.qt.MouseButton.LeftButton, pos=self.screen(x, y))
-        self.qtbot.wait(5)
-
-    def press(self, button: Any) -> None:
-        assert button.isEnabled(), button.text()
-        assert button.isVisible(), button.text()
-        self.qtbot.mouseClick(button, self.qt.MouseButton.LeftButton)
-
-    def rest(self, timeout: int = 300_000) -> None:
-        self.qtbot.waitUntil(lambda: not self.teach.teacher.is_busy, timeout=timeout)
-        self.teach.tick()
 
 
 @pytest.fixture(scope="module")
@@ -144,24 +64,8 @@ def held(tile: Any) -> list[int]:
 
 
 def make_project(hands: Hands, folder: Path) -> None:
-    from napari_wsss.plugin.teach.project_dialog import ProjectDialog
-
-    teach, qtbot = hands.teach, hands.qtbot
-    hands.press(teach.slides.new)
-    dialog = teach.findChild(ProjectDialog)
-    assert dialog.slides.isVisible()
-    dialog.folder.setText(str(folder))
-    hands.press(dialog.more)
-    hands.press(dialog.more)
-    for row, name in enumerate(SYNTHETIC_SCHEMA.names):
-        dialog.table.item(row, 1).setText(name)
-    dialog.encoder.setCurrentIndex(dialog.encoder.findData("synthetic-demo"))
-    dialog.tile.setValue(TILE // 2)
-    hands.press(dialog.buttons.button(dialog.buttons.StandardButton.Ok))
-    qtbot.wait(20)
-    assert teach.teacher.work.project is not None, teach.teacher.work.problem
-    assert teach.teacher.work.project.slides == ("first",)
-    teach.tick()
+    new_project_by_hand(hands, folder, SYNTHETIC_SCHEMA.names, tile_um=TILE // 2)
+    assert hands.teach.teacher.work.project.slides == ("first",)
 
 
 def label_some(hands: Hands, each: int) -> None:
@@ -317,3 +221,90 @@ def test_keys_are_free_when_another_panel_is_seen(hands: Hands, tmp_path: Path) 
     assert teach.teacher.labelling.selection
     hands.key("Escape")
     assert not teach.teacher.labelling.selection
+
+
+def test_classes_are_edited_while_there_are_labels(hands: Hands, tmp_path: Path) -> None:
+    from napari_wsss.plugin.teach.classes_dialog import ClassesDialog
+
+    teach = hands.teach
+    make_project(hands, tmp_path / "classes.wsss")
+    hands.move(300, 300)
+    hands.key("1")
+    hands.press(teach.classes.edit)
+    dialog = teach.findChild(ClassesDialog)
+    hands.press(dialog.classes.less)
+    hands.press(dialog.classes.more)
+    ok = dialog.buttons.button(dialog.buttons.StandardButton.Ok)
+    dialog.classes.table.item(0, 1).setText("Invasive front")
+    hands.press(ok)
+    assert "Class 4 has no name" in dialog.error.text()
+    dialog.classes.table.item(3, 1).setText("Foam cells")
+    hands.press(ok)
+    hands.qtbot.waitUntil(lambda: teach.findChild(ClassesDialog) is None, timeout=60_000)
+    teach.tick()
+    shown = [[teach.classes.table.item(row, column).text() for column in (0, 1, 3)] for row in range(4)]
+    assert shown[0] == ["1", "Invasive front", "1"]
+    assert shown[3] == ["4", "Foam cells", "0"]
+    hands.key("4")
+    teach.tick()
+    assert teach.classes.table.item(3, 3).text() == "1"
+    # A class that a label names stays.
+    hands.press(teach.classes.edit)
+    dialog = teach.findChild(ClassesDialog)
+    hands.press(dialog.classes.less)
+    hands.press(dialog.buttons.button(dialog.buttons.StandardButton.Ok))
+    assert "Foam cells cannot be removed: 1 label" in dialog.error.text()
+    hands.press(dialog.buttons.button(dialog.buttons.StandardButton.Cancel))
+    assert len(teach.teacher.work.project.schema) == 4
+
+
+def test_the_second_window_reads_and_says_so(
+    hands: Hands, make_napari_viewer: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from qtpy.QtWidgets import QFileDialog
+
+    folder = tmp_path / "two.wsss"
+    make_project(hands, folder)
+    hands.move(300, 300)
+    hands.key("1")
+    viewer = make_napari_viewer(show=True)
+    viewer.window._qt_window.resize(1280, 800)
+    _, teach = viewer.window.add_plugin_dock_widget("napari-wsss", "Teach")
+    other = Hands(viewer, teach, hands.qtbot)
+    monkeypatch.setattr(QFileDialog, "getExistingDirectory", lambda *_: str(folder))
+    hands.qtbot.waitUntil(teach.slides.open.isVisible, timeout=60_000)
+    other.press(teach.slides.open)
+    hands.qtbot.waitUntil(lambda: teach.teacher.work.slide_id == "first", timeout=60_000)
+    teach.tick()
+    assert teach.slides.locked.isVisible()
+    said = teach.slides.locked.text()
+    assert "Another window" in said
+    assert "looked at here but not changed" in said
+    assert "process" not in said
+    for button in (
+        teach.slides.prepare,
+        teach.slides.add,
+        teach.classes.edit,
+        teach.strip.undo,
+        teach.models.train,
+    ):
+        assert not button.isEnabled(), button.text()
+    log = folder / "labels" / "first.csv"
+    before = log.read_bytes()
+    other.move(500, 300)
+    other.key("2")
+    teach.tick()
+    assert "Another window" in teach.error.text()
+    assert "process" not in teach.error.text()
+    assert log.read_bytes() == before
+    other.picture("second-window")
+    # The first goes on; the second shows what it says after it looks again.
+    hands.viewer.window._qt_window.activateWindow()
+    hands.canvas.setFocus()
+    hands.move(500, 300)
+    hands.key("3")
+    assert len(hands.teach.teacher.work.labels()) == 2
+    assert log.read_bytes().startswith(before)
+    other.press(teach.slides.open)
+    teach.tick()
+    assert len(teach.teacher.work.labels()) == 2

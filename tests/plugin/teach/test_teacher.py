@@ -7,8 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from napari_wsss.plugin.teach.draft import DraftClass, edited
 from napari_wsss.plugin.teach.presenter import Teacher, open_project_of, teacher_for
 from napari_wsss.project import open_project
+from tiling.errors import DataError
 from tiling.synthetic import SYNTHETIC_SCHEMA
 
 NAMES = SYNTHETIC_SCHEMA.names
@@ -343,3 +345,87 @@ def test_one_teacher_per_viewer(viewer: Any) -> None:
     assert teacher_for(viewer) is teacher
     teacher.close()
     assert teacher_for(viewer) is not teacher
+
+
+def test_the_curve_of_the_score_comes_back_with_the_project(
+    teacher: Teacher, folder: Path, viewer: Any, settled: Settled
+) -> None:
+    for row in range(7):
+        for index, column in enumerate((1, 5, 8, 12)):
+            hover(teacher, row, column)
+            assert teacher.key(index)
+        settled(teacher)
+    curve = teacher.sketching.history
+    assert [point[0] for point in curve] == [20, 24, 28], (
+        "nothing is said of fewer than five tiles of a class"
+    )
+    assert curve[-1][1] > 0.9
+    teacher.close()
+    again = Teacher(viewer)
+    again.work.reader = "KL"
+    assert again.open_project(folder)
+    assert again.sketching.history == curve
+    # Labels that are taken back take their points with them.
+    for _ in range(5):
+        assert again.undo()
+    settled(again)
+    assert [point[0] for point in again.sketching.history] == [20, 23]
+    again.close()
+    file = folder / "features" / "score.json"
+    file.write_text('{"points": [[1, 2]]}')  # a cache: damaged is as good as gone
+    assert again.open_project(folder)
+    settled(again)
+    assert [point[0] for point in again.sketching.history] == [23]
+    again.close()
+
+
+def test_classes_change_while_there_are_labels(
+    teacher: Teacher, settled: Settled, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    teach_all(teacher, settled)
+    old = teacher.work.project.schema  # type: ignore[union-attr]
+    drafts = [DraftClass(c.name, c.color) for c in old.classes]
+    drafts[0] = DraftClass("Invasive front", "#00ff00")
+    schema = edited(old, [*drafts, DraftClass("Foam cells", "#112233")])
+    monkeypatch.setattr(type(teacher.making), "is_busy", True)
+    assert not teacher.change_classes(schema)
+    assert "being made" in teacher.work.problem
+    monkeypatch.undo()
+    assert teacher.change_classes(schema)
+    settled(teacher)
+    assert teacher.counts() == [2, 2, 2, 2, 0]
+    assert "Foam cells" in teacher.sketching.note
+    points = teacher.canvas.shown("labels")
+    assert points is not None
+    assert sum(np.allclose(color, (0, 1, 0, 1)) for color in points.face_color) == 2
+    layer = teacher.canvas.shown("map")
+    assert layer is not None
+    np.testing.assert_allclose(layer.get_color(1)[:3], (0, 1, 0), atol=0.01)
+    assert (shown(teacher)[:, :4] == 1).all()
+    hover(teacher, 9, 9)
+    assert teacher.key(4)
+    assert not teacher.change_classes(edited(schema, drafts))
+    assert "Foam cells cannot be removed: 1 label" in teacher.work.problem
+    assert teacher.undo()
+    assert teacher.change_classes(edited(schema, drafts))
+    settled(teacher)
+    assert teacher.counts() == [2, 2, 2, 2]
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [(["A", "", "C"], "Class 2 has no name"), (["A", "a"], "Two classes"), (["A"], "at least two")],
+)
+def test_classes_that_cannot_be(names: list[str], said: str) -> None:
+    with pytest.raises(DataError, match=said):
+        edited(SYNTHETIC_SCHEMA, [DraftClass(name, "#123456") for name in names])
+
+
+def test_a_renamed_class_keeps_its_abbreviation_unless_another_is_called_so() -> None:
+    first, second = SYNTHETIC_SCHEMA.classes[:2]
+    made = edited(SYNTHETIC_SCHEMA, [DraftClass("Something", "#123456"), DraftClass("Other", "#654321")])
+    assert [c.abbreviation for c in made.classes] == [first.abbreviation, second.abbreviation]
+    called = first.abbreviation.title()
+    made = edited(SYNTHETIC_SCHEMA, [DraftClass("Something", "#123456"), DraftClass(called, "#654321")])
+    assert [c.name for c in made.classes] == ["Something", called]
+    assert made.classes[0].abbreviation == "SOM"
