@@ -28,6 +28,8 @@ _HIGHLIGHT = "#ffe600"
 _DOT_SHARE = 0.14
 """Diameter of a label's dot as a share of the tile's side."""
 _DOT_PIXELS = (5, 40)
+_LINE_PIXELS = 2
+"""Least width of an outline on the screen."""
 
 
 def dots(labels: Iterable[TileLabel], schema: ClassSchema) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -60,6 +62,7 @@ class Canvas:
         self.viewer = viewer
         self.slide: Any | None = None
         self._side = 0.0
+        self._width = 0.0
         self._made: dict[str, Any] = {}
 
     def use(self, slide: Any | None) -> None:
@@ -88,10 +91,11 @@ class Canvas:
             self._hide("tile")
             return
         layer = self.shown("tile")
-        if layer is None or self._side != tile.side:
+        width = self._line(tile.side)
+        if layer is None or self._side != tile.side or not 0.8 < self._width / width < 1.25:
             self._remove("tile")
-            layer = self._shapes("tile", "Tile", [_square(tile.side)], tile.side / 50)
-            self._side = tile.side
+            layer = self._shapes("tile", "Tile", [_square(tile.side)], width)
+            self._side, self._width = tile.side, width
         layer.translate = follow(self.slide, (tile.x, tile.y), 1.0)["translate"]
         layer.visible = True
 
@@ -107,7 +111,7 @@ class Canvas:
             return
         boxes = [_square(tile.side) + np.array([tile.y, tile.x]) for tile in tiles]
         self._remove("selection")
-        self._shapes("selection", "Selected tiles", boxes, tiles[0].side / 50)
+        self._shapes("selection", "Selected tiles", boxes, self._line(tiles[0].side))
 
     def drag(self, outline: Sequence[tuple[float, float]]) -> None:
         """Show the rectangle or lasso that is being drawn, corners as level-0 (x, y); nothing when there is none."""
@@ -117,8 +121,7 @@ class Canvas:
         path = np.array([(y - 0.5, x - 0.5) for x, y in outline])
         layer = self.shown("drag")
         if layer is None:
-            width = 2 / float(self.viewer.scene.camera.zoom) / float(self.slide.scale[-1])
-            layer = self._shapes("drag", "Drawn", [], width)
+            layer = self._shapes("drag", "Drawn", [], self._line(0.0))
         layer.data = []
         layer.add(np.vstack([path, path[:1]]), shape_type="path", edge_color=_HIGHLIGHT)
 
@@ -199,6 +202,13 @@ class Canvas:
         self._remove("map")
 
     # --- how a layer is made and goes --------------------------------------------------------------------------
+
+    def _line(self, side: float) -> float:
+        """Return how wide an outline is, in data pixels: a fiftieth of a tile, and never too thin to be seen."""
+        assert self.slide is not None
+        return max(
+            side / 50, _LINE_PIXELS / float(self.viewer.scene.camera.zoom) / float(self.slide.scale[-1])
+        )
 
     def _shapes(self, kind: str, name: str, boxes: list[NDArray[np.float64]], width: float) -> Any:
         assert self.slide is not None

@@ -8,7 +8,7 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QDialog, QDialogButtonBox, QVBoxLayout, QWidget
 
 from napari_wsss.plugin.common import guard_wheel, note, set_note, wrapped_label
-from napari_wsss.plugin.teach.class_table import ClassTable
+from napari_wsss.plugin.teach.class_table_widget import ClassTable
 from napari_wsss.plugin.teach.draft import draft_of, edited
 from tiling.errors import WsssError
 

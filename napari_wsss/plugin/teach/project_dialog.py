@@ -22,7 +22,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_wsss.plugin.common import button, guard_wheel, note, set_note
-from napari_wsss.plugin.teach.class_table import ClassTable
+from napari_wsss.plugin.teach.class_table_widget import ClassTable
 from napari_wsss.plugin.teach.draft import PALETTE, draft_of, first_draft, schema_of
 from tiling.errors import WsssError
 

@@ -57,7 +57,8 @@ def summary_words(score: Score | None, labels: int, minutes: float) -> str:
     minutes : float
         Spent on them.
     """
-    parts = [f"{labels} tiles in {minutes:.0f} min" if minutes >= 1 else f"{labels} tiles"]
+    tiles = "1 tile" if labels == 1 else f"{labels} tiles"
+    parts = [f"{tiles} in {minutes:.0f} min" if minutes >= 1 else tiles]
     if score is not None and labels:
         parts.append(
             "too few labels for a score"

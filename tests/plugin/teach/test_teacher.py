@@ -429,3 +429,17 @@ def test_a_renamed_class_keeps_its_abbreviation_unless_another_is_called_so() ->
     made = edited(SYNTHETIC_SCHEMA, [DraftClass("Something", "#123456"), DraftClass(called, "#654321")])
     assert [c.name for c in made.classes] == ["Something", called]
     assert made.classes[0].abbreviation == "SOM"
+
+
+def test_the_outline_is_seen_at_every_zoom(teacher: Teacher, viewer: Any) -> None:
+    for zoom in (0.02, 0.2, 1.0, 8.0):
+        viewer.scene.camera.zoom = zoom
+        hover(teacher, 3, 3)
+        hover(teacher, 4, 4)
+        layer = teacher.canvas.shown("tile")
+        assert layer is not None
+        assert layer.edge_width[0] * zoom * layer.scale[-1] >= 1.6, "thinner than it can be seen"
+        np.testing.assert_allclose(
+            layer.data_to_world((31.5, 31.5)),
+            teacher.work.slide_layer().data_to_world((287.5, 287.5)),  # type: ignore[union-attr]
+        )
