@@ -54,3 +54,14 @@ def test_two_compressions_give_more_similar_answers() -> None:
             change = [(n(x) - n(other)).abs().mean() for n in (plain, smooth)]
         assert float(change[1]) < 0.5 * float(change[0])
         assert smooth.arguments["colour_smoothing"] == 5  # type: ignore[index]
+
+
+@pytest.mark.parametrize(("height", "width", "side"), [(40, 33, 9), (5, 70, 17), (1, 1, 3)])
+def test_two_matrices_do_what_two_boxes_do(height: int, width: int, side: int) -> None:
+    x = torch.rand(2, 3, height, width, dtype=torch.float64)
+    smooth = x
+    for _ in range(2):
+        smooth = torch.nn.functional.avg_pool2d(smooth, side, 1, side // 2, count_include_pad=False)
+    detail = x - smooth
+    luma = 0.299 * detail[:, :1] + 0.587 * detail[:, 1:2] + 0.114 * detail[:, 2:]
+    torch.testing.assert_close(smooth_colour(x, side), smooth + luma, atol=1e-6, rtol=0)
