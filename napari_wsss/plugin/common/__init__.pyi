@@ -27,7 +27,6 @@ from .parts import (
     set_note as set_note,
     set_quietly as set_quietly,
     table as table,
-    title as title,
     wrapped_label as wrapped_label,
 )
 from .person import person as person
@@ -37,4 +36,5 @@ from .preferences import (
     save_preferences as save_preferences,
 )
 from .strip import STRIP_LENGTH as STRIP_LENGTH, Strip as Strip
+from .tabs_widget import title as title
 from .thumbnail_widget import Thumbnail as Thumbnail

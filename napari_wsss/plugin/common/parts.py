@@ -26,7 +26,6 @@ from qtpy.QtWidgets import (
 )
 
 __all__ = [
-    "NOTICE",
     "button",
     "fill_combo",
     "note",
@@ -34,11 +33,8 @@ __all__ = [
     "set_note",
     "set_quietly",
     "table",
-    "title",
     "wrapped_label",
 ]
-
-NOTICE = "Research use only, not for diagnosis."
 
 
 def button(text: str, action: Callable[[], object], tip: str = "") -> QPushButton:
@@ -164,15 +160,9 @@ def table(headers: Sequence[str], stretched: int) -> QTableWidget:
     if across is not None and down is not None:
         across.setSectionResizeMode(stretched, QHeaderView.ResizeMode.Stretch)
         down.setVisible(False)
+    made.setWordWrap(False)
+    made.setTextElideMode(Qt.TextElideMode.ElideMiddle)
     made.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
     made.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
     made.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
     return made
-
-
-def title() -> QLabel:
-    """Return the line that stands on top of every panel."""
-    label = QLabel(NOTICE)
-    label.setStyleSheet("font-weight: bold;")
-    label.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
-    return label

@@ -143,8 +143,8 @@ class ExplainWidget(QWidget):
         layout.addWidget(self.error)
 
         self.grid = QGridLayout()
-        for column in (1, 2, 4):
-            self.grid.setColumnStretch(column, 1)
+        for column, share in ((1, 3), (2, 2), (4, 2)):  # names need more room than bars
+            self.grid.setColumnStretch(column, share)
         self.stage2_title = QLabel()
         self.stage2_title.setToolTip("Probabilities of the segmentation network (stage 2)")
         for column, text, tip in HEADS:
@@ -241,9 +241,7 @@ class ExplainWidget(QWidget):
         if self._explained is None:
             return
         under = self.explainer.probabilities_under_cursor()
-        self.stage2_title.setText(
-            "Segmentation: whole tile" if under is None else "Segmentation: at the mouse"
-        )
+        self.stage2_title.setText("Segmented, whole tile" if under is None else "Segmented at the mouse")
         for i, (row, evidence) in enumerate(zip(self.rows, self._explained.evidence, strict=True)):
             row.show(evidence, None if under is None else float(under[i]))
 

@@ -70,9 +70,20 @@ def _png(store: Store, path: Path) -> None:
 def _report(store: Store, path: Path) -> None:
     from tiling.batch import slide_page
 
+    _write(path, slide_page(store))
+
+
+def _pdf(store: Store, path: Path) -> None:
+    from napari_wsss.plugin.files.pdf_parts import pdf_of
+    from tiling.batch import slide_page
+
+    _write(path, pdf_of(slide_page(store).decode(), store.name))
+
+
+def _write(path: Path, content: bytes) -> None:
     try:
         with replacing(path) as file:
-            file.write(slide_page(store))
+            file.write(content)
     except OSError as error:
         raise ExportError(
             f"{path} cannot be written: {error.strerror or error}; choose another place."
@@ -126,6 +137,7 @@ FORMATS = (
     ExportFormat(
         "Report…", ".report.html", "One page to hand on: pictures, areas, model, provenance", _report
     ),
+    ExportFormat("Report as PDF…", ".report.pdf", "The same on one printed page", _pdf),
     ExportFormat("TIFF…", ".labels.ome.tif", "Pyramidal label image", _tiff),
     ExportFormat("Zarr…", ".zarr", "A copy of the whole result (OME-Zarr)", copy_store),
 )
@@ -143,7 +155,8 @@ def export_store(store: Store, path: str | Path, schema: ClassSchema | None = No
     ----------
     store : Store
     path : str or Path
-        Ends in ``.geojson``, ``.tiles.csv``, ``.csv``, ``.png``, ``.report.html``, ``.tif``/``.tiff`` or ``.zarr``.
+        Ends in ``.geojson``, ``.tiles.csv``, ``.csv``, ``.png``, ``.report.html``, ``.report.pdf``, ``.tif``/``.tiff``
+        or ``.zarr``.
     schema : ClassSchema, optional
         Other names and colours of the classes than the store's own.
 
@@ -168,6 +181,7 @@ def export_store(store: Store, path: str | Path, schema: ClassSchema | None = No
         ".csv": _areas,
         ".png": _png,
         ".report.html": _report,
+        ".report.pdf": _pdf,
         ".tif": _tiff,
         ".tiff": _tiff,
         ".zarr": copy_store,

@@ -115,7 +115,9 @@ class QueueWidget(QWidget):
             self.table.setRowCount(len(queue.rows))
             for number, row in enumerate(queue.rows):
                 for column, text in enumerate((row.job.slide_id, row.text)):
-                    self.table.setItem(number, column, QTableWidgetItem(text))
+                    item = QTableWidgetItem(text)
+                    item.setToolTip(text)
+                    self.table.setItem(number, column, item)
         set_tip(self.table, "A double click opens the slide")
         self.summary.set_whole(queue.summary())
         self.run.setVisible(not queue.is_running)

@@ -134,6 +134,10 @@ class SlideResults(Choices):
         if len(self.slide_layers()) > 1:
             fit(self.viewer, layer)
         self._recall(key)
+        selection = self.viewer.layers.selection
+        if selection.active is None or slide_of(selection.active) not in (None, key):
+            # The status bar and the layer controls speak of what is seen, and not of what was hidden.
+            selection.active = self.result_layer or layer
 
     def chosen_tissue(self) -> tuple[float | None, Roi | None]:
         """Return what a run takes as tissue: exactly what is shown, once it was looked at."""

@@ -32,6 +32,7 @@ def show_only(viewer: Any, slide: SlideKey) -> None:
 
     What the user had hidden stays hidden; what was hidden here comes back with its slide.
     """
+    _agree_on_units(viewer, slide)
     for layer in viewer.layers:
         known = layer.metadata.get(METADATA_KEY, {})
         if slide_of(layer) is None:
@@ -41,6 +42,24 @@ def show_only(viewer: Any, slide: SlideKey) -> None:
                 layer.visible = True
         elif layer.visible:
             layer.visible, known[_HIDDEN_WITH_SLIDE] = False, True
+
+
+def _agree_on_units(viewer: Any, slide: SlideKey) -> None:
+    """Let all layers of the plugin be in the unit of the slide that is seen: napari draws no scale bar where units mix.
+
+    What is hidden keeps its numbers, and has its own unit again when it is seen.
+    """
+    for layer in layers_of(viewer, slide):
+        known = layer.metadata[METADATA_KEY]
+        if known.get("kind") == "slide":
+            typed = known.get("typed_mpp")
+            _set_unit(viewer, slide_frame(known["mpp"] if typed is None else typed).unit)
+
+
+def _set_unit(viewer: Any, unit: str) -> None:
+    for layer in viewer.layers:
+        if slide_of(layer) is not None and {str(one) for one in layer.units} != {unit}:
+            layer.units = (unit,) * layer.ndim
 
 
 def fit(viewer: Any, layer: Any) -> None:
@@ -79,8 +98,9 @@ def rescale(viewer: Any, slide: Any, mpp: float | None) -> None:
     zoom = float(camera.zoom)
     before, anchor = viewer_units(viewer, slide), np.asarray(slide.translate)[-2:]
     key = slide_of(slide)
+    slide.units = (frame.unit,) * slide.ndim
+    _set_unit(viewer, frame.unit)
     for layer in [slide] if key is None else layers_of(viewer, key):
-        layer.units = (frame.unit,) * layer.ndim
         offset = np.asarray(layer.translate)[-2:] - anchor
         layer.scale = np.asarray(layer.scale)[-2:] * ratio
         layer.translate = anchor + offset * ratio

@@ -29,7 +29,7 @@ def finished(toy: Any, toy_bundle: Any, banded_slide: Path, tmp_path: Path) -> S
     return open_store(out)
 
 
-@pytest.mark.parametrize("ending", [kind.ending for kind in FORMATS])
+@pytest.mark.parametrize("ending", [kind.ending for kind in FORMATS if kind.ending != ".report.pdf"])
 def test_every_button_writes_its_format(finished: Store, tmp_path: Path, ending: str) -> None:
     path = tmp_path / f"copy{ending}"
     assert export_store(finished, path) == path
