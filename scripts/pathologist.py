@@ -85,8 +85,25 @@ class Pathologist:
         self.canvas = self.viewer.window._qt_viewer.canvas.native
 
     def dock(self, name: str) -> Any:
-        """Open a dock from the menu; return what is in it."""
-        return self.viewer.window.add_plugin_dock_widget("napari-wsss", name)[1]
+        """Open a dock from the menu Plugins; return what is in it."""
+        known = self.viewer.window._wrapped_dock_widgets
+
+        def found() -> Any:
+            return next((dock for full, dock in known.items() if full.startswith(name)), None)
+
+        if found() is None:
+            next(a for a in _actions(self.viewer.window.plugins_menu) if a.text().startswith(name)).trigger()
+            self.wait(found, name)
+        self.raise_dock(name)
+        return found().inner_widget()
+
+    def raise_dock(self, name: str) -> None:
+        """Bring the tab of a dock to the front."""
+        dock = next(
+            d for full, d in self.viewer.window._wrapped_dock_widgets.items() if full.startswith(name)
+        )
+        dock.raise_()
+        self.wait(lambda: not dock.visibleRegion().isEmpty(), f"{name} is on top")
 
     def wait(self, until: Callable[[], object], what: str = "") -> None:
         """Wait until something is to be seen."""
@@ -323,8 +340,7 @@ class Pathologist:
         self.picture("12-correct")
         self.click(correct.save)
         self.wait(lambda: correct.saved.isVisible() and not correct.corrector.is_busy, "saved")
-        self.panel.parentWidget().raise_()
-        self.wait(lambda: self.panel.isVisible())
+        self.raise_dock("Segment slide")
         after = {row.name: row.mm2 for row in self.session.legend()}
         assert after != before, "counted anew"
         self.wait(lambda: self.legend() == [(row.name, row.area_text) for row in self.session.legend()])
@@ -353,6 +369,7 @@ class Pathologist:
         self.picture("14-report")
         self.choose(self.panel.region.choice, 0)
         self.viewer.layers.remove(self.session.shapes)
+        self.viewer.layers.selection.active = self.session.result_layer
 
     def queue(self) -> None:
         """Run three slides in the background, one of which is broken."""
@@ -366,6 +383,7 @@ class Pathologist:
         self.click(queue.run)
         self.wait(lambda: queue.run.isVisible() and not queue.queue.is_running, "the queue ends")
         self.wait(lambda: queue.table.item(2, 1).text().startswith("failed"))
+        queue.table.setCurrentCell(2, 1)
         assert [queue.table.item(i, 1).text() for i in range(2)] == ["done before"] * 2
         self.picture("15-queue")
 
@@ -382,6 +400,14 @@ class Pathologist:
         self.wait(lambda: review.table.rowCount() > 0, "tiles to review")
         review.table.selectRow(0)
         self.picture("17-review")
+
+
+def _actions(menu: Any) -> Iterator[Any]:
+    for action in menu.actions():
+        if action.menu() is None:
+            yield action
+        else:
+            yield from _actions(action.menu())
 
 
 def documented(pictures: Path, folder: Path) -> None:

@@ -22,8 +22,7 @@ from qtpy.QtWidgets import (
 
 __all__ = ["ElidedCombo", "ElidedLabel", "FittingScroll", "called", "guard_wheel", "set_tip"]
 
-_ARROW = 44  # pixels that the arrow of a combo box, its padding and its frame take in napari's themes
-_PADDING = 6
+_ARROW = 43  # pixels that the arrow of a combo box, its padding and its frame take in napari's themes
 
 
 class ElidedCombo(QComboBox):
@@ -37,14 +36,7 @@ class ElidedCombo(QComboBox):
 
     def shown_text(self) -> str:
         """Return the entry as it is drawn."""
-        option = QStyleOptionComboBox()
-        self.initStyleOption(option)
-        style, part = self.style(), QStyle.SubControl.SC_ComboBoxEditField
-        field = self.rect()
-        if style is not None:
-            field = style.subControlRect(QStyle.ComplexControl.CC_ComboBox, option, part, self)
-        # Themes draw their padding and arrow inside what they call the field.
-        room = max(0, min(field.width() - _PADDING, self.width() - _ARROW))
+        room = max(0, self.width() - _ARROW)
         return self.fontMetrics().elidedText(self.currentText(), Qt.TextElideMode.ElideMiddle, room)
 
     def paintEvent(self, event: QPaintEvent | None) -> None:

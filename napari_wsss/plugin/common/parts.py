@@ -158,6 +158,7 @@ def table(headers: Sequence[str], stretched: int) -> QTableWidget:
     made.setHorizontalHeaderLabels(list(headers))
     across, down = made.horizontalHeader(), made.verticalHeader()
     if across is not None and down is not None:
+        across.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
         across.setSectionResizeMode(stretched, QHeaderView.ResizeMode.Stretch)
         down.setVisible(False)
     made.setWordWrap(False)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from qtpy.QtCore import QTimer
 from qtpy.QtGui import QShowEvent
-from qtpy.QtWidgets import QDockWidget, QLabel, QSizePolicy, QWidget
+from qtpy.QtWidgets import QApplication, QDockWidget, QLabel, QMainWindow, QSizePolicy, QWidget
 
 from napari_wsss.plugin.common.heartbeat_widget import main_window
 
@@ -29,6 +29,8 @@ class PanelTitle(QLabel):
         self._joining.setSingleShot(True)
         self._joining.timeout.connect(self._join)
         self._joined = False
+        # Of the windows before one of them grows to hold one more panel below the others.
+        self._sizes = {id(window): window.size() for window in _windows()}
 
     def showEvent(self, event: QShowEvent | None) -> None:
         """Join the other panels, once: where the user puts the dock afterwards, it stays."""
@@ -54,6 +56,14 @@ class PanelTitle(QLabel):
         if others:
             window.tabifyDockWidget(others[-1], dock)
             dock.raise_()
+            layout, size = window.layout(), self._sizes.get(id(window))
+            if size is not None and layout is not None and not window.isMaximized():
+                layout.activate()
+                window.resize(size)
+
+
+def _windows() -> list[QMainWindow]:
+    return [window for window in QApplication.topLevelWidgets() if isinstance(window, QMainWindow)]
 
 
 def _dock_of(widget: QWidget) -> QDockWidget | None:

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 __all__ = ["ExplainWidget", "PictureLabel"]
 
 TICK_MS = 100
-THUMBNAIL = 112
+THUMBNAIL = 80
 
 
 DEPTHS = ("fine", "middle", "deep")
@@ -143,10 +143,12 @@ class ExplainWidget(QWidget):
         layout.addWidget(self.error)
 
         self.grid = QGridLayout()
-        for column, share in ((1, 3), (2, 2), (4, 2)):  # names need more room than bars
+        for column, share in ((1, 4), (2, 1), (4, 1)):  # names need more room than bars
             self.grid.setColumnStretch(column, share)
         self.stage2_title = QLabel()
-        self.stage2_title.setToolTip("Probabilities of the segmentation network (stage 2)")
+        self.stage2_title.setToolTip(
+            "What the segmentation says there: probabilities of its network (stage 2)"
+        )
         for column, text, tip in HEADS:
             head = QLabel(text)
             head.setToolTip(tip)
@@ -241,7 +243,7 @@ class ExplainWidget(QWidget):
         if self._explained is None:
             return
         under = self.explainer.probabilities_under_cursor()
-        self.stage2_title.setText("Segmented, whole tile" if under is None else "Segmented at the mouse")
+        self.stage2_title.setText("In the whole tile" if under is None else "At the mouse")
         for i, (row, evidence) in enumerate(zip(self.rows, self._explained.evidence, strict=True)):
             row.show(evidence, None if under is None else float(under[i]))
 

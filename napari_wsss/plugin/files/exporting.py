@@ -74,9 +74,11 @@ def _report(store: Store, path: Path) -> None:
 
 
 def _pdf(store: Store, path: Path) -> None:
-    from napari_wsss.plugin.files.pdf_parts import pdf_of
+    from napari_wsss.plugin.files.pdf_parts import can_print, pdf_of
     from tiling.batch import slide_page
 
+    if not can_print():
+        raise ExportError("A PDF is printed by napari's window; without one, write the report as HTML.")
     _write(path, pdf_of(slide_page(store).decode(), store.name))
 
 

@@ -7,9 +7,7 @@ import re
 from qtpy.QtCore import QBuffer, QMarginsF, QRectF
 from qtpy.QtGui import QGuiApplication, QPageLayout, QPageSize, QPainter, QPdfWriter, QTextDocument
 
-from tiling.errors import ExportError
-
-__all__ = ["pdf_of"]
+__all__ = ["can_print", "pdf_of"]
 
 DPI = 96
 MARGIN = 14.0  # mm
@@ -25,7 +23,14 @@ _SWATCH = re.compile(r'<span class="swatch" style="[^"]*background:([^";]*)"></s
 _FIGURES = re.compile(r'<div class="pictures">(.*?)</div>', re.DOTALL)
 _FIGURE = re.compile(r'<figure><img src="(.*?)" alt="[^"]*"><figcaption>(.*?)</figcaption></figure>')
 _DEFINITION = re.compile(r"<dt>(.*?)</dt><dd>(.*?)</dd>", re.DOTALL)
+_SECTION = re.compile(r"<h2>([^<]*)</h2><dl>(.*?)</dl>", re.DOTALL)
+_LONG_WORD = re.compile(r"[^\s<>&;]{24}(?=[^\s<>&;])")
 _ON_SCREEN = re.compile(r'<p class="no-print">.*?</p>|<style>.*?</style>', re.DOTALL)
+
+
+def can_print() -> bool:
+    """Whether there is a program with a window: Qt has no letters without one, and would end the process."""
+    return QGuiApplication.instance() is not None
 
 
 def pdf_of(page: str, title: str) -> bytes:
@@ -36,14 +41,7 @@ def pdf_of(page: str, title: str) -> bytes:
     page : str
         As :func:`tiling.batch.slide_page` makes it.
     title : str
-
-    Raises
-    ------
-    ExportError
-        Without napari's window: Qt has no letters then.
     """
-    if QGuiApplication.instance() is None:
-        raise ExportError("A PDF is printed by napari's window; without one, write the report as HTML.")
     buffer = QBuffer()
     buffer.open(QBuffer.OpenModeFlag.WriteOnly)
     writer = QPdfWriter(buffer)
@@ -88,4 +86,14 @@ def _for_qt(page: str, width: int) -> str:
     page = _ON_SCREEN.sub("", page)
     page = _FIGURES.sub(row, page)
     page = _SWATCH.sub(r'<span style="color:\1">&#9632; </span>', page)
-    return _DEFINITION.sub(r'<div style="font-size:7pt"><b>\1</b> \2</div>', page)
+    cells = [f'<td valign="top" width="{width // 2}">{_facts(*each)}</td>' for each in _SECTION.findall(page)]
+    rows = "".join(f"<tr>{''.join(cells[i : i + 2])}</tr>" for i in range(0, len(cells), 2))
+    return _SECTION.sub("", page).replace("</body>", f"<table>{rows}</table></body>")
+
+
+def _facts(title: str, definitions: str) -> str:
+    definitions = _LONG_WORD.sub("\\g<0>&#8203;", definitions)
+    lines = _DEFINITION.sub(
+        r'<b style="font-size:7pt">\1</b> <span style="font-size:7pt">\2</span><br>', definitions
+    )
+    return f"<h2>{title}</h2><p>{lines}</p>"

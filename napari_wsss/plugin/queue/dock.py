@@ -10,6 +10,7 @@ from qtpy.QtWidgets import (
     QDoubleSpinBox,
     QFileDialog,
     QHBoxLayout,
+    QHeaderView,
     QLabel,
     QTableWidgetItem,
     QVBoxLayout,
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 __all__ = ["QueueWidget"]
 
 TICK_MS = 250
+NAME_WIDTH = 150
 
 
 class QueueWidget(QWidget):
@@ -67,7 +69,7 @@ class QueueWidget(QWidget):
         self.model = ElidedLabel()
         layout.addWidget(self.model)
         row = QHBoxLayout()
-        label = QLabel("Sc&ale, where a file has none")
+        label = QLabel("Sc&ale if missing")
         self.scale: QDoubleSpinBox = called(
             scale_box(), "µm per pixel of files without", "µm per pixel of slides whose files do not say it"
         )
@@ -77,6 +79,9 @@ class QueueWidget(QWidget):
         row.addWidget(self.scale, 1)
         layout.addLayout(row)
         self.table = table(("Slide", "State"), 1)
+        if (across := self.table.horizontalHeader()) is not None:
+            across.setSectionResizeMode(0, QHeaderView.ResizeMode.Interactive)  # names may be long
+            across.resizeSection(0, NAME_WIDTH)
         self.table.setAccessibleName("Slides")
         self.table.itemDoubleClicked.connect(self._look_at)
         layout.addWidget(self.table, 1)

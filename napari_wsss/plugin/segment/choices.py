@@ -22,6 +22,7 @@ from napari_wsss.plugin.view import (
     SlideKey,
     fit,
     rescale,
+    share_unit,
     show_scale_bar,
     slide_layer,
     slide_of,
@@ -106,6 +107,7 @@ class Choices:
         key = arguments["metadata"][METADATA_KEY]["slide"]
         layer = next((known for known in self.slide_layers() if slide_of(known) == key), None)
         if layer is None:
+            share_unit(self.viewer, arguments["units"][0])  # napari warns as soon as units mix
             layer = self.viewer.add_image(data, **arguments)
             show_scale_bar(self.viewer)
         self._seen_slides = self.slide_layers()

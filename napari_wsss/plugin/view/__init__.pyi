@@ -27,6 +27,7 @@ from .placing import (
     follow_steps as follow_steps,
     layers_of as layers_of,
     rescale as rescale,
+    share_unit as share_unit,
     show_only as show_only,
     show_scale_bar as show_scale_bar,
 )

@@ -16,7 +16,16 @@ from napari_wsss.plugin.view.frame import (
 )
 from napari_wsss.plugin.view.slide_key import METADATA_KEY, SlideKey, slide_of
 
-__all__ = ["fit", "follow", "follow_steps", "layers_of", "rescale", "show_only", "show_scale_bar"]
+__all__ = [
+    "fit",
+    "follow",
+    "follow_steps",
+    "layers_of",
+    "rescale",
+    "share_unit",
+    "show_only",
+    "show_scale_bar",
+]
 
 _MARGIN = 0.95
 _HIDDEN_WITH_SLIDE = "hidden_with_slide"
@@ -53,10 +62,11 @@ def _agree_on_units(viewer: Any, slide: SlideKey) -> None:
         known = layer.metadata[METADATA_KEY]
         if known.get("kind") == "slide":
             typed = known.get("typed_mpp")
-            _set_unit(viewer, slide_frame(known["mpp"] if typed is None else typed).unit)
+            share_unit(viewer, slide_frame(known["mpp"] if typed is None else typed).unit)
 
 
-def _set_unit(viewer: Any, unit: str) -> None:
+def share_unit(viewer: Any, unit: str) -> None:
+    """Let all layers of the plugin be in a unit; their numbers stay."""
     for layer in viewer.layers:
         if slide_of(layer) is not None and {str(one) for one in layer.units} != {unit}:
             layer.units = (unit,) * layer.ndim
@@ -99,7 +109,7 @@ def rescale(viewer: Any, slide: Any, mpp: float | None) -> None:
     before, anchor = viewer_units(viewer, slide), np.asarray(slide.translate)[-2:]
     key = slide_of(slide)
     slide.units = (frame.unit,) * slide.ndim
-    _set_unit(viewer, frame.unit)
+    share_unit(viewer, frame.unit)
     for layer in [slide] if key is None else layers_of(viewer, key):
         offset = np.asarray(layer.translate)[-2:] - anchor
         layer.scale = np.asarray(layer.scale)[-2:] * ratio

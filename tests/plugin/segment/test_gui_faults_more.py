@@ -73,7 +73,7 @@ def test_panels_opened_from_the_menu_are_tabs(make_napari_viewer: Callable[..., 
     """Fault 9: napari stacks what its menu opens; the window keeps its height and each panel all of its."""
     viewer = make_napari_viewer(show=True)
     window = viewer.window._qt_window
-    window.resize(1400, 900)
+    window.resize(1280, 800)
     names = (
         "Segment slide",
         "Queue of slides",
@@ -92,7 +92,7 @@ def test_panels_opened_from_the_menu_are_tabs(make_napari_viewer: Callable[..., 
         qtbot.waitUntil(lambda one=one: len(window.tabifiedDockWidgets(one)) == len(docks) - 1)
         newest = docks[-1]
         qtbot.waitUntil(lambda newest=newest: not newest.visibleRegion().isEmpty())  # it is on top
-    assert window.height() <= 900
+        qtbot.waitUntil(lambda: (window.width(), window.height()) == (1280, 800))
     assert docks[-1].height() > 500
     # Where the user puts a panel it stays.
     docks[1].setFloating(True)
@@ -275,9 +275,16 @@ def test_a_broken_model_is_told_of_where_models_are(
 
 
 def test_the_chosen_slide_is_what_napari_speaks_of(
-    open_dock: Callable[..., Opened], banded_slide: Path, tmp_path: Path, qtbot: Any, toy: Any
+    open_dock: Callable[..., Opened],
+    banded_slide: Path,
+    tmp_path: Path,
+    qtbot: Any,
+    toy: Any,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The status bar names the selected layer: never a hidden one. Units agree, so that the scale bar is right."""
+    warned: list[str] = []
+    monkeypatch.setattr("napari._vispy.canvas.show_warning", warned.append)
     viewer, widget = open_dock()
     widget.input.open_path(str(banded_slide))
     run_to_the_end(qtbot, widget)
@@ -286,7 +293,7 @@ def test_the_chosen_slide_is_what_napari_speaks_of(
     assert viewer.layers.selection.active == viewer.layers["plain.tif"]
     qtbot.waitUntil(lambda: widget.input.slides.count() == 2)
     assert str(viewer.layers.extent.units[0]) == "pixel"
-    shot(viewer)  # with mixed units napari would warn here, and every warning is an error
+    shot(viewer)
     widget.input.slides.setCurrentIndex(0)
     assert viewer.layers.selection.active == viewer.layers["banded tissue"]
     assert str(viewer.layers.extent.units[0]) == "micrometer"
@@ -296,6 +303,8 @@ def test_the_chosen_slide_is_what_napari_speaks_of(
     assert str(viewer.layers.extent.units[0]) == "micrometer"
     np.testing.assert_allclose(viewer.layers["plain.tif"].scale, (0.25, 0.25))
     np.testing.assert_allclose(viewer.layers["banded tissue"].scale, (1.0, 1.0))
+    shot(viewer)
+    assert not warned
     # What the user selected and is of no slide stays selected.
     mine = viewer.add_points([[0, 0]], units=("micrometer",) * 2)
     widget.input.slides.setCurrentIndex(0)
