@@ -40,6 +40,7 @@ __all__ = ["ExplainWidget", "PictureLabel"]
 
 TICK_MS = 100
 THUMBNAIL = 80
+BAR_WIDTH = 96
 
 
 DEPTHS = ("fine", "middle", "deep")
@@ -87,6 +88,7 @@ class EvidenceRow:
         for bar in (self.presence, self.cursor):
             bar.setRange(0, 1000)
             bar.setFixedHeight(16)
+            bar.setMaximumWidth(BAR_WIDTH)
         for column, widget in enumerate(self.widgets):
             grid.addWidget(widget, row, column)
 
