@@ -23,7 +23,7 @@ from pathlib import Path
 from rows import Row, load, table
 
 HERE = Path(__file__).parent
-PROGRAMS = ("cam", "engine", "backends", "training_step", "viewer", "teach")
+PROGRAMS = ("cam", "engine", "backends", "training_step", "viewer", "teach", "remote")
 DISPLAY = ["xvfb-run", "-a", "-s", "-screen 0 1600x1200x24"]
 
 
@@ -52,7 +52,7 @@ def run(program: str, folder: Path, work: Path) -> list[Row]:
     print(f"\n== {program}", flush=True)
     out = folder / f"{program}.json"
     command = [sys.executable, str(HERE / f"{program}.py"), "--json", str(out)]
-    if program in {"engine", "viewer", "teach"}:
+    if program in {"engine", "viewer", "teach", "remote"}:
         command += ["--work", str(work)]
     if program == "viewer" and not os.environ.get("DISPLAY"):
         if shutil.which("xvfb-run") is None:
