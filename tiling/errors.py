@@ -10,7 +10,8 @@ by::
     ├── ClusterError                cluster             worker processes, Dask
     ├── SlideError                  slide
     │   ├── ResolutionError         resolution          no µm per pixel, or an implausible one
-    │   └── SlideChangedError       slide-changed       while it was being read
+    │   ├── SlideChangedError       slide-changed       while it was being read
+    │   └── SlideContactError       slide-contact       opening it crashes, never ends, takes all memory
     ├── RegionError                 region
     ├── StoreError                  store
     │   ├── StoreLockedError        store-locked        another process writes it
@@ -54,6 +55,7 @@ __all__ = [
     "ResolutionError",
     "RunTooLargeError",
     "SlideChangedError",
+    "SlideContactError",
     "SlideError",
     "StoreDamagedError",
     "StoreError",
@@ -115,6 +117,12 @@ class SlideChangedError(SlideError):
     """A slide is no longer the file that it was when its run began."""
 
     code = "slide-changed"
+
+
+class SlideContactError(SlideError):
+    """Opening a slide crashes the program that does it, does not end, or takes all memory."""
+
+    code = "slide-contact"
 
 
 class RegionError(WsssError):

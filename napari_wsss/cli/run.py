@@ -7,7 +7,7 @@ import sys
 import threading
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
@@ -22,6 +22,9 @@ from napari_wsss.pipeline import Settings, make_predictor, segment_events
 from tiling.annotations import annotations_of, parse_match, place_on
 from tiling.batch import (
     DaskScheduler,
+    FirstContact,
+    Guarded,
+    RunOne,
     Scheduler,
     Shard,
     SlideJob,
@@ -239,8 +242,12 @@ def run_slides(request: RunRequest, as_json: bool) -> int:
                 tell(f"Note: {note}")
     outcomes: list[SlideOutcome] = []
     try:
-        with _ended_by_terminate(), make_display(len(jobs)) as display:
-            work = replace(segment, on_event=display.event) if schedule is one_after_another else segment
+        with _ended_by_terminate(), make_display(len(jobs)) as display, ExitStack() as stack:
+            work: RunOne = segment
+            if schedule is one_after_another:  # Dask's workers may crash
+                work = replace(segment, on_event=display.event)
+                if len(jobs) > 1:
+                    work = Guarded(work, stack.enter_context(FirstContact()))
             for outcome in run_batch(jobs, work, segment.out, schedule=schedule, on_warning=display.warn):
                 outcomes.append(outcome)
                 display.finished(outcome)

@@ -311,7 +311,7 @@ def _build(builder: Callable[..., _N], folder: Path, spec: NetworkSpec, num_clas
         # On the meta device: random weights for 100 million parameters would be made only to be thrown away.
         with torch.device("meta"):
             network = builder(spec.architecture, num_classes, **spec.arguments)
-    except (TypeError, ValueError, OverflowError, RuntimeError) as error:
+    except (TypeError, ValueError, AttributeError, OverflowError, RuntimeError) as error:
         raise BundleError(f"{folder / MODEL_JSON}: {spec.architecture} cannot be built ({error}).") from error
     path = folder / spec.file
     fill(network, read_safetensors(path), path)

@@ -14,10 +14,19 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, fx
 
-__all__ = ["smooth_colour"]
+__all__ = ["require_side", "smooth_colour"]
 
 # ITU-R 601 luma, as JPEG has it.
 _RED, _GREEN, _BLUE = 0.299, 0.587, 0.114
+_LONGEST = 255
+
+
+def require_side(side: object) -> None:
+    """Raise ValueError for what is no side of a box; bundles say it, and bundles may say anything."""
+    if type(side) is not int or (side and (side % 2 == 0 or not 0 < side <= _LONGEST)):
+        raise ValueError(
+            f"colour_smoothing must be 0 or an odd number of pixels up to {_LONGEST}, not {side!r}"
+        )
 
 
 def smooth_colour(x: Tensor, side: int) -> Tensor:
@@ -40,10 +49,9 @@ def smooth_colour(x: Tensor, side: int) -> Tensor:
     A box is a row of columns, so two matrices, one per axis, say what two boxes do: a quarter of the time of averaging
     pixel by pixel. Only two colour differences are smoothed, because they tell the third.
     """
+    require_side(side)
     if side == 0:
         return x
-    if side < 0 or side % 2 == 0:
-        raise ValueError(f"colour_smoothing must be an odd number of pixels or 0, not {side}")
     luma = _RED * x[:, 0:1] + _GREEN * x[:, 1:2] + _BLUE * x[:, 2:3]
     smooth = _smoothed(x[:, 0::2] - luma, side)
     red, blue = smooth[:, 0:1], smooth[:, 1:2]

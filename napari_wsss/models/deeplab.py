@@ -18,7 +18,7 @@ from torch.nn import functional
 from napari_wsss.models.efficientnet_lite import EfficientNetLite0
 from napari_wsss.models.encoder_backbone import EncoderBackbone
 from napari_wsss.models.encoders import TIMM, encoder_names, find_encoder
-from napari_wsss.models.enlarge import prepared
+from napari_wsss.models.enlarge import prepared, require_preparation
 from napari_wsss.models.mobilenet import MobileNetV2
 from napari_wsss.models.resnet101 import ResNet101
 from napari_wsss.models.segmentation_network import SegmentationNetwork
@@ -212,6 +212,7 @@ class DeepLabV3Plus(SegmentationNetwork):
         recipe = _recipe(backbone)
         if output_stride not in _RATES:
             raise ValueError(f"output_stride must be 16 or 8, not {output_stride}")
+        require_preparation(colour_smoothing, enlarge)
         channels = head_channels or recipe.head_channels
         low = low_channels or recipe.low_channels
         self.num_classes = num_classes

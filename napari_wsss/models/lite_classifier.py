@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from napari_wsss.models.efficientnet_lite import EfficientNetLite0
-from napari_wsss.models.enlarge import prepared
+from napari_wsss.models.enlarge import prepared, require_preparation
 from napari_wsss.models.patch_classifier import PatchClassifier
 
 __all__ = ["LiteClassifier"]
@@ -61,6 +61,7 @@ class LiteClassifier(PatchClassifier):
         deep_heads: bool = False,
     ) -> None:
         super().__init__()
+        require_preparation(colour_smoothing, enlarge)
         self.num_classes = num_classes
         self.arguments: dict[str, Any] = {
             "width": width,

@@ -14,7 +14,7 @@ from torch import Tensor, fx, nn
 from torch.nn import functional
 
 from napari_wsss.models.efficientnet_lite import EfficientNetLite0
-from napari_wsss.models.enlarge import prepared
+from napari_wsss.models.enlarge import prepared, require_preparation
 from napari_wsss.models.patch_classifier import PatchClassifier
 
 fx.wrap("pooled")  # its sizes are numbers, not part of a traced graph
@@ -78,6 +78,7 @@ class PlaceClassifier(PatchClassifier):
         colour_smoothing: int = 0,
     ) -> None:
         super().__init__()
+        require_preparation(colour_smoothing, enlarge)
         self.num_classes = num_classes
         self.arguments: dict[str, Any] = {
             "values": values,

@@ -338,3 +338,24 @@ def test_local_workers_share_the_gpus_by_their_number(
     monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
     monkeypatch.setattr(run, "worker_number", lambda: number)
     assert run._on_this_worker(Settings(device=device)).device == chosen
+
+
+def test_a_slide_that_would_crash_the_program_costs_itself_only(
+    wsss: Call, tmp_path: Path, slide: Path, bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tiling.batch.first_contact import FirstContact
+    from tiling.errors import SlideContactError
+
+    def contact(self: FirstContact, path: Path) -> None:
+        if path.stem == "bad":
+            raise SlideContactError(
+                f"{path} crashes the program that decodes it (SIGSEGV), so it was left out."
+            )
+
+    monkeypatch.setattr(FirstContact, "__call__", contact)
+    paths = copies(slide, tmp_path / "in", "a", "bad", "b")
+    answer = wsss("run", *paths, "--model", bundle, "--out", tmp_path / "out")
+    assert answer.code == 1
+    rows = summary(tmp_path / "out")
+    assert {name: row["status"] for name, row in rows.items()} == {"a": "done", "bad": "failed", "b": "done"}
+    assert "SIGSEGV" in rows["bad"]["error"]

@@ -26,6 +26,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType
+from typing import NoReturn
 
 HERE = Path(__file__).parent
 LIMIT_S = 20.0
@@ -49,33 +50,57 @@ def families() -> dict[str, ModuleType]:
     return found
 
 
-def guarded(work: Callable[[], str], limit_s: float = LIMIT_S) -> str:
-    """Run a case in a fork; return its outcome, ``crash``, ``hang`` or the raw error."""
+def guarded(work: Callable[[], str], limit_s: float = LIMIT_S) -> tuple[str, float]:
+    """Run a case in a fork.
+
+    Returns
+    -------
+    str
+        Its outcome, ``crash``, ``hang`` or the raw error.
+    float
+        Seconds that it took, without those in which it waited for a busy processor.
+    """
     reading, writing = os.pipe()
     pid = os.fork()
     if pid == 0:
         os.close(reading)
-        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        try:
-            answer = work()
-        except BaseException as error:  # noqa: BLE001 - that is what is looked for
-            place = traceback.extract_tb(error.__traceback__)[-1]
-            answer = f"raw {type(error).__name__}: {error} ({Path(place.filename).name}:{place.lineno})"
-        taken = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
-        if taken > MOST_MEMORY_MB:
-            answer = f"memory {taken:.0f} MB, {answer}"
-        os.write(writing, answer.encode("utf-8", "backslashreplace")[:2000])
-        os._exit(0)
+        _answer(work, writing)
     os.close(writing)
+    started, seconds = time.monotonic(), 0.0
     try:
-        ready, _, _ = select.select([reading], [], [], limit_s)
-        if not ready:
-            os.kill(pid, signal.SIGKILL)
-            return "hang"
-        return os.read(reading, 4000).decode() or "crash"
+        while not select.select([reading], [], [], 0.25)[0]:
+            seconds = time.monotonic() - started - _starved(pid)
+            if seconds > limit_s:
+                os.kill(pid, signal.SIGKILL)
+                return "hang", seconds
+        seconds = time.monotonic() - started - _starved(pid)
+        return os.read(reading, 4000).decode() or "crash", seconds
     finally:
         os.waitpid(pid, 0)
         os.close(reading)
+
+
+def _answer(work: Callable[[], str], writing: int) -> NoReturn:
+    """Do the work of a fork and end it."""
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    try:
+        answer = work()
+    except BaseException as error:  # noqa: BLE001 - that is what is looked for
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        answer = f"raw {type(error).__name__}: {error} ({Path(place.filename).name}:{place.lineno})"
+    taken = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+    if taken > MOST_MEMORY_MB:
+        answer = f"memory {taken:.0f} MB, {answer}"
+    os.write(writing, answer.encode("utf-8", "backslashreplace")[:2000])
+    os._exit(0)
+
+
+def _starved(pid: int) -> float:
+    """Return the seconds for which a process was ready and had no processor; 0 where the system does not tell."""
+    try:
+        return int(Path(f"/proc/{pid}/schedstat").read_text().split()[1]) / 1e9
+    except (OSError, IndexError):
+        return 0.0
 
 
 def main() -> int:
@@ -103,7 +128,7 @@ def fuzzed(name: str, module: ModuleType, cases: int, seed: int, work: Path, col
     intact = work / "intact"
     intact.mkdir()
     # In a fork: what is prepared may start threads, which the next fork would not have.
-    told = guarded(lambda: module.prepare(intact) or "made", 120)
+    told, _ = guarded(lambda: module.prepare(intact) or "made", 120)
     if told != "made":
         raise SystemExit(f"{name} could not be prepared: {told}")
     seen = collections.Counter[str]()
@@ -111,9 +136,8 @@ def fuzzed(name: str, module: ModuleType, cases: int, seed: int, work: Path, col
     for number, (case, build) in enumerate(itertools.islice(module.mutants(seed, intact), cases)):
         folder = work / str(number)
         folder.mkdir()
-        start = time.perf_counter()
-        answer = guarded(lambda f=folder, b=build: module.outcome(b(f), intact))
-        slowest = max(slowest, time.perf_counter() - start)
+        answer, seconds = guarded(lambda f=folder, b=build: module.outcome(b(f), intact))
+        slowest = max(slowest, seconds)
         shutil.rmtree(folder, ignore_errors=True)
         kind = answer.split()[0].rstrip(":").replace("said", "wrong")
         seen[kind] += 1

@@ -52,3 +52,18 @@ def test_backends_can_trace_it() -> None:
     x = torch.rand(1, 3, 32, 32)
     traced = torch.jit.trace(network, (x,), check_trace=False)
     torch.testing.assert_close(traced(x), network(x))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *(("enlarge", value) for value in (None, "2", float("nan"), 10**400, -1, [])),
+        *(("colour_smoothing", value) for value in (None, "x", 2, -3, 1e99, 3.0, 10**9 + 1, {})),
+    ],
+)
+def test_a_bundle_may_say_anything(name: str, value: object) -> None:
+    """Refused when the network is built, where a bundle's sentence is made of it, not at the first tile."""
+    for build, more in ((build_stage1, {}), (build_stage2, {"backbone": "efficientnet-lite0"})):
+        which = "efficientnet-lite0" if build is build_stage1 else "deeplabv3plus"
+        with pytest.raises(ValueError, match=name):
+            build(which, 3, width=0.1, **more, **{name: value})

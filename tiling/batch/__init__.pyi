@@ -2,7 +2,9 @@ from .cluster import (
     DaskScheduler as DaskScheduler,
     worker_number as worker_number,
 )
+from .first_contact import FirstContact as FirstContact, Guarded as Guarded
 from .isolated import (
+    RunOne as RunOne,
     Scheduler as Scheduler,
     one_after_another as one_after_another,
     prepare_output as prepare_output,

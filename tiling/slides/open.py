@@ -144,11 +144,11 @@ def open_slide(
         except Exception as error:
             if kind in _OWN:
                 raise
-            problems.append(
-                SlideError(
-                    f"{path} cannot be read by the slide format {kind.name!r}: {error}; tell its makers."
-                )
+            problem = SlideError(
+                f"{path} cannot be read by the slide format {kind.name!r}: {error}; tell its makers."
             )
+            problem.__cause__ = error
+            problems.append(problem)
             continue
         if reader is not None:
             return _as_slide(reader, mpp, mpp_source, icc)
