@@ -201,11 +201,17 @@ def _content(path: Path) -> bytes:
 
 
 def _unpacked(path: Path, packed: bytes) -> bytes:
-    stream = zlib.decompressobj(wbits=31)
-    try:
-        content = stream.decompress(packed, _LARGEST + 1)
-    except zlib.error as error:
-        raise AnnotationError(f"{path} is a damaged gzip file ({error}); export it again.") from error
-    if not stream.eof and len(content) <= _LARGEST:
-        raise AnnotationError(f"{path} is a gzip file that was cut off; export it again.")
-    return content
+    """Return what is packed in all parts of a gzip file: programs that pack in blocks write many."""
+    parts: list[bytes] = []
+    left = _LARGEST + 1
+    while left > 0 and (packed := packed.lstrip(b"\0")):  # archives are padded with zeros
+        stream = zlib.decompressobj(wbits=31)
+        try:
+            parts.append(stream.decompress(packed, left))
+        except zlib.error as error:
+            raise AnnotationError(f"{path} is a damaged gzip file ({error}); export it again.") from error
+        left -= len(parts[-1])
+        if not stream.eof and left > 0:
+            raise AnnotationError(f"{path} is a gzip file that was cut off; export it again.")
+        packed = stream.unused_data
+    return b"".join(parts)

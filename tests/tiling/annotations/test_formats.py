@@ -137,6 +137,18 @@ def test_packed_and_marked_files_are_read(tmp_path: Path, content: bytes) -> Non
     assert areas(read(tmp_path, gzip.compress(text) if content.startswith(b"gzip") else text)) == [100]
 
 
+def test_all_parts_of_a_gzip_file_are_read(tmp_path: Path) -> None:
+    """Only the first was, without a word."""
+    text = json.dumps([feature([square(0, 0, 10)])]).encode()
+    blocks = b"".join(gzip.compress(text[i : i + 20]) for i in range(0, len(text), 20))
+    assert areas(read(tmp_path, blocks)) == [100]
+    assert areas(read(tmp_path, blocks + bytes(512))) == [100]
+    with pytest.raises(AnnotationError, match="Extra data"):
+        read(tmp_path, gzip.compress(text) + gzip.compress(text))
+    with pytest.raises(AnnotationError, match="damaged gzip"):
+        read(tmp_path, gzip.compress(text) + b"junk")
+
+
 @pytest.mark.parametrize(
     ("corner", "why"),
     [
