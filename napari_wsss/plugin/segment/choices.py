@@ -272,14 +272,14 @@ class Choices:
         self._changed()
 
     def shapes_layers(self) -> list[Any]:
-        """Return the layers in which a region may be drawn; the marker of a tile is none, nor is another slide's."""
+        """Return the layers in which a region may be drawn: no marker, no ruler, and nothing of another slide."""
         from napari.layers import Shapes
 
         return [
             layer
             for layer in self.viewer.layers
             if isinstance(layer, Shapes)
-            and layer.metadata.get(METADATA_KEY, {}).get("kind") != "marker"
+            and layer.metadata.get(METADATA_KEY, {}).get("kind") not in ("marker", "ruler")
             and slide_of(layer) in (None, self.slide_key)
         ]
 

@@ -16,6 +16,7 @@ __all__ = ["ExportQueue"]
 class _Wanted:
     path: Path
     write: Callable[[], object]
+    done: str
 
     def events(self) -> Generator[Path]:
         self.write()
@@ -43,14 +44,14 @@ class ExportQueue:
         self._start = start
         self._waiting: deque[_Wanted] = deque()
         self._job: Job[Path] | None = None
-        self._path = Path()
+        self._now = _Wanted(Path(), lambda: None, "")
 
     @property
     def is_busy(self) -> bool:
         """Whether something is being written or waits."""
         return self._job is not None
 
-    def add(self, path: Path, write: Callable[[], object]) -> None:
+    def add(self, path: Path, write: Callable[[], object], done: str = "") -> None:
         """Write a file when those before it are written.
 
         Parameters
@@ -59,8 +60,10 @@ class ExportQueue:
             For messages.
         write : callable
             Called in another thread.
+        done : str
+            What to say afterwards; by default that the file is written.
         """
-        self._waiting.append(_Wanted(path, write))
+        self._waiting.append(_Wanted(path, write, done or f"{path} is written."))
         if self._job is None:
             self.problem = ""
             self._next()
@@ -76,7 +79,7 @@ class ExportQueue:
         if job.error is not None:
             self.notice, self.problem = "", explain(job.error)
         else:
-            self.notice = f"{self._path} is written."
+            self.notice = self._now.done
         if self._waiting:
             self._next()
         return True
@@ -87,12 +90,11 @@ class ExportQueue:
             self._job.wait(timeout)
 
     def _next(self) -> None:
-        wanted = self._waiting.popleft()
-        self._path = wanted.path
-        self._job = Job(wanted.events)
+        self._now = self._waiting.popleft()
+        self._job = Job(self._now.events)
         self._tell()
         self._start(self._job)
 
     def _tell(self) -> None:
         more = f" ({len(self._waiting)} more to come)" if self._waiting else ""
-        self.notice = f"Writing {self._path} …{more}"
+        self.notice = f"Writing {self._now.path} …{more}"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -15,7 +17,7 @@ from tiling.errors import RegionError
 from tiling.export import measure, place_in, write_measures
 from tiling.store import Store, open_store
 
-__all__ = ["drawn_annotations", "measure_file", "measure_shapes"]
+__all__ = ["drawn_annotations", "measure_file", "measure_shapes", "table_of_shapes"]
 
 
 def drawn_annotations(viewer: Any, slide: Any, shapes: Any) -> tuple[Annotation, ...]:
@@ -43,6 +45,20 @@ def measure_shapes(result: Result, annotations: tuple[Annotation, ...], path: Pa
     ExportError, StoreError
     """
     write_measures(path, measure(_named(result), annotations))
+
+
+def table_of_shapes(result: Result, annotations: tuple[Annotation, ...]) -> str:
+    """Return the same table as text for a spreadsheet's clipboard: cells apart by tabs.
+
+    Raises
+    ------
+    ExportError, StoreError
+    """
+    with TemporaryDirectory(prefix="napari-wsss-") as folder:
+        path = Path(folder) / "shapes.csv"
+        measure_shapes(result, annotations, path)
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            return "\n".join("\t".join(row) for row in csv.reader(file))
 
 
 def measure_file(result: Result, annotations: Path, path: Path) -> None:

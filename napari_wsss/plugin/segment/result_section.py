@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 from qtpy.QtCore import QUrl
 from qtpy.QtGui import QDesktopServices
@@ -38,6 +39,7 @@ class ResultSection(QWidget):
             self.actions_by_ending[kind.ending] = action
         menu.addSeparator()
         self.shapes = menu.addAction("Table of drawn shapes…", self._measure_shapes)
+        self.copy_shapes = menu.addAction("Copy the table of drawn shapes", self._copy_shapes)
         self.annotations = menu.addAction("Table of an annotation file…", self._measure_file)
         menu.addSeparator()
         self.folder = menu.addAction("Open the folder", self._open_folder)
@@ -56,6 +58,9 @@ class ResultSection(QWidget):
         set_tip(self.export, f"Write “{session.result_name}” of {session.slide_name} to a file")
         self.notice.set_whole(session.exports.notice)
         self.notice.setVisible(bool(session.exports.notice))
+        if session.copied:
+            _to_clipboard(session.copied)
+            session.copied = ""
 
     def _export(self, kind: ExportFormat, _checked: bool = False) -> None:
         result = self.session.result
@@ -67,12 +72,21 @@ class ResultSection(QWidget):
             self.session.export(path)
 
     def _measure_shapes(self) -> None:
+        drawn = self._drawn()
+        if drawn is not None and (path := self._ask_for_table(".shapes.csv")):
+            self.session.measure_drawn(drawn, path)
+
+    def _copy_shapes(self) -> None:
+        drawn = self._drawn()
+        if drawn is not None:
+            self.session.copy_drawn(drawn)
+
+    def _drawn(self) -> Any | None:
         layers = self.session.shapes_layers()
-        chosen = self.session.shapes if self.session.shapes in layers else next(iter(layers), None)
-        if chosen is None:
+        if not layers:
             self.session.say("Nothing is drawn yet: choose “Drawn shapes” as region and press “Draw…”.")
-        elif path := self._ask_for_table(".shapes.csv"):
-            self.session.measure_drawn(chosen, path)
+            return None
+        return self.session.shapes if self.session.shapes in layers else layers[0]
 
     def _measure_file(self) -> None:
         annotations, _ = QFileDialog.getOpenFileName(self, "Annotation file", "", ANNOTATIONS)
@@ -89,11 +103,15 @@ class ResultSection(QWidget):
         return path
 
     def _copy(self) -> None:
-        clipboard = QApplication.clipboard()
-        if clipboard is not None:
-            clipboard.setText("\n".join("\t".join(row) for row in legend_table(self.session.legend())))
+        _to_clipboard("\n".join("\t".join(row) for row in legend_table(self.session.legend())))
 
     def _open_folder(self) -> None:
         result = self.session.result
         if result is not None:
             QDesktopServices.openUrl(QUrl.fromLocalFile(str(result.store.parent)))
+
+
+def _to_clipboard(text: str) -> None:
+    clipboard = QApplication.clipboard()
+    if clipboard is not None:
+        clipboard.setText(text)

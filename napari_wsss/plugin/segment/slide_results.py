@@ -24,7 +24,12 @@ from napari_wsss.plugin.results import (
 from napari_wsss.plugin.segment.choices import Choices
 from napari_wsss.plugin.segment.exports import ExportQueue
 from napari_wsss.plugin.segment.live import LiveResult
-from napari_wsss.plugin.segment.measuring import drawn_annotations, measure_file, measure_shapes
+from napari_wsss.plugin.segment.measuring import (
+    drawn_annotations,
+    measure_file,
+    measure_shapes,
+    table_of_shapes,
+)
 from napari_wsss.plugin.segment.request import default_folder, slide_id
 from napari_wsss.plugin.segment.shown import ShownResults
 from napari_wsss.plugin.segment.tissue import TissueView
@@ -37,6 +42,7 @@ from napari_wsss.plugin.view import (
     slide_of,
     world_to_data,
 )
+from tiling.annotations import Annotation
 from tiling.classes import ClassSchema
 from tiling.errors import StoreError, WsssError
 from tiling.folders import is_store
@@ -67,6 +73,8 @@ class SlideResults(Choices):
     book : ResultBook
         All results known in this viewer.
     exports : ExportQueue
+    copied : str
+        A table that waits to be put on the clipboard.
     tissue : TissueView
         What counts as tissue on each slide, as far as it was looked at.
     """
@@ -75,6 +83,7 @@ class SlideResults(Choices):
         super().__init__(viewer)
         self.book = ResultBook()
         self.exports = ExportQueue(start)
+        self.copied = ""
         self.tissue = TissueView(viewer, start)
         self._shown = ShownResults(viewer)
         self._looked = 0.0
@@ -284,16 +293,33 @@ class SlideResults(Choices):
 
     def measure_drawn(self, shapes: Any, path: str | Path) -> bool:
         """Write mm² and per cent of every class in each drawn shape as CSV; tell whether that was started."""
+        drawn = self._drawn(shapes)
+        if drawn is None:
+            return False
+        self._export(Path(path), partial(measure_shapes, *drawn, Path(path)))
+        return True
+
+    def copy_drawn(self, shapes: Any) -> bool:
+        """Make the same table for the clipboard, as ``copied``; tell whether that was started."""
+        drawn = self._drawn(shapes)
+        if drawn is None:
+            return False
+
+        def make() -> None:
+            self.copied = table_of_shapes(*drawn)
+
+        self._export(Path("the table"), make, "The table is on the clipboard.")
+        return True
+
+    def _drawn(self, shapes: Any) -> tuple[Result, tuple[Annotation, ...]] | None:
         result = self.result
         if result is None or self.slide is None:
-            return False
+            return None
         try:
-            drawn = drawn_annotations(self.viewer, self.slide, shapes)
+            return result, drawn_annotations(self.viewer, self.slide, shapes)
         except WsssError as error:
             self.report(error)
-            return False
-        self._export(Path(path), partial(measure_shapes, result, drawn, Path(path)))
-        return True
+            return None
 
     def measure_annotations(self, annotations: str | Path, path: str | Path) -> bool:
         """Do the same for an annotation file of another program."""
@@ -303,9 +329,9 @@ class SlideResults(Choices):
         self._export(Path(path), partial(measure_file, result, Path(annotations), Path(path)))
         return True
 
-    def _export(self, path: Path, write: Callable[[], object]) -> None:
+    def _export(self, path: Path, write: Callable[[], object], done: str = "") -> None:
         self.problem = ""
-        self.exports.add(path, write)
+        self.exports.add(path, write, done)
         self._changed()
 
     def under_cursor(self) -> str:

@@ -18,6 +18,7 @@ from napari_wsss.plugin.common import (
     set_tip,
 )
 from napari_wsss.plugin.segment.session import SegmentSession
+from napari_wsss.plugin.view import draw_ruler
 from tiling.errors import WsssError
 
 __all__ = ["SlideSection"]
@@ -61,6 +62,8 @@ class SlideSection(QWidget):
         row.addWidget(self.mpp)
         row.addWidget(self.reset)
         row.addStretch(1)
+        self.ruler = button("R&uler", self._measure, "Draw lines; their lengths stand beside them")
+        row.addWidget(self.ruler)
         layout.addLayout(row)
 
         self.warning = note("warning")
@@ -78,6 +81,7 @@ class SlideSection(QWidget):
         set_tip(self.slides, self.slides.currentText())
         set_quietly(self.mpp, session.slide_mpp or 0.0)
         self.mpp.setEnabled(session.slide is not None)
+        self.ruler.setEnabled(session.slide_mpp is not None)
         self.reset.setVisible(session.mpp is not None and session.file_mpp is not None)
         set_note(self.warning, "\n".join(session.slide_warnings()))
         self.adopt.setVisible(session.foreign_picture() is not None)
@@ -92,6 +96,10 @@ class SlideSection(QWidget):
 
     def _reset(self) -> None:
         self.session.set_mpp(None)
+
+    def _measure(self) -> None:
+        if self.session.slide is not None:
+            draw_ruler(self.session.viewer, self.session.slide)
 
     def _adopt(self) -> None:
         try:

@@ -32,4 +32,5 @@ from .placing import (
     show_scale_bar as show_scale_bar,
 )
 from .pyramid import COARSEST_MAX as COARSEST_MAX, resident as resident
+from .ruler import RULER as RULER, draw_ruler as draw_ruler
 from .slide_key import METADATA_KEY as METADATA_KEY, SlideKey as SlideKey, slide_of as slide_of

@@ -12,7 +12,7 @@ from napari_wsss.plugin.view.slide_key import METADATA_KEY
 __all__ = ["keep_outlines_visible"]
 
 SCREEN_PIXELS = 3.0
-OUTLINES = frozenset({"region", "marker"})
+OUTLINES = frozenset({"region", "marker", "ruler"})
 """Kinds of shapes layers whose outlines are looked after."""
 
 _TOLERANCE = 0.25
