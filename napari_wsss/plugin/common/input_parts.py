@@ -5,7 +5,7 @@ from __future__ import annotations
 from html import escape
 from typing import Any
 
-from qtpy.QtCore import QEvent, QObject, QSize, Qt
+from qtpy.QtCore import QEvent, QObject, QSize, Qt, QTimer
 from qtpy.QtGui import QPaintEvent
 from qtpy.QtWidgets import (
     QAbstractSpinBox,
@@ -107,6 +107,10 @@ class FittingScroll(QScrollArea):
         self.setSizePolicy(QSizePolicy.Policy.Preferred, vertical)
         self.setWidget(inner)
         inner.installEventFilter(self)
+        # Asked once more when the content has been laid out: until then it answers with its old height.
+        self._laid_out = QTimer(self)
+        self._laid_out.setSingleShot(True)
+        self._laid_out.timeout.connect(self.updateGeometry)
 
     def resizeEvent(self, event: Any) -> None:
         """Ask for the height that fits the new width."""
@@ -131,6 +135,7 @@ class FittingScroll(QScrollArea):
         """Ask for another height when the content has changed."""
         if event is not None and event.type() == QEvent.Type.LayoutRequest:
             self.updateGeometry()
+            self._laid_out.start(0)
         return bool(super().eventFilter(watched, event))
 
 

@@ -40,7 +40,7 @@ __all__ = ["ExplainWidget", "PictureLabel"]
 
 TICK_MS = 100
 THUMBNAIL = 80
-BAR_WIDTH = 96
+BAR_WIDTH = 64
 
 
 DEPTHS = ("fine", "middle", "deep")
@@ -88,7 +88,7 @@ class EvidenceRow:
         for bar in (self.presence, self.cursor):
             bar.setRange(0, 1000)
             bar.setFixedHeight(16)
-            bar.setMaximumWidth(BAR_WIDTH)
+            bar.setFixedWidth(BAR_WIDTH)
         for column, widget in enumerate(self.widgets):
             grid.addWidget(widget, row, column)
 
@@ -145,8 +145,7 @@ class ExplainWidget(QWidget):
         layout.addWidget(self.error)
 
         self.grid = QGridLayout()
-        for column, share in ((1, 4), (2, 1), (4, 1)):  # names need more room than bars
-            self.grid.setColumnStretch(column, share)
+        self.grid.setColumnStretch(1, 1)  # names need all the room that bars leave
         self.stage2_title = QLabel()
         self.stage2_title.setToolTip(
             "What the segmentation says there: probabilities of its network (stage 2)"

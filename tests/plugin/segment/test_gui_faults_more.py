@@ -69,6 +69,34 @@ def test_tissue_is_outlined_on_tinted_glass(
     assert widget.session.request().tissue_threshold == widget.tissue.threshold.maximum() / 1000
 
 
+def test_nothing_scrolls_while_there_is_room(
+    open_dock: Callable[..., Opened], banded_slide: Path, tmp_path: Path, qtbot: Any, toy: Any
+) -> None:
+    """Fault 23: at 1280 × 800 all choices are in sight, whatever appears and goes."""
+    viewer, widget = open_dock()
+    viewer.window.resize(1280, 800)
+    scroll = widget.layout().itemAt(1).widget()
+
+    def fits() -> bool:
+        return bool(scroll.verticalScrollBar().maximum() == 0 and scroll.height() > 100)
+
+    widget.input.open_path(str(banded_slide))
+    qtbot.waitUntil(fits)
+    press(qtbot, widget.tissue.show_tissue)
+    qtbot.waitUntil(widget.tissue.adjust.isVisible, timeout=120_000)
+    qtbot.waitUntil(fits)
+    widget.session.set_preferences(skip_background=False)
+    run_to_the_end(qtbot, widget)
+    qtbot.waitUntil(widget.results.export.isVisible)
+    qtbot.waitUntil(fits)
+    widget.input.open_path(str(toy.write_banded(tmp_path / "slides" / "other.tif", mpp=1.0)))
+    qtbot.waitUntil(lambda: widget.input.slides.count() == 2)
+    qtbot.waitUntil(fits)
+    widget.input.slides.setCurrentIndex(0)
+    qtbot.waitUntil(widget.legend.isVisible)
+    qtbot.waitUntil(fits)
+
+
 def test_panels_opened_from_the_menu_are_tabs(make_napari_viewer: Callable[..., Any], qtbot: Any) -> None:
     """Fault 9: napari stacks what its menu opens; the window keeps its height and each panel all of its."""
     viewer = make_napari_viewer(show=True)

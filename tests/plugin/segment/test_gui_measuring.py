@@ -95,7 +95,10 @@ def test_the_table_of_drawn_shapes_is_copied(
     widget.results.copy_shapes.trigger()
     qtbot.waitUntil(lambda: "on the clipboard" in widget.results.notice.whole, timeout=120_000)
     head, *lines = [line.split("\t") for line in QApplication.clipboard().text().splitlines()]
-    areas = {(line[head.index("name")], line[head.index("class")]): float(line[head.index("area_mm2")]) for line in lines}
+    areas = {
+        (line[head.index("name")], line[head.index("class")]): float(line[head.index("area_mm2")])
+        for line in lines
+    }
     first, second = (f"{shapes.name} {number}" for number in (1, 2))
     assert areas[first, "Tumour"] == pytest.approx(0.02, rel=0.03)
     assert areas[second, "Stroma"] == pytest.approx(0.01, rel=0.05)
