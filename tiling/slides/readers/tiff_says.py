@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from itertools import zip_longest
 from typing import Any
 
 from tiling.slides.channels import Channel
@@ -36,8 +38,8 @@ def statements_of(tiff: Any, series: Any) -> tuple[Statement, ...]:
     found += vips_statements(description)
     resolution = (_value(page, _X), _value(page, _Y))
     if tiff.is_imagej:
-        units = ((tiff.imagej_metadata or {}).get(name) for name in ("unit", "yunit"))
-        found.append(imagej_statement(*resolution, *(None if unit is None else str(unit) for unit in units)))
+        units = (dict.fromkeys(re.findall(rf"(?m)^{name}=(.*)$", description)) for name in ("unit", "yunit"))
+        found += [imagej_statement(*resolution, x, y) for x, y in zip_longest(*units)]
     found.append(tag_statement(*resolution, _value(page, _UNIT)))
     return tuple(s for s in found if s is not None and (s.numbers or s.problem))
 

@@ -170,6 +170,23 @@ def test_imagej_units(tmp_path: Path, unit: str, pixels: float) -> None:
         assert slide.mpp == pytest.approx(0.5)
 
 
+@pytest.mark.parametrize(
+    ("units", "mpp"),
+    [
+        ("unit=micron", 0.5),
+        ("unit=micron\nyunit=micron", 0.5),
+        ("unit=micron\nunit=inch", None),
+        ("unit=pixel", None),
+    ],
+)
+def test_imagej_may_name_several_units(tmp_path: Path, units: str, mpp: float | None) -> None:
+    text = f"ImageJ=1.54f\nimages=1\n{units}\n"
+    path = write(tmp_path / "a.tif", description=text, resolution=(2, 2), resolutionunit=1)
+    with open_slide(path) as slide:
+        assert slide.mpp == mpp
+        assert ("contradicts itself" in slide.resolution_problem) == (units.count("\nunit") > 0)
+
+
 def test_an_unknown_imagej_unit_is_named(tmp_path: Path) -> None:
     path = tmp_path / "a.tif"
     tifffile.imwrite(path, RGB, imagej=True, resolution=(2, 2), metadata={"unit": "furlong"})
