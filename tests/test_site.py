@@ -53,6 +53,13 @@ def test_the_reference_names_all_that_the_package_shows() -> None:
     assert {"Project", "Store", "Slide", "ResNet38", "DeepLabV3Plus"} <= named
 
 
+@pytest.mark.parametrize("page", sorted(ROOT.glob("*.md")), ids=lambda page: page.name)
+def test_pages_of_the_repository_link_to_files_that_exist(page: Path) -> None:
+    links = re.findall(r"\]\(([^)#\s]+)[^)]*\)", page.read_text(encoding="utf-8"))
+    missing = [link for link in links if "://" not in link and not (ROOT / link).exists()]
+    assert not missing
+
+
 # --- the link check ---
 
 PAGE = """<html><body><nav class="md-nav md-nav--primary"><ul>

@@ -65,6 +65,16 @@ def test_a_notebook_shows_slide_classes_and_areas(result: Result) -> None:
     assert len(shown) < 300_000
 
 
+def test_a_result_without_tissue_shows_itself_too(tmp_path: Path) -> None:
+    white = np.full((200, 300, 3), 245, np.uint8)
+    with Slide(ArrayReader(white, mpp=0.5)) as slide:
+        list(run(slide, ColourPredictor(), tmp_path / "white.zarr", RunOptions(mpp=0.5)))
+    empty = Result.open(tmp_path / "white.zarr")
+    assert empty.status == "empty"
+    assert "empty" in empty._repr_html_()
+    assert empty._repr_html_().count(">0.0<") == len(empty.areas)
+
+
 # --- GeoDataFrame ---
 
 
