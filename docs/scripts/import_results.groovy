@@ -11,6 +11,7 @@
  * only what is new: a region keeps its identity as long as its result is the same. Research use only, not for diagnosis.
  */
 import qupath.lib.io.PathIO
+import static qupath.lib.scripting.QP.getProject
 
 String results = "/path/to/results"
 
@@ -25,14 +26,13 @@ if (project == null)
 
 def files = [:]
 folder.eachFile { file ->
-    def match = file.name =~ /(.+)\.geojson$/
-    if (match)
-        files[match[0][1]] = file
+    if (file.name.endsWith(".geojson"))
+        files[file.name.substring(0, file.name.length() - ".geojson".length())] = file
 }
 
 // "a.svs", "a.ome.tif" and "a.svs - Series 1" are all results of "a"; what is closest to the name goes first.
 def resultOf = { String name ->
-    def stem = name.replaceFirst(/ - .*$/, "")
+    def stem = name.split(" - ")[0]
     while (!files.containsKey(stem) && stem.contains("."))
         stem = stem.substring(0, stem.lastIndexOf("."))
     return files.get(files.containsKey(name) ? name : stem)
