@@ -369,10 +369,10 @@ def report(
     ] = False,
 ) -> None:
     """Write DIR/index.html over all slides of a run, and a page for each; `run` does it for more than one slide."""
-    from napari_wsss.cli.border import answer
+    from napari_wsss.cli.border import answer, tell
     from tiling.batch import write_report
 
-    answer(write_report(folder, zoom=zoom))
+    answer(write_report(folder, zoom=(lambda name: tell(f"{name}: pictures to zoom into")) if zoom else None))
 
 
 @app.command()

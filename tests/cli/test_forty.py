@@ -95,6 +95,9 @@ def test_the_report_of_the_night_by_clicks(wsss: Call, folder: Path, bundle: Pat
     """What `run` itself wrote, from ``file://``: all are listed, the broken ones found, a slide opened."""
     if not (alone / "index.html").is_file():  # the test above has it
         wsss("run", folder, "--model", bundle, "--out", alone, "--overlap", 0)
+    answer = wsss("report", alone, "--zoom")
+    assert (answer.code, answer.out.strip()) == (0, str(alone / "index.html"))
+    assert "slide12: pictures to zoom into" in answer.err
     with running_browser() as browser:
         browser.open(alone / "index.html")
         assert len(browser.names()) == 40
@@ -108,6 +111,7 @@ def test_the_report_of_the_night_by_clicks(wsss: Call, folder: Path, bundle: Pat
         browser.click("#rows td.name a")
         assert browser.run("return document.querySelector('h1').textContent") == "slide12"
         assert browser.run("return [...document.images].filter(i => i.naturalWidth > 0).length") == 3
+        assert browser.run("return document.querySelectorAll('a[href$=\"slide12.zoom.html\"]').length") == 1
         browser.click("a[href$='index.html']")
         assert len(browser.names()) == 40
 

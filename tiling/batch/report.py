@@ -11,7 +11,7 @@ import csv
 import datetime
 import html
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -69,15 +69,16 @@ class ReportRow:
     thumbnail: str = ""
 
 
-def write_report(folder: Path, *, zoom: bool = False) -> Path:
+def write_report(folder: Path, *, zoom: Callable[[str], object] | None = None) -> Path:
     """Write the report of an output folder.
 
     Parameters
     ----------
     folder : Path
         Holds ``summary.csv`` and the stores.
-    zoom : bool
-        Also a zoomable page of every slide; see :mod:`tiling.batch.report_zoom`.
+    zoom : callable, optional
+        Also write a zoomable page of every slide (:mod:`tiling.batch.report_zoom`); it is told the name of each before
+        its pictures are made, which takes a while.
 
     Returns
     -------
@@ -93,7 +94,7 @@ def write_report(folder: Path, *, zoom: bool = False) -> Path:
     colours: dict[str, str] = {}
     try:
         (folder / FOLDER).mkdir(exist_ok=True)
-        if zoom:
+        if zoom is not None:
             copy_viewer(folder / FOLDER)
         rows = [_with_store(folder, row, colours, zoom) for row in summary]
         index = folder / "index.html"
@@ -140,7 +141,9 @@ def _number(text: str | None) -> float:
     return value if np.isfinite(value) else 0.0
 
 
-def _with_store(folder: Path, row: ReportRow, colours: dict[str, str], zoom: bool) -> ReportRow:
+def _with_store(
+    folder: Path, row: ReportRow, colours: dict[str, str], zoom: Callable[[str], object] | None
+) -> ReportRow:
     """Add what the slide's store knows; write its page and thumbnail unless they are as new as its receipt."""
     path = folder / f"{row.slide_id}.zarr"
     receipt_file = path / "receipt.json"
@@ -153,7 +156,8 @@ def _with_store(folder: Path, row: ReportRow, colours: dict[str, str], zoom: boo
         page, thumbnail = (folder / FOLDER / f"{row.slide_id}.{suffix}" for suffix in ("html", "jpg"))
         closer = folder / FOLDER / f"{row.slide_id}{ZOOM}"
         changed = receipt_file.stat().st_mtime_ns
-        if zoom and not _is_newer(closer, changed):
+        if zoom is not None and not _is_newer(closer, changed):
+            zoom(row.slide_id)
             write_zoom(store, row.path, folder / FOLDER, row.slide_id)
         if not _is_newer(thumbnail, changed):
             with replacing(thumbnail) as stream:

@@ -65,7 +65,7 @@ def test_thousands_of_slides_are_painted_at_once(browser: Browser, index: Path) 
 
 def test_one_zooms_into_slide_and_classes(browser: Browser, zoomable: Path) -> None:
     """From the list to the slide to its picture, by clicks, from ``file://``."""
-    write_report(zoomable, zoom=True)
+    write_report(zoomable, zoom=str)
     browser.open(zoomable / "index.html")
     browser.click("#rows td.name a")
     browser.click("a[href$='.zoom.html']")

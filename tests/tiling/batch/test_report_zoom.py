@@ -28,7 +28,7 @@ def put_together(level: Path, mode: str) -> NDArray[Any]:
 
 
 def test_pictures_are_the_slide_and_its_labels(zoomable: Path) -> None:
-    write_report(zoomable, zoom=True)
+    write_report(zoomable, zoom=str)
     tiles = zoomable / "report" / f"{STEM}.tiles"
     assert sorted(p.name for p in (tiles / "slide").iterdir()) == ["0", "1", "2"]
     slide = np.asarray(Image.open(zoomable.parent / f"{STEM}.png"))
@@ -46,31 +46,33 @@ def test_pictures_are_the_slide_and_its_labels(zoomable: Path) -> None:
 
 def test_large_slides_begin_at_a_coarser_scale(zoomable: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(report_zoom, "MOST_PIXELS", 300 * 1000)
-    write_report(zoomable, zoom=True)
+    write_report(zoomable, zoom=str)
     classes = zoomable / "report" / f"{STEM}.tiles" / "classes"
     assert put_together(classes / "1", "RGBA").shape[:2] == (350, 650)
     assert "Up to 1 µm" in (zoomable / "report" / f"{STEM}.zoom.html").read_text()
 
 
 def test_it_is_made_when_asked_for_and_once(zoomable: Path) -> None:
+    told: list[str] = []
     write_report(zoomable)
     report = zoomable / "report"
     assert sorted(p.name for p in report.iterdir()) == [f"{STEM}.html", f"{STEM}.jpg"]
-    write_report(zoomable, zoom=True)
+    write_report(zoomable, zoom=told.append)
     page, about = report / f"{STEM}.zoom.html", report / f"{STEM}.html"
     assert "a%20%26%20b.zoom.html" in about.read_text()
     assert "CodePlex" in (report / "openseadragon-LICENSE.txt").read_text()
     page.write_text("kept")
     write_report(zoomable)
-    write_report(zoomable, zoom=True)
+    write_report(zoomable, zoom=told.append)
     assert page.read_text() == "kept"
     assert "zoom.html" in about.read_text()
     (zoomable / f"{STEM}.zarr" / "receipt.json").touch()
     write_report(zoomable)
     assert "zoom.html" not in about.read_text()  # it shows an older result
-    write_report(zoomable, zoom=True)
+    write_report(zoomable, zoom=told.append)
     assert page.read_text() != "kept"
     assert "zoom.html" in about.read_text()
+    assert told == [STEM, STEM]
 
 
 @pytest.mark.parametrize(("other", "words"), [(None, "not where it was"), ((9, 9, 9), "Another slide")])
@@ -81,7 +83,7 @@ def test_without_the_slide_its_overview_is_shown(
     path.unlink()
     if other is not None:
         Image.new("RGB", (1300, 700), other).save(path)
-    write_report(zoomable, zoom=True)
+    write_report(zoomable, zoom=str)
     assert words in (zoomable / "report" / f"{STEM}.zoom.html").read_text()
     shown = put_together(zoomable / "report" / f"{STEM}.tiles" / "slide" / "2", "RGB")
     assert shown.shape == (700, 1300, 3)
@@ -89,7 +91,7 @@ def test_without_the_slide_its_overview_is_shown(
 
 
 def test_the_page_takes_nothing_from_a_network_and_escapes_names(zoomable: Path) -> None:
-    write_report(zoomable, zoom=True)
+    write_report(zoomable, zoom=str)
     text = (zoomable / "report" / f"{STEM}.zoom.html").read_text()
     assert "default-src 'none'" in text
     assert "http" not in text.replace("http-equiv", "")
