@@ -69,14 +69,25 @@ class Hands:
         self.qtbot.keyClick(self.canvas, getattr(qt.Key, f"Key_{text}"), modifier)
         self.qtbot.wait(5)
 
-    def drag(self, start: tuple[float, float], end: tuple[float, float], *, control: bool = False) -> None:
+    def drag(
+        self,
+        start: tuple[float, float],
+        end: tuple[float, float],
+        *,
+        control: bool = False,
+        through: Sequence[tuple[float, float]] = (),
+    ) -> None:
+        """Press at ``start``, move to ``end`` (or by way of some places), release."""
         qt = self.qt
         modifier = qt.KeyboardModifier.ControlModifier if control else qt.KeyboardModifier.NoModifier
         self.move(*start, control=control)
         self.qtbot.mousePress(self.canvas, qt.MouseButton.LeftButton, modifier, self.screen(*start))
-        for share in (0.3, 0.6, 1.0):
-            place = tuple(a + share * (b - a) for a, b in zip(start, end, strict=True))
+        line = [
+            tuple(a + share * (b - a) for a, b in zip(start, end, strict=True)) for share in (0.3, 0.6, 1.0)
+        ]
+        for place in through or line:
             self.move(*place, pressed=True, control=control)
+        end = place
         self.qtbot.mouseRelease(self.canvas, qt.MouseButton.LeftButton, modifier, self.screen(*end))
         self.qtbot.wait(5)
 
@@ -101,6 +112,11 @@ class Hands:
             self._pictures += 1
             Path(folder).mkdir(parents=True, exist_ok=True)
             Image.fromarray(pixels[..., :3]).save(Path(folder) / f"{self._pictures:02d}-{name}.png")
+
+    def keep(self, name: str, text: str) -> None:
+        """Write a text beside the pictures, where they are kept."""
+        if folder := os.environ.get("WSSS_PICTURES"):
+            (Path(folder) / name).write_text(text)
 
     def rest(self, timeout: int = 300_000) -> None:
         self.qtbot.waitUntil(lambda: not self.teach.teacher.is_busy, timeout=timeout)

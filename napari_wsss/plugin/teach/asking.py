@@ -14,7 +14,7 @@ from napari_wsss.plugin.common import STRIP_LENGTH, Job, Starter, Strip
 
 if TYPE_CHECKING:
     from napari_wsss.plugin.teach.labelling import Labelling
-    from napari_wsss.plugin.teach.sketching import Sketching
+    from napari_wsss.plugin.teach.sketching import Answers, Sketching
     from napari_wsss.plugin.teach.workspace import Workspace
     from napari_wsss.project import Project, Tile
 
@@ -74,6 +74,11 @@ class Asking:
     def is_busy(self) -> bool:
         """Whether tiles or their pictures are still to come."""
         return self._job is not None
+
+    @property
+    def suggested(self) -> Answers:
+        """What the map says of the tiles; nothing of test tiles, which it must not help to label."""
+        return {} if self.order == "test" else self.sketching.answers
 
     def reset(self) -> None:
         """Forget the strip (another project)."""
@@ -178,7 +183,10 @@ class Asking:
 
     def agree(self) -> bool:
         """Take the head's answer for all tiles of the strip that have none; tell whether any was taken."""
-        answers = self.sketching.answers
+        answers = self.suggested
+        if self.order == "test":
+            self.work.say("Test tiles are yours to judge: what the map says of them is what they test.")
+            return False
         decisions = [(tile, frozenset(answers[tile])) for tile in self.strip.open_tiles if answers.get(tile)]
         if not decisions:
             self.work.say("Label a few tiles first: there is no answer yet to agree with.")

@@ -56,8 +56,8 @@ class TeachWidget(QWidget):
         self.notice.setAlignment(Qt.AlignmentFlag.AlignTop)
         inner = QWidget()
         column = QVBoxLayout(inner)
-        column.setContentsMargins(6, 4, 6, 4)
-        column.setSpacing(4)
+        column.setContentsMargins(6, 2, 6, 2)
+        column.setSpacing(2)
         column.addWidget(title())
         for part in (self.slides, self.start, self.classes, self.error, self.notice, self.strip, self.models):
             column.addWidget(part)

@@ -34,7 +34,7 @@ class Curve(QWidget):
 
     def sizeHint(self) -> QSize:
         """As low as it can be read."""
-        return QSize(200, 52)
+        return QSize(200, 44)
 
     def show_points(self, points: Sequence[tuple[float, float, float, float]]) -> None:
         """Show points (x, y, low, high), x growing."""

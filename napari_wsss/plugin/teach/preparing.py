@@ -99,7 +99,7 @@ class Preparing:
             elif job.outcome == "cancelled":
                 self.work.say("Stopped; Prepare goes on from here.")
             else:
-                self.work.say("Prepared.")
+                self.work.say()  # the list shows it, and what to do next is said
             self.sketching.wish(at_once=True)
         if events or ended:
             self.work.changed()

@@ -82,7 +82,7 @@ class StripSection(QWidget):
         writes = teacher.work.can_write
         for made in (self.next, self.agree, self.undo, self.others, self.order):
             made.setEnabled(writes)
-        self.agree.setEnabled(writes and bool(teacher.sketching.answers) and bool(asking.strip.open_tiles))
+        self.agree.setEnabled(writes and bool(asking.suggested) and bool(asking.strip.open_tiles))
         self.others.setEnabled(writes and not asking.is_busy)
         fill_combo(self.order, [(text, value) for text, value, _ in ORDERS], asking.order)
         self.words.setText(self._turn_words())
@@ -92,7 +92,7 @@ class StripSection(QWidget):
                 thumbnail.show_tile(None, (), (), turn=False, empty=True, words="")
                 continue
             tile = asking.strip.tiles[i]
-            held, guess = teacher.work.held(tile), teacher.sketching.answers.get(tile, ())
+            held, guess = teacher.work.held(tile), asking.suggested.get(tile, ())
             words = f"{tile.slide_id}: {', '.join(held) or 'no label yet'}"
             if guess:
                 words += f" (the map says {', '.join(guess)})"

@@ -141,7 +141,8 @@ def test_the_quick_model_is_chosen_at_once(
     assert teacher.add_slide(tmp_path / "s.tif", "P1")
     assert teacher.preparing.begin()
     settled(teacher)
-    assert teacher.work.notice == "Prepared."
+    assert not teacher.work.problem
+    assert teacher.slides()[0].prepared == 1
     for index, (x, y) in enumerate(((100, 100), (200, 200), (300, 120), (400, 300))):
         teacher._hovered(x, y)
         teacher.key(index)

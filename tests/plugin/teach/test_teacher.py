@@ -10,6 +10,7 @@ import pytest
 from napari_wsss.plugin.teach.draft import DraftClass, edited
 from napari_wsss.plugin.teach.presenter import Teacher, open_project_of, teacher_for
 from napari_wsss.project import open_project
+from napari_wsss.project.data_set import write_data_set
 from tiling.errors import DataError
 from tiling.synthetic import SYNTHETIC_SCHEMA
 
@@ -223,6 +224,11 @@ def test_test_tiles_never_train(teacher: Teacher, settled: Settled) -> None:
     before = len(teacher.sketching.head.taught.labels)  # type: ignore[union-attr]
     teacher.asking.sort("test")
     settled(teacher)
+    assert set(teacher.sketching.answers) >= set(teacher.asking.strip.tiles)
+    assert teacher.asking.suggested == {}, "the map must not help to label what it is tested on"
+    assert not teacher.asking.agree()
+    assert "yours to judge" in teacher.work.notice
+    tested = {tile.place for tile in teacher.asking.strip.tiles if tile.slide_id == "a"}
     teacher.asking.go(0)
     for _ in range(12):
         teacher.key(0)
@@ -231,6 +237,18 @@ def test_test_tiles_never_train(teacher: Teacher, settled: Settled) -> None:
     assert head is not None
     assert len(head.taught.labels) == before
     assert len(head.tested.labels) == 12
+    # Nor does one that is labelled on the slide, and nobody is asked about it in another order.
+    for place in tested:
+        hover(teacher, *place)
+        teacher.key(1)
+    for order in ("telling", "random"):
+        teacher.asking.sort(order)  # type: ignore[arg-type]
+        settled(teacher)
+        assert not {tile.place for tile in teacher.asking.strip.tiles if tile.slide_id == "a"} & tested
+    assert len(teacher.sketching.head.taught.labels) == before  # type: ignore[union-attr]
+    data, manifest = write_data_set(teacher.work.project)  # type: ignore[arg-type]
+    assert len(list((data / "train").glob("*.png"))) == before
+    assert sum(test for *_, test in manifest["labels"]) == 12
 
 
 def test_two_slides_one_head_and_the_numbers_follow(teacher: Teacher, settled: Settled) -> None:
