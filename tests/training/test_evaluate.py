@@ -8,14 +8,17 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch.utils.data import DataLoader
 
 from napari_wsss.models import Gate, apply_gate, build_stage1, build_stage2, save_bundle
+from tiling.confusion import confusion, scores_of
 from training import evaluate as program
+from training.data import EvaluationSet, MaskedImage
 from training.data.files import check_pairs
 from training.evaluate import Evaluation, TilePredictor, bootstrap, evaluate, presence_gated, report
-from training.networks.gate_search import GateCalibrator
+from training.networks.gate_search import SQUARE, GateCalibrator, calibrate_gate
 from training.scores import SegmentationScores
-from training.scores.tiled import Ungated, blend_image
+from training.scores.tiled import Ungated, blend_image, ungated_image
 
 RNG = np.random.default_rng(0)
 
@@ -158,6 +161,72 @@ def test_the_cases_of_the_calibration_stand_for_all_pixels(classes: int) -> None
         off.update(logits.argmax(1), truth)
     assert calibrator.scores(thresholds) == direct.compute()
     assert calibrator.scores(None) == off.compute()
+
+
+def test_calibration_by_the_field_scores_as_evaluate_does() -> None:
+    """A large image: blended scores and the field say what gating each pixel says, up to the squares' borders."""
+    rng = np.random.default_rng(3)
+    image = rng.integers(0, 255, (150, 203, 3), np.uint8)
+    thresholds = (0.3, 0.5, 0.6)
+
+    def answers(tiles: Any) -> tuple[Any, Any]:
+        seeds = [int(tile.astype(np.int64).sum()) % 1000 for tile in tiles]
+        draws = [np.random.default_rng(seed) for seed in seeds]
+        return (
+            np.stack([d.dirichlet([1, 1, 1], (4, 4)).repeat(16, 0).repeat(16, 1) for d in draws])
+            .transpose(0, 3, 1, 2)
+            .astype(np.float32),
+            np.stack([d.random(3) for d in draws]).astype(np.float32),
+        )
+
+    def gated(tiles: Any) -> dict[str, Any]:
+        return {"field": Ungated(*answers(tiles), thresholds), "off": answers(tiles)[0]}
+
+    labels = blend_image(image, gated, 64, 0.25)
+    calibrator = GateCalibrator(3)
+    calibrator.add_image(*ungated_image(image, answers, 64, SQUARE), torch.from_numpy(labels["field"]))
+    off, on = calibrator.scores(None), calibrator.scores(thresholds)
+    assert off == scores_of(confusion(labels["field"], labels["off"], 4), 3)
+    assert off.pixels == labels["field"].size
+    assert off.fwiou < 0.7, "the gate matters here"
+    assert on.fwiou > 0.97
+    # Whole tiles have another gate.
+    tiles = blend_image(image, lambda t: {"": presence_gated(*answers(t), thresholds)}, 64, 0.25)
+    assert scores_of(confusion(labels["field"], tiles[""], 4), 3).fwiou < 0.9
+
+
+class Undecided(torch.nn.Module):
+    """A network that prefers class 0 a little, everywhere."""
+
+    num_classes = 2
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        logits = torch.zeros(len(x), 2, *x.shape[2:])
+        logits[:, 0] = 0.1
+        return logits
+
+
+def darkness(x: torch.Tensor) -> torch.Tensor:
+    """Class 0 is present in dark tiles, class 1 in all."""
+    return torch.stack([1 - x.mean((1, 2, 3)), torch.ones(len(x))], 1)
+
+
+def test_large_val_images_are_calibrated_as_slides_are_gated(tmp_path: Path) -> None:
+    """The border lies within a tile, where only the field can put it."""
+    image, mask = np.zeros((32, 80, 3), np.uint8), np.zeros((32, 80), np.uint8)
+    image[:, 48:], mask[:, 48:] = 255, 1
+    Image.fromarray(image).save(tmp_path / "a.png")
+    Image.fromarray(mask).save(tmp_path / "mask.png")
+    pair = MaskedImage(tmp_path / "a.png", tmp_path / "mask.png", (80, 32))
+    found = {}
+    for search in (True, False):
+        val: Any = DataLoader(EvaluationSet([pair], 2, 32), 2)
+        network: Any = Undecided()
+        _, metrics = calibrate_gate(network, darkness, val, torch.device("cpu"), 0.6, search)
+        found[search] = metrics["val"]["gate_on"]
+        assert found[search]["pixels"] == 32 * 80
+    assert found[True]["miou"] > 0.95
+    assert found[False]["miou"] < 0.85
 
 
 def test_calibration_leaves_a_gate_alone_that_does_not_matter() -> None:

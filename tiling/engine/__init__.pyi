@@ -9,7 +9,7 @@ from .events import (
     Progress as Progress,
     TilesDone as TilesDone,
 )
-from .field import FieldGate as FieldGate
+from .field import FieldGate as FieldGate, presence_field as presence_field
 from .memory import estimate_memory as estimate_memory
 from .predictor import Prediction as Prediction
 from .read_ahead import ReadAhead as ReadAhead

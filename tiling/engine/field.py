@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from tiling.engine.blend import Strip
 from tiling.grid import TileGrid
 
-__all__ = ["FieldGate"]
+__all__ = ["FieldGate", "presence_field"]
 
 _SUREST = 5.0
 """Logits are cut here (a probability of 0.993): how much surer a network is must not move a border."""
@@ -230,6 +230,34 @@ class FieldGate:
                 cell = _Cell(self.presence[kept], self._margins[kept], rows.share, columns.share)
                 total[place] = cell.close(strip.sums[:, *place], strip.weights[place])
         self._emit(Strip(strip.x, strip.y, strip.sums, total))
+
+
+def presence_field(grid: TileGrid, presence: Floats, step: int) -> Floats:
+    """Return the field of a whole picture in memory, as a presence that a gate can be asked about.
+
+    Parameters
+    ----------
+    grid : TileGrid
+    presence : (rows, columns, C) float32
+        Of all tiles.
+    step : int
+        Side of the squares of canvas pixels whose middles are looked at.
+
+    Returns
+    -------
+    (ceil(height / step), ceil(width / step), C) float32
+        At the middle of a square a class may appear where this is above its threshold (up to rounding, and where
+        thresholds lie within what :class:`FieldGate` tells apart).
+    """
+    logits = _logit(presence)
+    for axis, extent, count in ((0, grid.height, grid.rows), (1, grid.width, grid.columns)):
+        middles = np.minimum(np.arange(0, extent, step) + step / 2, extent)
+        place = np.clip((middles - grid.tile / 2) / grid.stride, 0, count - 1)
+        first = np.floor(place).astype(np.intp)
+        share = (place - first).reshape([-1, 1, 1] if axis == 0 else [1, -1, 1])
+        second = np.minimum(first + 1, count - 1)
+        logits = logits.take(first, axis) * (1 - share) + logits.take(second, axis) * share
+    return np.asarray(1 / (1 + np.exp(-logits)), np.float32)
 
 
 def _logit(probability: Floats) -> Floats:

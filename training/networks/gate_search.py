@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import functional
+from torch.utils.data import DataLoader
 
 from napari_wsss.models import SegmentationNetwork, open_classes
 from tiling.confusion import Scores, confusion, scores_of
+from training.data import EvaluationSet, read_image, read_mask, to_input
+from training.scores import ungated_image
 
-__all__ = ["GateCalibrator", "calibrate_gate"]
+__all__ = ["SQUARE", "GateCalibrator", "calibrate_gate"]
+
+SQUARE = 8
+"""Side in pixels of the squares within which the presence field is taken as one number."""
 
 
 class GateCalibrator:
@@ -49,6 +56,22 @@ class GateCalibrator:
             image = torch.full_like(found, len(self._presence))
             self._cases.append(torch.stack([image, found, counts]).cpu().numpy())
             self._presence.append(own.float().cpu())
+
+    def add_image(self, scores: NDArray[np.float32], presence: NDArray[np.float32], truth: Tensor) -> None:
+        """Count an image gated by a field: (C, H, W) blended scores, (h, w, C) probabilities of squares, (H, W) labels.
+
+        Each square of :data:`SQUARE` pixels is taken as an image of its own.
+        """
+        rows, columns = presence.shape[:2]
+        below, beside = rows * SQUARE - truth.shape[0], columns * SQUARE - truth.shape[1]
+        maps = functional.pad(torch.from_numpy(scores), (0, beside, 0, below))
+        labels = functional.pad(truth, (0, beside, 0, below), value=self.num_classes)
+        squares = maps.unfold(1, SQUARE, SQUARE).unfold(2, SQUARE, SQUARE).permute(1, 2, 0, 3, 4)
+        self.add(
+            squares.flatten(0, 1),
+            torch.from_numpy(presence).flatten(0, 1),
+            labels.unfold(0, SQUARE, SQUARE).unfold(1, SQUARE, SQUARE).flatten(0, 1),
+        )
 
     def scores(self, thresholds: tuple[float, ...] | None) -> Scores:
         """Return the scores of val with these thresholds; None: gate off."""
@@ -100,12 +123,14 @@ class GateCalibrator:
 def calibrate_gate(
     network: SegmentationNetwork,
     presence: Callable[[Tensor], Tensor],
-    val: Iterable[Any] | None,
+    val: DataLoader[Any] | None,
     device: torch.device,
     start: float,
     search: bool,
 ) -> tuple[tuple[float, ...], dict[str, Any]]:
     """Choose the gate's thresholds on val and score the network there, gate off and on.
+
+    With a search, images larger than a tile are gated as slides are: by the presence field.
 
     Parameters
     ----------
@@ -113,7 +138,7 @@ def calibrate_gate(
         Moved to ``device``.
     presence : callable
         Images (N, 3, H, W) to stage 1's probabilities (N, C).
-    val : iterable of (images, masks), or None
+    val : DataLoader over an EvaluationSet, or None
     device : torch.device
         Where the run computes.
     start : float
@@ -131,10 +156,26 @@ def calibrate_gate(
         return (start,), {}
     network = network.to(device).eval()
     calibrator = GateCalibrator(network.num_classes)
+    windows = val.dataset
+    assert isinstance(windows, EvaluationSet)
+
+    def tiles(pixels: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        found = []
+        for start in range(0, len(pixels), val.batch_size or 1):
+            batch = torch.stack([to_input(tile) for tile in pixels[start : start + (val.batch_size or 1)]])
+            x = batch.to(device, memory_format=torch.channels_last)
+            found.append((network(x).float().softmax(1).cpu().numpy(), presence(x).float().cpu().numpy()))
+        return np.concatenate([p for p, _ in found]), np.concatenate([p for _, p in found])
+
     with torch.no_grad():
-        for images, masks in val:
-            x = images.to(device, memory_format=torch.channels_last)
-            calibrator.add(network(x).float(), presence(x), masks.to(device))
+        if search and any(max(pair.size) > windows.tile for pair in windows.pairs):
+            for pair in windows.pairs:
+                found = ungated_image(read_image(pair.image), tiles, windows.tile, SQUARE)
+                calibrator.add_image(*found, torch.from_numpy(read_mask(pair.mask, network.num_classes)))
+        else:
+            for images, masks in val:
+                x = images.to(device, memory_format=torch.channels_last)
+                calibrator.add(network(x).float(), presence(x), masks.to(device))
     thresholds = calibrator.calibrate(start) if search else (start,)
-    found = {"gate_off": calibrator.scores(None), "gate_on": calibrator.scores(thresholds)}
-    return thresholds, {"val": {name: scores.to_dict() for name, scores in found.items()}}
+    scores = {"gate_off": calibrator.scores(None), "gate_on": calibrator.scores(thresholds)}
+    return thresholds, {"val": {name: score.to_dict() for name, score in scores.items()}}

@@ -9,4 +9,4 @@ from .metrics import (
     SegmentationScores as SegmentationScores,
     presence_accuracy as presence_accuracy,
 )
-from .tiled import Ungated as Ungated, blend_image as blend_image
+from .tiled import Ungated as Ungated, blend_image as blend_image, ungated_image as ungated_image

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tiling.engine import FieldGate, RowBlender, Strip
+from tiling.engine import FieldGate, RowBlender, Strip, presence_field
 from tiling.geometry import Box
 from tiling.grid import TileGrid
 
-__all__ = ["Ungated", "blend_image", "image_tiles"]
+__all__ = ["Ungated", "blend_image", "image_tiles", "ungated_image"]
 
 
 @dataclass(frozen=True)
@@ -86,6 +86,47 @@ def blend_image(
         for canvas in canvases.values():
             canvas.end_row()
     return {name: canvas.labels for name, canvas in canvases.items()}
+
+
+def ungated_image(
+    image: NDArray[np.uint8],
+    predict: Callable[[NDArray[np.uint8]], tuple[NDArray[np.float32], NDArray[np.float32]]],
+    tile: int,
+    step: int,
+    overlap: float = 0.25,
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return what a gate of any thresholds is applied to: blended scores, and the presence field.
+
+    Parameters
+    ----------
+    image, tile, overlap
+        As :func:`blend_image`.
+    predict : callable
+        Tiles (N, tile, tile, 3) uint8 -> class probabilities (N, C, tile, tile) and presence (N, C).
+    step : int
+        Side of the squares for which the field is told.
+
+    Returns
+    -------
+    scores : (C, H, W) float32
+    presence : (ceil(H / step), ceil(W / step), C) float32
+        See :func:`tiling.engine.presence_field`.
+    """
+    grid = _grid(image, tile, overlap)
+    found = [predict(image_tiles(image, grid, row)) for row in range(grid.rows)]
+    classes = found[0][1].shape[1]
+    scores = np.zeros((classes, grid.height, grid.width), np.float32)
+    strips: list[Strip] = []
+    blender = RowBlender(grid, classes, lambda s: strips.append(Strip(s.x, s.y, s.means(), s.weights)))
+    for row, (probabilities, _) in enumerate(found):
+        blender.begin_row(row)
+        blender.add(tuple(range(grid.columns)), probabilities)
+        blender.end_row()
+        lines = scores[:, slice(*grid.finished_lines(row))]
+        for strip in strips:
+            lines[:, *strip.place] = strip.sums
+        strips.clear()
+    return scores, presence_field(grid, np.stack([presence for _, presence in found]), step)
 
 
 class _Canvas:
