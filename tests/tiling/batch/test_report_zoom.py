@@ -9,8 +9,14 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
+from wsss_toys import ColourPredictor, colourful
 
 from tiling.batch import report_zoom, write_report
+from tiling.engine import run
+from tiling.geometry import Box
+from tiling.plan import RunOptions
+from tiling.slides import Slide
+from tiling.slides.readers.array import ArrayReader
 from tiling.store import open_store
 
 STEM = "a & b"
@@ -42,6 +48,34 @@ def test_pictures_are_the_slide_and_its_labels(zoomable: Path) -> None:
     np.testing.assert_array_equal(coloured[labels > 0][:, :3], store.schema.palette[labels[labels > 0]])
     assert put_together(tiles / "classes" / "1", "RGBA").shape[:2] == (350, 650)
     assert put_together(tiles / "classes" / "0", "RGBA").shape[:2] == (175, 325)
+
+
+def test_bounds_and_other_scales_lie_where_the_labels_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Labels of 0.7 µm on a slide of 0.4 µm whose scanned area begins at (101, 57)."""
+    pixels = np.full((600, 1150, 3), 255, np.uint8)
+    pixels[57:557, 101:1101] = colourful(500, 1000)
+
+    def slide(*_: Any, **__: Any) -> Slide:
+        return Slide(ArrayReader(pixels, mpp=0.4, bounds=Box(101, 57, 1000, 500)))
+
+    with slide() as opened:
+        list(run(opened, ColourPredictor(), tmp_path / "a.zarr", RunOptions(mpp=0.7, tissue=None)))
+    monkeypatch.setattr(report_zoom, "open_slide", slide)
+    store = open_store(tmp_path / "a.zarr")
+    report_zoom.write_zoom(store, "anywhere", tmp_path, "a")
+    labels = np.asarray(store.labels()[0])
+    shown = put_together(tmp_path / "a.tiles" / "slide" / "1", "RGB")
+    coloured = put_together(tmp_path / "a.tiles" / "classes" / "1", "RGB")
+    assert shown.shape[:2] == coloured.shape[:2] == labels.shape
+    with slide() as opened:
+        wanted = opened.read(101, 57, labels.shape[1], labels.shape[0], mpp=0.7)
+    here, beside = (
+        np.abs(np.roll(shown, shift, axis=(0, 1)).astype(int) - wanted).mean() for shift in ((0, 0), (1, 1))
+    )
+    assert here < beside / 2  # JPEG; one pixel off would be worse
+    np.testing.assert_array_equal(coloured[labels > 0], store.schema.palette[labels[labels > 0]])
 
 
 def test_large_slides_begin_at_a_coarser_scale(zoomable: Path, monkeypatch: pytest.MonkeyPatch) -> None:
