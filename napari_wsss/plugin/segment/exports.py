@@ -18,9 +18,9 @@ class _Wanted:
     write: Callable[[], object]
     done: str
 
-    def events(self) -> Generator[Path]:
-        self.write()
-        yield self.path
+    def events(self) -> Generator[str]:
+        said = self.write()
+        yield said if isinstance(said, str) else ""
 
 
 class ExportQueue:
@@ -43,7 +43,7 @@ class ExportQueue:
         self.notice = self.problem = ""
         self._start = start
         self._waiting: deque[_Wanted] = deque()
-        self._job: Job[Path] | None = None
+        self._job: Job[str] | None = None
         self._now = _Wanted(Path(), lambda: None, "")
 
     @property
@@ -59,7 +59,7 @@ class ExportQueue:
         path : Path
             For messages.
         write : callable
-            Called in another thread.
+            Called in another thread; text that it returns is told when it is done.
         done : str
             What to say afterwards; by default that the file is written.
         """
@@ -79,7 +79,7 @@ class ExportQueue:
         if job.error is not None:
             self.notice, self.problem = "", explain(job.error)
         else:
-            self.notice = self._now.done
+            self.notice = " ".join([self._now.done, *job.poll()]).strip()
         if self._waiting:
             self._next()
         return True

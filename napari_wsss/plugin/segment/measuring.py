@@ -61,8 +61,8 @@ def table_of_shapes(result: Result, annotations: tuple[Annotation, ...]) -> str:
             return "\n".join("\t".join(row) for row in csv.reader(file))
 
 
-def measure_file(result: Result, annotations: Path, path: Path) -> None:
-    """Do the same for an annotation file of another program (GeoJSON, ASAP, Aperio, NDPA).
+def measure_file(result: Result, annotations: Path, path: Path) -> str:
+    """Do the same for an annotation file of another program (GeoJSON, ASAP, Aperio, NDPA); return what was left out.
 
     Raises
     ------
@@ -70,9 +70,9 @@ def measure_file(result: Result, annotations: Path, path: Path) -> None:
         When the file cannot be read, or the table not written.
     """
     store = _named(result)
-    write_measures(
-        path, measure(store, read_annotation_file(annotations, place_in(store, "qupath")).annotations)
-    )
+    file = read_annotation_file(annotations, place_in(store, "qupath"))
+    write_measures(path, measure(store, file.annotations))
+    return " ".join(file.left_out)
 
 
 def _named(result: Result) -> Store:

@@ -44,9 +44,13 @@ def test_a_table_per_drawn_shape_and_per_annotation(
         "properties": {"name": "invasive front"},
     }
     drawn = tmp_path / "a.geojson"
-    drawn.write_text(json.dumps({"type": "FeatureCollection", "features": [feature]}))
+    pin = {**feature, "id": "b", "geometry": {"type": "Point", "coordinates": [1, 1]}}
+    drawn.write_text(json.dumps({"type": "FeatureCollection", "features": [feature, pin]}))
     assert session.measure_annotations(drawn, tmp_path / "annotations.csv")
     session.wait(60)
+    assert (
+        "annotations.csv is written. Annotation 2 of a.geojson is a point or a line" in session.exports.notice
+    )
     found = {row["class"]: float(row["area_mm2"]) for row in table(tmp_path / "annotations.csv")}
     assert found == pytest.approx(first, abs=1e-4)
 
