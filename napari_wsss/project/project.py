@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Generator, Mapping
 from contextlib import closing
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from napari_wsss.project.tiles import Tile
 from napari_wsss.project.training_run import TrainOptions, train_events
 from tiling.classes import ClassSchema
 from tiling.errors import FewLabelsError, ProjectError
+from tiling.files import LEFTOVERS
 
 __all__ = ["Project", "new_project", "open_project"]
 
@@ -76,7 +78,7 @@ def new_project(
     )
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        if any(folder.iterdir()):
+        if any(not fnmatch(path.name, LEFTOVERS) for path in folder.iterdir()):
             raise ProjectError(f"{folder} exists and is not empty; choose another folder.")
     except OSError as error:
         raise ProjectError(
