@@ -47,6 +47,9 @@ TILE_UM = 112.0
 
 MPP = 0.5
 
+TILES = (32, 2048)
+"""Least and largest side of a tile in pixels."""
+
 
 @dataclass(frozen=True)
 class SlideLine:
@@ -117,7 +120,7 @@ class Teacher:
         schema: ClassSchema,
         *,
         tile_um: float = TILE_UM,
-        mpp: float = MPP,
+        mpp: float | None = None,
         encoder: str = DEFAULT_ENCODER,
     ) -> bool:
         """Make a project and open it; tell whether it is open.
@@ -130,14 +133,23 @@ class Teacher:
         tile_um : float, optional
             Side of a tile in µm.
         mpp : float, optional
-            µm per pixel at which tiles are looked at.
+            µm per pixel at which tiles are looked at; default: as the encoder's model does, 0.5 for the general one.
         encoder : str, optional
             As :func:`napari_wsss.new_project` takes it.
         """
         from napari_wsss.project import new_project
 
         try:
-            project = new_project(Path(folder), schema, tile=round(tile_um / mpp), mpp=mpp, encoder=encoder)
+            if mpp is None:
+                mpp = MPP if encoder == DEFAULT_ENCODER else load_bundle(encoder).mpp
+            tile = round(tile_um / mpp)
+            if not TILES[0] <= tile <= TILES[1]:
+                least, most = (pixels * mpp for pixels in TILES)
+                raise ProjectError(
+                    f"A tile of {tile_um:g} µm is too small or too large for this network, which looks at {mpp:g} µm "
+                    f"per pixel; choose {least:g} to {most:g} µm."
+                )
+            project = new_project(Path(folder), schema, tile=tile, mpp=mpp, encoder=encoder)
         except WsssError as error:
             self.work.report(error)
             return False

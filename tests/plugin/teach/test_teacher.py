@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from napari_wsss.models.bundle import Bundle
 from napari_wsss.plugin.teach.draft import DraftClass, edited
 from napari_wsss.plugin.teach.presenter import Teacher, open_project_of, teacher_for
 from napari_wsss.project import open_project
@@ -461,3 +462,23 @@ def test_the_outline_is_seen_at_every_zoom(teacher: Teacher, viewer: Any) -> Non
             layer.data_to_world((31.5, 31.5)),
             teacher.work.slide_layer().data_to_world((287.5, 287.5)),  # type: ignore[union-attr]
         )
+
+
+def test_a_project_looks_as_its_encoder_does(viewer: Any, tmp_path: Path, small_bundle: Bundle) -> None:
+    teacher = Teacher(viewer)
+    assert small_bundle.mpp == 1.0
+    assert teacher.new_project(
+        tmp_path / "a.wsss", SYNTHETIC_SCHEMA, tile_um=112, encoder=str(small_bundle.path)
+    ), teacher.work.problem
+    project = teacher.work.project
+    assert project is not None
+    assert (project.mpp, project.tile) == (1.0, 112)
+    assert not teacher.new_project(
+        tmp_path / "b.wsss", SYNTHETIC_SCHEMA, tile_um=20, encoder=str(small_bundle.path)
+    )
+    assert "choose 32 to 2048 µm" in teacher.work.problem
+    assert not (tmp_path / "b.wsss").exists()
+    assert teacher.new_project(tmp_path / "c.wsss", SYNTHETIC_SCHEMA, tile_um=112, encoder="synthetic-demo")
+    assert teacher.work.project is not None
+    assert (teacher.work.project.mpp, teacher.work.project.tile) == (0.5, 224)
+    teacher.close()
