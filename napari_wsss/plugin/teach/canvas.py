@@ -197,6 +197,12 @@ class Canvas:
         if layer is not None:
             layer.visible = not layer.visible
 
+    def set_map_visible(self, wanted: bool) -> None:
+        """Show the map, or what it covers."""
+        layer = self.shown("map")
+        if layer is not None:
+            layer.visible = wanted
+
     def hide_map(self) -> None:
         """Take the map away: there is nothing to say any more."""
         self._remove("map")

@@ -106,6 +106,7 @@ class Teacher:
         handlers = Handlers(self._hovered, self._clicked, self.canvas.drag, self._drawn)
         self.mouse = SlideMouse(viewer, self.work.point_on_slide, handlers)
         self._listening = False
+        viewer.layers.events.inserted.connect(self._layer_came)
 
     @property
     def revision(self) -> int:
@@ -195,6 +196,7 @@ class Teacher:
 
     def close(self, _sender: object = None) -> None:
         """Let go of the project: jobs end, the mouse is free (also a slot for Qt's ``destroyed``)."""
+        self.viewer.layers.events.inserted.disconnect(self._layer_came)
         self.listen(False)
         self._use(None)
         _TEACHERS.pop(_key(self.viewer), None)
@@ -351,6 +353,11 @@ class Teacher:
             self.labelling.let_go()
         else:
             self.asking.leave()
+
+    def _layer_came(self, event: Any) -> None:
+        """Make room for a result: two maps on top of each other show colours of neither."""
+        if event.value.metadata.get(METADATA_KEY, {}).get("kind") == "store":
+            self.canvas.set_map_visible(False)
 
     def _hovered(self, x: float, y: float) -> None:
         self.asking.leave()

@@ -296,6 +296,18 @@ def test_a_stale_map_is_never_drawn(
     assert slide.name == "b.tif"
 
 
+def test_the_map_makes_room_for_a_result(teacher: Teacher, settled: Settled, viewer: Any) -> None:
+    teach_all(teacher, settled)
+    layer = teacher.canvas.shown("map")
+    assert layer is not None
+    viewer.add_labels(np.ones((4, 4), np.uint8), name="mine")
+    assert layer.visible
+    viewer.add_labels(np.ones((4, 4), np.uint8), metadata={"wsss": {"kind": "store"}})
+    assert not layer.visible
+    teacher.canvas.toggle_map()
+    assert layer.visible
+
+
 def test_layers_deleted_by_hand_come_back(teacher: Teacher, settled: Settled, viewer: Any) -> None:
     teach_all(teacher, settled)
     for kind in ("map", "labels", "tile"):
