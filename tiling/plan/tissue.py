@@ -334,6 +334,8 @@ def _filled(mask: NDArray[np.bool_], largest: float) -> NDArray[np.bool_]:
     for gap, piece in sides:
         touching = (gap > 0) & (piece > 0)
         np.maximum.at(around, gap[touching], piece_sizes[piece[touching]])
+    for edge in (gaps[0], gaps[-1], gaps[:, 0], gaps[:, -1]):
+        sizes[np.unique(edge)] *= 2  # half of it, on average, lies outside the picture
     fill = (sizes <= largest) & (sizes <= 0.1 * around)
     fill[0] = False
     filled: NDArray[np.bool_] = mask | fill[gaps]
