@@ -39,6 +39,7 @@ class LabelRequest:
     suggest: int
     set_aside: int
     import_file: Path | None
+    correct_file: Path | None
     export_file: Path | None
     min_share: float
     min_annotated: float
@@ -83,7 +84,7 @@ def work_on_labels(request: LabelRequest, as_json: bool) -> int:
     from napari_wsss.project import open_project
     from tiling.annotations import parse_match
 
-    changes = request.say or request.undo or request.import_file or request.set_aside
+    changes = request.say or request.undo or request.import_file or request.correct_file or request.set_aside
     with _writing(request.folder) if changes else open_project(request.folder, write=False) as project:
         if request.import_file is not None:
             tiles = project.import_labels(
@@ -98,6 +99,17 @@ def work_on_labels(request: LabelRequest, as_json: bool) -> int:
                 on_note=_tell_note,
             )
             tell(f"Labelled {len(tiles)} tiles.")
+        if request.correct_file is not None:
+            painted = project.import_corrections(
+                _one(request),
+                request.correct_file,
+                request.reader,
+                frame=request.frame,
+                match=parse_match(request.match),
+                skip_unknown=request.skip_unknown,
+                on_note=_tell_note,
+            )
+            tell(f"Kept the region as {painted}.")
         for words in request.say:
             x, y, names = _saying(words)
             project.label(_one(request), x, y, names, request.reader)

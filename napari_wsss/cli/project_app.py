@@ -97,6 +97,12 @@ def labels(
     import_file: Annotated[
         Path | None, typer.Option("--import", metavar="F", help="Label tiles from polygons, by share.")
     ] = None,
+    correct_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--correct", metavar="F", help="Keep polygons as a painted region, which judges models."
+        ),
+    ] = None,
     export_file: Annotated[
         Path | None, typer.Option("--export", metavar="F", help="Write labels as GeoJSON for QuPath.")
     ] = None,
@@ -129,6 +135,7 @@ def labels(
         suggest=suggest,
         set_aside=set_aside,
         import_file=import_file,
+        correct_file=correct_file,
         export_file=export_file,
         min_share=min_share,
         min_annotated=min_annotated,

@@ -18,7 +18,7 @@ from napari_wsss.project.corrections import (
     write_correction,
 )
 from napari_wsss.project.decisions import Source, standing
-from napari_wsss.project.exchange import export_labels, import_labels
+from napari_wsss.project.exchange import export_labels, import_corrections, import_labels
 from napari_wsss.project.tiles import Tile
 from tiling.classes import ClassSchema
 from tiling.export import Frame
@@ -147,6 +147,23 @@ class AnnotatedProject(ProjectCore):
         return import_labels(
             self, slide_id, Path(path), reader, frame, min_share, min_annotated, match, skip_unknown, on_note
         )
+
+    def import_corrections(
+        self,
+        slide_id: str,
+        path: str | Path,
+        reader: str = "",
+        *,
+        frame: Frame = "qupath",
+        match: Mapping[str, str] | None = None,
+        skip_unknown: bool = False,
+        on_note: Callable[[str], object] | None = None,
+    ) -> Path:
+        """Keep polygons with class names as one painted region, as :meth:`correct` does; nothing is said between them.
+
+        Parameters and errors are those of :meth:`import_labels`; returns the palette mask.
+        """
+        return import_corrections(self, slide_id, Path(path), reader, frame, match, skip_unknown, on_note)
 
     def export_labels(self, slide_id: str, path: str | Path, *, frame: Frame = "qupath") -> int:
         """Write the labels in force of a slide as GeoJSON squares for QuPath; return how many."""

@@ -45,11 +45,17 @@ def write_data_set(project: ProjectCore) -> tuple[Path, dict[str, Any]]:
     FewLabelsError, SlideError, TrainingError
     """
     folder = project.folder / "data"
-    agreed, _ = agreed_labels(project.labels())
+    agreed, contradictory = agreed_labels(project.labels())
     training = [label for label in agreed if not label.test]
     if len(training) < LEAST_LABELS:
+        doubt = (
+            f" ({len(contradictory)} more where labels contradict each other do not count)"
+            if contradictory
+            else ""
+        )
         raise FewLabelsError(
-            f"{len(training)} tiles of {project.folder} are labelled, and training needs {LEAST_LABELS}; label more."
+            f"{len(training)} tiles of {project.folder} are labelled{doubt}, and training needs {LEAST_LABELS}; "
+            "label more."
         )
     corrections = [c for slide_id in project.slides for c in read_corrections(project, slide_id)]
     manifest = _manifest(project, agreed, corrections)

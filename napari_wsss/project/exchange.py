@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -11,16 +12,21 @@ from typing import Any
 import numpy as np
 
 from napari_wsss.project.core import ProjectCore
+from napari_wsss.project.corrections import write_correction
 from napari_wsss.project.tiles import Tile, TileLabel, tile_of
-from tiling.annotations import Place, read_class_areas
+from tiling.annotations import ClassAreas, Place, read_class_areas
 from tiling.errors import LabelError
 from tiling.export import Frame
 from tiling.files import replacing
+from tiling.geometry import Box
 
-__all__ = ["export_labels", "import_labels"]
+__all__ = ["export_labels", "import_corrections", "import_labels"]
 
 _DRAWN = 64
 """Pixels along the side of a tile on which shares are measured."""
+
+_MOST_PAINTED = 8192
+"""Pixels along the longer side of a painted region."""
 
 
 def import_labels(
@@ -36,14 +42,8 @@ def import_labels(
     on_note: Callable[[str], object] | None,
 ) -> list[Tile]:
     """Label tiles from annotations; see :meth:`napari_wsss.project.Project.import_labels`."""
-    project.require_writable()
-    entry, grid = project.entry(slide_id), project.grid(slide_id)
-    origin = (entry.bounds.x, entry.bounds.y) if frame == "qupath" else (0, 0)
-    place = Place.of_identity(entry.identity, entry.mpp, origin)
-    annotations = read_class_areas(path, project.schema, place, match, skip_unknown)
-    if on_note is not None:
-        for note in annotations.notes:
-            on_note(note)
+    grid = project.grid(slide_id)
+    annotations = _read(project, slide_id, path, frame, match, skip_unknown, on_note)
     left, top, right, bottom = annotations.bounds
     step = grid.stride * grid.scale
     first_row, last_row = (int((v - grid.origin[1]) // step) for v in (top, bottom))
@@ -69,6 +69,54 @@ def import_labels(
     for held, tiles in found.items():
         project.label_tiles(tiles, held, reader, source="import")
     return [tile for tiles in found.values() for tile in tiles]
+
+
+def import_corrections(
+    project: ProjectCore,
+    slide_id: str,
+    path: Path,
+    reader: str,
+    frame: Frame,
+    match: Mapping[str, str] | None,
+    skip_unknown: bool,
+    on_note: Callable[[str], object] | None,
+) -> Path:
+    """Keep annotations as a painted region; see :meth:`napari_wsss.project.Project.import_corrections`."""
+    annotations = _read(project, slide_id, path, frame, match, skip_unknown, on_note)
+    entry = project.entry(slide_id)
+    left, top, right, bottom = annotations.bounds
+    corner = Box(math.floor(left), math.floor(top), math.ceil(right - left), math.ceil(bottom - top))
+    box = corner.intersection(entry.bounds)
+    scale = max(1.0, project.mpp / entry.mpp)
+    width, height = (max(1, round(length / scale)) for length in (box.width, box.height))
+    if max(width, height) > _MOST_PAINTED:
+        raise LabelError(
+            f"{path} spans {width} × {height} pixels of the slide {slide_id}, and a painted region has at most "
+            f"{_MOST_PAINTED} on a side; write the annotations of each region to a file of its own."
+        )
+    drawn = annotations.labels(box.x, box.y, scale, max(width, height))[:height, :width]
+    return write_correction(project, slide_id, box, drawn, reader, None)
+
+
+def _read(
+    project: ProjectCore,
+    slide_id: str,
+    path: Path,
+    frame: Frame,
+    match: Mapping[str, str] | None,
+    skip_unknown: bool,
+    on_note: Callable[[str], object] | None,
+) -> ClassAreas:
+    """Read the areas of a file that lie on a slide, and tell what was left out."""
+    project.require_writable()
+    entry = project.entry(slide_id)
+    origin = (entry.bounds.x, entry.bounds.y) if frame == "qupath" else (0, 0)
+    place = Place.of_identity(entry.identity, entry.mpp, origin)
+    annotations = read_class_areas(path, project.schema, place, match, skip_unknown)
+    if on_note is not None:
+        for note in annotations.notes:
+            on_note(note)
+    return annotations
 
 
 def export_labels(project: ProjectCore, slide_id: str, path: Path, frame: Frame) -> int:

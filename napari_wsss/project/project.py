@@ -24,6 +24,7 @@ from napari_wsss.project.fitting import agreed_labels, fit_head
 from napari_wsss.project.preparation import prepare_slides
 from napari_wsss.project.prepare import PrepareOptions, describe
 from napari_wsss.project.quick import write_quick_model
+from napari_wsss.project.sketch import sketch_of
 from napari_wsss.project.tiles import Tile
 from napari_wsss.project.training_run import TrainOptions, train_events
 from tiling.classes import ClassSchema
@@ -318,7 +319,8 @@ class Project(AnnotatedProject):
     def train_events(self, name: str = "trained", **options: Any) -> Generator[TrainEvent]:
         """Do what :meth:`train` does as a generator of events; closing it ends the running program."""
         agreed = [label for label in agreed_labels(self.labels())[0] if not label.test]
-        return train_events(self, _model_name(name), card_of(self, agreed), TrainOptions(**options))
+        sketch = sketch_of(self, self._features)
+        return train_events(self, _model_name(name), card_of(self, agreed), sketch, TrainOptions(**options))
 
     def models(self) -> dict[str, Path]:
         """Return the bundles of the project by name, oldest first."""

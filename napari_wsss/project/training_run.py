@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Generator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +17,16 @@ from napari_wsss.project.events import StepFinished, StepStarted, Trained, Train
 from napari_wsss.project.programs import Seen, run_program
 from napari_wsss.project.recipe import Recipe, recipe_for
 from napari_wsss.project.run_lock import RunLock
+from napari_wsss.project.sketch import MASKS, Sketch, agree_with_sketch, sketched_patches, write_sketch
 from tiling.errors import TrainingError
 from tiling.files import read_json, write_json_atomic
 
 __all__ = ["TrainOptions", "train_events"]
 
 _RECORD = "project_run.json"
+_SKETCHED = "sketched"
 _SPLITS = ("test", "val")
+_OURS = "--trust-masks"  # they are written here: a class that they lack is no sign of another encoding
 
 
 @dataclass(frozen=True)
@@ -57,7 +60,9 @@ class _Step:
     proof: Path | None = None
 
 
-def train_events(project: ProjectCore, name: str, card: Card, options: TrainOptions) -> Generator[TrainEvent]:
+def train_events(
+    project: ProjectCore, name: str, card: Card, sketch: Sketch | None, options: TrainOptions
+) -> Generator[TrainEvent]:
     """Train, as a generator of events; closing it ends the running program and leaves what the next call resumes.
 
     Raises
@@ -68,24 +73,36 @@ def train_events(project: ProjectCore, name: str, card: Card, options: TrainOpti
     folder = project.folder / "runs" / name
     folder.mkdir(parents=True, exist_ok=True)
     with RunLock(folder) as lock:
-        yield from _train(project, name, folder, card, options, lock)
+        yield from _train(project, name, folder, card, sketch, options, lock)
 
 
 def _train(
-    project: ProjectCore, name: str, folder: Path, card: Card, options: TrainOptions, lock: RunLock
+    project: ProjectCore,
+    name: str,
+    folder: Path,
+    card: Card,
+    sketch: Sketch | None,
+    options: TrainOptions,
+    lock: RunLock,
 ) -> Generator[TrainEvent]:
     started = time.monotonic()
     yield StepStarted("patches", 1, 1)
     data, manifest = write_data_set(project)
-    yield StepFinished("patches", time.monotonic() - started)
     recipe = _recipe(manifest, options)
     _begin(folder, manifest, recipe, options)
-    steps = _steps(project, folder, data, recipe, options)
+    sketched = sketched_patches(folder / _SKETCHED)
+    # A run that began without features goes on without.
+    if sketched is None and sketch is not None and not (folder / "stage1").exists():
+        sketched = write_sketch(project, sketch, data, folder / _SKETCHED)
+    yield StepFinished("patches", time.monotonic() - started)
+    steps = _steps(project, folder, data, recipe, sketched, options)
     done = 0.0
     for number, step in enumerate(steps, 1):
         yield StepStarted(step.name, number, len(steps))
         begun = time.monotonic()
         if step.proof is None or not step.proof.is_file():
+            if step.name == "stage2" and sketched is not None:
+                agree_with_sketch(folder / _SKETCHED, folder / "masks", project.schema)
             for seen in run_program(step.module, step.words, step.log, lock.inherited):
                 yield _progress(step, seen, done, started)
         done += step.share
@@ -100,7 +117,7 @@ def _recipe(manifest: dict[str, Any], options: TrainOptions) -> Recipe:
     recipe = recipe_for(len(labels), len(single), len(set(single)), bool(manifest["corrections"]))
     if options.epochs is None:
         return recipe
-    return Recipe(**{**asdict(recipe), "epochs1": options.epochs, "epochs2": options.epochs})
+    return replace(recipe, epochs1=options.epochs, epochs2=options.epochs)
 
 
 def _begin(folder: Path, manifest: dict[str, Any], recipe: Recipe, options: TrainOptions) -> None:
@@ -115,7 +132,7 @@ def _begin(folder: Path, manifest: dict[str, Any], recipe: Recipe, options: Trai
         return
     try:
         path.unlink(missing_ok=True)
-        for part in ("stage1", "masks", "stage2"):
+        for part in ("stage1", "masks", _SKETCHED, "stage2"):
             shutil.rmtree(folder / part, ignore_errors=True)
         for split in _SPLITS:
             (folder / f"{split}.json").unlink(missing_ok=True)
@@ -125,77 +142,69 @@ def _begin(folder: Path, manifest: dict[str, Any], recipe: Recipe, options: Trai
 
 
 def _steps(
-    project: ProjectCore, folder: Path, data: Path, recipe: Recipe, options: TrainOptions
+    project: ProjectCore,
+    folder: Path,
+    data: Path,
+    recipe: Recipe,
+    sketched: int | None,
+    options: TrainOptions,
 ) -> list[_Step]:
     stage1, stage2, masks = folder / "stage1", folder / "stage2", folder / "masks"
-    common = ("--dataset", str(data / "schema.json"), "--dataroot", str(data))
+    taught, made = (data, masks) if sketched is None else (folder / _SKETCHED, folder / _SKETCHED / MASKS)
+    patches = sketched if sketched is not None else sum(1 for _ in (data / "train").iterdir())
+    epochs2 = recipe.epochs_of_stage2(patches)
+    schema = ("--dataset", str(data / "schema.json"), _OURS)
     loop = (
         *("--batch-size", str(recipe.batch_size), "--mpp", f"{project.mpp:g}"),
         *("--device", options.device, "--seed", str(options.seed), "--no-pictures"),
     )
+    width, weights = _start(project)
+    words1 = (
+        *("--dataroot", str(data), "--out", str(stage1), "--epochs", str(recipe.epochs1), *loop),
+        *("--width", f"{width:g}", "--weights", weights, "--frozen-stages", str(recipe.frozen1)),
+        *("--exact", f"{recipe.exact1:g}", "--mosaic", f"{recipe.mosaic1:g}", "--select", recipe.select),
+    )
+    words = (
+        *("--dataroot", str(data), "--weights", str(stage1 / "bundle")),
+        *("--out", str(masks), "--device", options.device),
+    )
+    words2 = (
+        *("--dataroot", str(taught), "--stage1", str(stage1 / "bundle"), "--masks", str(made)),
+        *("--out", str(stage2), "--epochs", str(epochs2), *loop, "--width", f"{width:g}"),
+        *("--weights", str(stage1 / "bundle"), "--frozen-stages", str(recipe.frozen2)),
+        *("--mosaic", f"{recipe.mosaic2:g}"),
+    )
+    proofs = [stage / "bundle" / "model.json" for stage in (stage1, stage2)]
     steps = [
         _Step(
             "stage1",
             "training.stage1",
-            (
-                *common,
-                *("--out", str(stage1), "--epochs", str(recipe.epochs1), *loop),
-                *("--mosaic", f"{recipe.mosaic1:g}", "--select", recipe.select, *_start(project)),
-            ),
+            (*schema, *words1),
             stage1 / "log.csv",
             recipe.epochs1,
-            0.35,
-            stage1 / "bundle" / "model.json",
+            0.3,
+            proofs[0],
         ),
-        _Step(
-            "pseudo_masks",
-            "training.pseudo_masks",
-            (
-                *common,
-                "--weights",
-                str(stage1 / "bundle"),
-                "--out",
-                str(masks),
-                "--device",
-                options.device,
-            ),
-            None,
-            1,
-            0.1,
-        ),
-        _Step(
-            "stage2",
-            "training.stage2",
-            (
-                *common,
-                *("--stage1", str(stage1 / "bundle"), "--masks", str(masks), "--out", str(stage2)),
-                *("--epochs", str(recipe.epochs2), *loop, "--mosaic", f"{recipe.mosaic2:g}"),
-            ),
-            stage2 / "log.csv",
-            recipe.epochs2,
-            0.5,
-            stage2 / "bundle" / "model.json",
-        ),
+        _Step("pseudo_masks", "training.pseudo_masks", (*schema, *words), None, 1, 0.1),
+        _Step("stage2", "training.stage2", (*schema, *words2), stage2 / "log.csv", epochs2, 0.55, proofs[1]),
     ]
     for split in _SPLITS:
         if (data / split).is_dir():
-            words = ("--bundle", str(stage2 / "bundle"), "--dataroot", str(data), "--split", split)
+            judge = ("--bundle", str(stage2 / "bundle"), "--dataroot", str(data), "--split", split, _OURS)
             result = ("--json", str(folder / f"{split}.json"), "--device", options.device)
-            steps.append(_Step(f"evaluate {split}", "training.evaluate", (*words, *result), None, 1, 0.05))
+            steps.append(_Step(f"evaluate {split}", "training.evaluate", (*judge, *result), None, 1, 0.05))
     return steps
 
 
-def _start(project: ProjectCore) -> tuple[str, ...]:
-    """Return where stage 1 starts: from the encoder of the quick model."""
+def _start(project: ProjectCore) -> tuple[float, str]:
+    """Return the width of the encoder and where stage 1 starts: from the encoder of the quick model."""
     name = project.description.encoder.name
     if name == DEFAULT_ENCODER:
-        return ("--weights", "imagenet")
+        return 1.0, "imagenet"
     from napari_wsss.models import load_bundle
 
     bundle = load_bundle(name)
-    width = bundle.stage1.arguments.get("width", 1.0)
-    same = bundle.stage1.architecture == "efficientnet-lite0" and bundle.schema.names == project.schema.names
-    return ("--width", f"{width:g}", *(("--weights", str(bundle.path)) if same else ()))
+    return float(bundle.stage1.arguments.get("width", 1.0)), str(bundle.path)
 
 
 def _progress(step: _Step, seen: Seen, done: float, started: float) -> TrainProgress:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -167,3 +168,45 @@ def test_imported_names_mean_classes_and_what_means_none_is_told(
     rows = wsss("project", "labels", project, "--json").json
     assert rows
     assert all(row["classes"] == ["Tumour"] for row in rows)
+
+
+def test_what_has_changed_meanwhile_is_one_sentence(
+    wsss: Callable[..., Any], two: tuple[Path, Path, Path], tmp_path: Path
+) -> None:
+    small, other, schema = two
+    project, slide = tmp_path / "a.wsss", tmp_path / "slide.tif"
+    shutil.copy(small, slide)
+    wsss("project", "new", project, "--schema", schema, "--tile", 64, "--encoder", "synthetic-demo")
+    wsss("project", "add", project, slide)
+    assert wsss("project", "labels", project, "slide", "--set", "10,10=Tumour", "--reader", "KL").code == 0
+    assert wsss("project", "labels", project, "slide", "--set", "10,10=Stroma", "--reader", "MM").code == 0
+
+    def refused(*words: object) -> str:
+        result = wsss("project", *words)
+        assert result.code == 1
+        assert result.err.count("Error: ") == 1
+        assert "Traceback" not in result.err
+        assert len(wsss("project", "labels", project, "--json").json) == 2, "nothing is lost"
+        return str(result.err)
+
+    # Both labels of the tile count against each other.
+    assert "1 more where labels contradict each other do not count" in refused("train", project)
+    shutil.copy(other, slide)
+    assert "its content has changed" in refused("prepare", project)
+    slide.unlink()
+    assert "Its labels are kept" in refused("prepare", project)
+
+    moved = tmp_path / "moved" / "a.wsss"
+    moved.parent.mkdir()
+    shutil.copy(small, tmp_path / "moved" / "slide.tif")
+    project.rename(moved)
+    project = moved
+    assert "its file is missing" not in wsss("project", "status", project).out
+    path = project / "project.json"
+    known = path.read_text()
+    path.write_text(json.dumps(json.loads(known) | {"format_version": 99}))
+    newer = wsss("project", "status", project)
+    assert newer.code == 1
+    assert "update napari-wsss" in newer.err
+    path.write_text(known)
+    assert len(wsss("project", "labels", project, "--json").json) == 2

@@ -141,4 +141,7 @@ def test_settings_follow_the_amount_of_labels(labels: int, most: int) -> None:
     assert recipe.epochs1 == most
     assert 4 <= recipe.batch_size <= max(4, labels)
     assert recipe.select == "last"
+    # Stage 2 sees as many patches with tiles that nobody labelled as without.
+    assert recipe.epochs_of_stage2(labels) == 2 * most
+    assert recipe.epochs_of_stage2(2 * labels) == most
     assert recipe_for(labels, 3, 1, has_val=True).mosaic2 == 0

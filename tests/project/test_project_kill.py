@@ -99,6 +99,7 @@ def test_kills_in_training_leave_the_model_of_an_uninterrupted_run(
     make: Callable[..., Project], slides: dict[str, Path], tmp_path: Path
 ) -> None:
     project = make(slides["small"])
+    list(project.prepare("small", backend="torch"))
     for row in range(3):
         for column in range(4):
             tile = project.tile_of("small", row, column)

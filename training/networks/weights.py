@@ -143,21 +143,26 @@ def _fill(network: nn.Module, settings: StageSettings, weights: str | None, stag
 
 
 def _fill_from_bundle(network: nn.Module, path: Path, stage: int) -> None:
-    """Start from a bundle's network of the same stage, or from the light encoder of its stage 1 where that is all."""
+    """Start from a bundle's network of the same stage; from the light encoder of its stage 1 where only that fits."""
     bundle = load_bundle(path)
-    source = bundle.build_stage1() if stage == 1 else bundle.build_stage2()
-    own = next((m for m in network.modules() if isinstance(m, EfficientNetLite0)), None)
-    known = next((m for m in bundle.build_stage1().modules() if isinstance(m, EfficientNetLite0)), None)
-    try:
-        if source is not None:
-            network.load_state_dict(source.state_dict())
-        elif own is not None and known is not None:
-            wanted = own.state_dict()
-            own.load_state_dict({k: v for k, v in known.state_dict().items() if k in wanted})
-        else:
-            raise TrainingError(f"{path} has no stage 2 to start from.")
-    except RuntimeError as error:
-        raise TrainingError(f"{path} holds another network than --backbone asks for ({error}).") from error
+    first = bundle.build_stage1()
+    source: nn.Module | None = first if stage == 1 else bundle.build_stage2()
+    state = {} if source is None else source.state_dict()
+    shapes = {key: value.shape for key, value in state.items()}
+    if shapes == {key: value.shape for key, value in network.state_dict().items()}:
+        network.load_state_dict(state)
+        return
+    own, known = (
+        next((m for m in each.modules() if isinstance(m, EfficientNetLite0)), None)
+        for each in (network, first)
+    )
+    if own is None or known is None:
+        what = "no stage 2 to start from" if source is None else "another network than --backbone asks for"
+        raise TrainingError(f"{path} has {what}.")
+    if own.width != known.width:
+        raise TrainingError(f"{path} has an encoder of width {known.width:g}; pass --width {known.width:g}.")
+    wanted = own.state_dict()
+    own.load_state_dict({key: value for key, value in known.state_dict().items() if key in wanted})
 
 
 def _quicken(network: nn.Module) -> None:

@@ -11,8 +11,8 @@ from torch import nn
 from napari_wsss.models import build_stage1, save_bundle
 from tiling.errors import TrainingError
 from tiling.synthetic import SYNTHETIC_SCHEMA
-from training.networks.weights import initial_segmenter
-from training.settings import PRESETS, Stage2Settings, override
+from training.networks.weights import initial_classifier, initial_segmenter
+from training.settings import PRESETS, Stage1Settings, Stage2Settings, override
 
 CLASSES = len(SYNTHETIC_SCHEMA)
 SETTINGS: Stage2Settings = override(
@@ -49,9 +49,17 @@ def test_stage_2_goes_on_from_stage_2(tmp_path: Path) -> None:
 
 def test_another_encoder_cannot_be_taken(tmp_path: Path) -> None:
     wide = bundle(tmp_path / "wide", build_stage1("efficientnet-lite0", CLASSES, width=0.2))
-    with pytest.raises(TrainingError, match="another network than --backbone asks for"):
+    with pytest.raises(TrainingError, match=r"encoder of width 0\.2; pass --width 0\.2"):
         initial_segmenter(SETTINGS, CLASSES, wide, 64)
     other: Stage2Settings = override(SETTINGS, {"backbone": "mobilenet-v2", "width": 1.0, "head_channels": 0})
     narrow = bundle(tmp_path / "narrow", build_stage1("efficientnet-lite0", CLASSES, width=0.1))
     with pytest.raises(TrainingError, match="no stage 2 to start from"):
         initial_segmenter(other, CLASSES, narrow, 64)
+
+
+def test_other_classes_take_the_encoder_only(tmp_path: Path) -> None:
+    stage1 = build_stage1("efficientnet-lite0", CLASSES, width=0.1)
+    settings: Stage1Settings = override(PRESETS["recommended"].stage1, {"width": 0.1, "least_side": 0})
+    network = initial_classifier(settings, CLASSES - 1, bundle(tmp_path / "b", stage1), 64)
+    known = stage1.state_dict()
+    assert all(torch.equal(v, known[k]) for k, v in network.state_dict().items() if k.startswith("encoder."))

@@ -1,0 +1,281 @@
+"""What the head knows beside the labels: masks to compare pseudo masks with, and tiles that nobody has labelled.
+
+The class activations of a fine-tuned network and the sketch of a linear head on frozen features are wrong in different
+places: stage 2 learns where they agree. Tiles without labels teach it where the head is sure of itself.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from napari_wsss.models import white_background
+from napari_wsss.project.asking import ask
+from napari_wsss.project.cache import FeatureCache
+from napari_wsss.project.core import ProjectCore
+from napari_wsss.project.corrections import read_corrections
+from napari_wsss.project.fitting import fit_head
+from napari_wsss.project.head import HeadWeights, softmax
+from napari_wsss.project.tiles import Tile, TileLabel
+from tiling.classes import ClassSchema
+from tiling.errors import FewLabelsError, TrainingError
+from tiling.files import read_json, write_json_atomic
+from tiling.patch_files import PatchName, write_mask
+
+__all__ = [
+    "MASKS",
+    "Sketch",
+    "agree_with_sketch",
+    "classes_of",
+    "draw_mask",
+    "sketch_of",
+    "sketched_patches",
+    "write_sketch",
+]
+
+MASKS = "masks"
+"""Folder of the masks that stage 2 learns from, in the folder that :func:`write_sketch` fills."""
+
+LAYER = "PM_fused"
+"""Their one layer, as ``training.pseudo_masks`` names it."""
+
+LOOKED_AT = 1000
+"""Tiles without labels, drawn at random, of which those are taken that the head is sure of."""
+
+SURE = 0.8
+"""Probability from which the sketch of a tile without labels is believed; below it the pixel is ignored."""
+
+_MADE = "made.json"
+_SKETCH = "sketch"
+_MAY_BE_HELD = 0.05  # mean probability in a tile below which a class is taken to be absent
+_LEAST_SURE = 0.3  # share of a tile that must be believed
+_LEAST_HELD = 0.04  # share of what is believed that names a class
+
+
+@dataclass(frozen=True)
+class Sketch:
+    """A head with the tiles that it can draw.
+
+    Attributes
+    ----------
+    weights : HeadWeights
+    labelled : sequence of (TileLabel, (P, P, V) float16)
+        What it was fitted on.
+    others : sequence of (Tile, (P, P, V) float16)
+        Tissue without labels, never what is set aside for a test.
+    """
+
+    weights: HeadWeights
+    labelled: Sequence[tuple[TileLabel, NDArray[np.float16]]]
+    others: Sequence[tuple[Tile, NDArray[np.float16]]]
+
+    def probabilities(self, values: NDArray[np.float16]) -> NDArray[np.float32]:
+        """Return class probabilities of places, (P, P, V) -> (P, P, C)."""
+        return softmax(self.weights.scores(values))
+
+
+def sketch_of(project: ProjectCore, cache: FeatureCache) -> Sketch | None:
+    """Return what the head can draw; None where no labelled tile is prepared."""
+    try:
+        head = fit_head(project, cache, None)
+    except FewLabelsError:
+        return None
+    tiles = ask(project, cache, None, LOOKED_AT, "random", ())
+    corrected = [
+        (c.slide_id, c.box) for slide_id in project.slides for c in read_corrections(project, slide_id)
+    ]
+    others = []
+    for slide_id in project.slides:
+        # What judges a model does not train it.
+        judged = [box for slide, box in corrected if slide == slide_id]
+        here = [
+            tile
+            for tile in tiles
+            if tile.slide_id == slide_id and all(tile.box.intersection(box).is_empty for box in judged)
+        ]
+        found = cache.tiles(slide_id, [tile.place for tile in here]) if here else {}
+        others += [(tile, found[tile.place]) for tile in here if tile.place in found]
+    taught = head.taught
+    return Sketch(head.weights, list(zip(taught.labels, taught.values, strict=True)), others)
+
+
+def draw_mask(
+    probabilities: NDArray[np.float32],
+    present: NDArray[np.bool_],
+    pixels: NDArray[np.uint8],
+    schema: ClassSchema,
+    sure: float = 0.0,
+) -> NDArray[np.uint8]:
+    """Draw a tile: at every pixel the most probable of the classes that it holds.
+
+    Parameters
+    ----------
+    probabilities : (P, P, C) float32
+        Of places.
+    present : (C,) bool
+    pixels : (T, T, 3) uint8
+        Their white is left out where the schema says so.
+    schema : ClassSchema
+    sure : float, optional
+        Share of the present classes' probability that the best one needs.
+
+    Returns
+    -------
+    (T, T) uint8
+        Class indexes; C where nothing is said.
+    """
+    size = pixels.shape[1::-1]
+    planes = np.where(present, probabilities, np.float32(0)).transpose(2, 0, 1)
+    drawn = np.stack(
+        [
+            np.asarray(Image.fromarray(p).resize(size, Image.Resampling.BILINEAR))
+            for p in np.ascontiguousarray(planes)
+        ]
+    )
+    mask: NDArray[np.uint8] = drawn.argmax(0).astype(np.uint8)
+    mask[drawn.max(0) < sure * drawn.sum(0)] = len(present)
+    if schema.white_background:
+        mask[white_background(pixels)] = len(present)
+    return mask
+
+
+def classes_of(mask: NDArray[np.uint8], classes: int) -> NDArray[np.bool_] | None:
+    """Return the classes that a tile without a label is taken to hold; None where too little of it is believed."""
+    counts = np.bincount(mask.ravel(), minlength=classes + 1)[:classes]
+    if counts.sum() < _LEAST_SURE * mask.size:
+        return None
+    return np.asarray(counts >= _LEAST_HELD * counts.sum())
+
+
+def sketched_patches(out: Path) -> int | None:
+    """Return how many patches :func:`write_sketch` has written; None where it has not, or not to the end."""
+    try:
+        return int(read_json(out / _MADE)["patches"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def write_sketch(project: ProjectCore, sketch: Sketch, data: Path, out: Path) -> int:
+    """Write a data root for stage 2: the patches of ``data``, and tiles without labels that the head is sure of.
+
+    Parameters
+    ----------
+    project : ProjectCore
+    sketch : Sketch
+    data : Path
+        What :func:`napari_wsss.project.data_set.write_data_set` has written.
+    out : Path
+        Gets ``train/``, ``val/`` where there is one, and ``sketch/`` with a mask per patch.
+
+    Returns
+    -------
+    int
+        Patches in ``out/train``.
+
+    Raises
+    ------
+    SlideError, TrainingError
+    """
+    shutil.rmtree(out, ignore_errors=True)
+    try:
+        (out / _SKETCH).mkdir(parents=True)
+        for part in ("train", "val"):
+            if (data / part).is_dir():
+                shutil.copytree(data / part, out / part, copy_function=_linked)
+        for label, values in sketch.labelled:
+            name = f"{PatchName.at(label.tile.slide_id, label.tile.x, label.tile.y, label.present)}.png"
+            with Image.open(out / "train" / name) as image:
+                pixels = np.asarray(image.convert("RGB"))
+            present = np.array(label.present, np.bool_)
+            mask = draw_mask(sketch.probabilities(values), present, pixels, project.schema)
+            write_mask(out / _SKETCH / name, mask, project.schema)
+        for slide_id in project.slides:
+            _add_unlabelled(project, sketch, slide_id, out)
+        count = sum(1 for _ in (out / "train").iterdir())
+        write_json_atomic(out / _MADE, {"patches": count})
+    except OSError as error:
+        raise TrainingError(f"{out} cannot be written: {error.strerror or error}; mend it.") from error
+    return count
+
+
+def _add_unlabelled(project: ProjectCore, sketch: Sketch, slide_id: str, out: Path) -> None:
+    """Add the tiles of a slide that nobody has labelled, as far as the head is sure of them."""
+    here = [(tile, values) for tile, values in sketch.others if tile.slide_id == slide_id]
+    if not here:
+        return
+    side, classes = project.tile, len(project.schema)
+    with project.open_slide(slide_id) as slide:
+        for tile, values in here:
+            probabilities = sketch.probabilities(values)
+            present = probabilities.mean((0, 1)) > _MAY_BE_HELD
+            if np.mean(_best(probabilities, present) >= SURE) < _LEAST_SURE / 2:
+                continue  # not worth reading
+            pixels = slide.read(tile.x, tile.y, side, side, project.mpp)
+            mask = draw_mask(probabilities, present, pixels, project.schema, SURE)
+            held = classes_of(mask, classes)
+            if held is None:
+                continue
+            mask[~np.append(held, True)[mask]] = classes
+            name = f"{PatchName.at(slide_id, tile.x, tile.y, tuple(held.tolist()))}.png"
+            Image.fromarray(pixels).save(out / "train" / name)
+            write_mask(out / _SKETCH / name, mask, project.schema)
+
+
+def _best(probabilities: NDArray[np.float32], present: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """Return the share of the best class in what the present ones have, per place."""
+    allowed = np.where(present, probabilities, np.float32(0))
+    return np.asarray(allowed.max(-1) / np.maximum(allowed.sum(-1), np.float32(1e-9)))
+
+
+def agree_with_sketch(out: Path, masks: Path, schema: ClassSchema) -> Path:
+    """Write the masks that stage 2 learns from: pseudo masks where the sketch says the same, else nothing.
+
+    Parameters
+    ----------
+    out : Path
+        What :func:`write_sketch` has filled.
+    masks : Path
+        Pseudo masks of the labelled patches.
+    schema : ClassSchema
+
+    Returns
+    -------
+    Path
+        ``out/masks``.
+    """
+    ignored = len(schema)
+    try:
+        for patch in sorted((out / "train").iterdir()):
+            sketch, pseudo = out / _SKETCH / patch.name, masks / LAYER / patch.name
+            found = [_read_mask(path) for path in (pseudo, sketch) if path.is_file()]
+            mask = (
+                found[0] if len(found) == 1 else np.where(found[0] == found[1], found[0], np.uint8(ignored))
+            )
+            (out / MASKS / LAYER).mkdir(parents=True, exist_ok=True)
+            write_mask(out / MASKS / LAYER / patch.name, mask, schema)
+        write_json_atomic(
+            out / MASKS / "masks.json", {**read_json(masks / "masks.json"), "agree with": "sketch"}
+        )
+    except OSError as error:
+        raise TrainingError(f"{out} cannot be written: {error.strerror or error}; mend it.") from error
+    return out / MASKS
+
+
+def _read_mask(path: Path) -> NDArray[np.uint8]:
+    with Image.open(path) as image:
+        return np.asarray(image).astype(np.uint8)
+
+
+def _linked(source: str, target: str) -> None:
+    """Link a file, or copy it where files cannot be linked."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy(source, target)

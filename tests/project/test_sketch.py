@@ -1,0 +1,121 @@
+"""What the head adds to training: masks that pseudo masks must agree with, and tiles that nobody has labelled."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from hypothesis import given, strategies as st
+from PIL import Image
+from toy_projects import SMALL, held
+
+from napari_wsss.project import Project
+from napari_wsss.project.data_set import write_data_set
+from napari_wsss.project.sketch import (
+    agree_with_sketch,
+    classes_of,
+    draw_mask,
+    sketch_of,
+    sketched_patches,
+    write_sketch,
+)
+from tiling.classes import ClassSchema
+from tiling.geometry import Box
+from tiling.patch_files import PatchName, write_mask
+from tiling.synthetic import SYNTHETIC_SCHEMA
+
+Make = Callable[..., Project]
+CLASSES = len(SYNTHETIC_SCHEMA)
+
+
+@given(
+    st.integers(1, 7), st.sets(st.integers(0, CLASSES - 1), min_size=1), st.floats(0, 1), st.integers(0, 99)
+)
+def test_a_drawn_tile_holds_only_its_classes(places: int, held: set[int], sure: float, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    probabilities = rng.dirichlet(np.ones(CLASSES), (places, places)).astype(np.float32)
+    present = np.isin(np.arange(CLASSES), list(held))
+    pixels = rng.integers(0, 256, (32, 32, 3), np.uint8)
+    mask = draw_mask(probabilities, present, pixels, SYNTHETIC_SCHEMA)
+    assert set(np.unique(mask)) <= held
+    careful = draw_mask(probabilities, present, pixels, SYNTHETIC_SCHEMA, sure)
+    assert ((careful == mask) | (careful == CLASSES)).all()
+    if len(held) == 1:
+        assert (careful == mask).all()
+
+
+def test_white_is_left_out_where_the_schema_says_so() -> None:
+    schema = ClassSchema("white", SYNTHETIC_SCHEMA.classes, white_background=True)
+    pixels = np.full((32, 32, 3), 120, np.uint8)
+    pixels[:8] = 250
+    sure = np.zeros((2, 2, CLASSES), np.float32)
+    sure[..., 1] = 1
+    mask = draw_mask(sure, np.ones(CLASSES, np.bool_), pixels, schema)
+    assert (mask[:6] == CLASSES).all()
+    assert (mask[10:] == 1).all()
+
+
+def test_a_tile_without_a_label_is_named_by_what_is_believed() -> None:
+    mask = np.full((10, 10), CLASSES, np.uint8)
+    assert classes_of(mask, CLASSES) is None
+    mask[:5], mask[0, 0] = 1, 2  # one pixel in fifty is no class
+    named = classes_of(mask, CLASSES)
+    assert named is not None
+    assert named.tolist() == [i == 1 for i in range(CLASSES)]
+
+
+def test_the_sketch_of_a_project(make: Make, slides: dict[str, Path], tmp_path: Path) -> None:
+    project = make(slides["small"])
+    for row in range(3):
+        for column in range(4):
+            tile = project.tile_of("small", row, column)
+            project.label("small", *tile.middle, held(SMALL, tile) or {"Stroma"})
+    assert sketch_of(project, project._features) is None  # not prepared
+    list(project.prepare("small", backend="torch"))
+    aside = {tile.place for tile in project.set_aside(6)}
+    box = Box(256, 384, 192, 128)
+    project.correct("small", box, np.ones((128, 192), np.uint8))
+    sketch = sketch_of(project, project._features)
+    assert sketch is not None
+    assert sketch.others
+    for tile, _ in sketch.others:
+        assert tile.place not in aside
+        assert tile.box.intersection(box).is_empty
+
+    data, manifest = write_data_set(project)
+    out = tmp_path / "sketched"
+    assert sketched_patches(out) is None
+    count = write_sketch(project, sketch, data, out)
+    labelled = {p.name for p in (data / "train").iterdir()}
+    patches = {p.name for p in (out / "train").iterdir()}
+    assert labelled < patches
+    assert len(patches) == count == sketched_patches(out)
+    assert len(labelled) == len(manifest["labels"])
+    assert {p.name for p in (out / "val" / "img").iterdir()} == {
+        p.name for p in (data / "val" / "img").iterdir()
+    }
+
+    # Pseudo masks of classes 0 and 1: they stay where the sketch agrees, or where there is none.
+    masks = tmp_path / "masks"
+    (masks / "PM_fused").mkdir(parents=True)
+    (masks / "masks.json").write_text(json.dumps({"layers": ["fused"]}))
+    pseudo = np.repeat(np.array([[0], [1]], np.uint8), 32, 0).repeat(64, 1)
+    for name in labelled:
+        write_mask(masks / "PM_fused" / name, pseudo, SYNTHETIC_SCHEMA)
+    made = agree_with_sketch(out, masks, SYNTHETIC_SCHEMA) / "PM_fused"
+    assert {p.name for p in made.iterdir()} == patches
+    for name in patches:
+        found = np.asarray(Image.open(made / name))
+        if not (out / "sketch" / name).exists():  # a label on a tile that was not prepared
+            assert name in labelled
+            assert np.array_equal(found, pseudo)
+            continue
+        drawn = np.asarray(Image.open(out / "sketch" / name))
+        if name in labelled:
+            assert np.array_equal(found, np.where(drawn == pseudo, pseudo, CLASSES))
+        else:
+            assert np.array_equal(found, drawn)
+            classes = set(np.unique(found)) - {CLASSES}
+            assert classes == set(np.flatnonzero(PatchName.parse(name, CLASSES).label))
