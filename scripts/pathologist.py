@@ -27,10 +27,10 @@ DOCUMENTED = {
     "03-tissue": "tissue",
     "05-view-grows": "growing",
     "07-whole": "result",
-    "13-shapes": "shapes",
-    "15-queue": "queue",
-    "16-explain": "explain",
-    "17-review": "review",
+    "12-shapes": "shapes",
+    "14-queue": "queue",
+    "15-explain": "explain",
+    "16-review": "review",
 }
 """Pictures of the first slide that ``docs/plugin.md`` shows, and what they are called there."""
 
@@ -264,10 +264,10 @@ class Pathologist:
         self.wait(lambda: self.legend() == first, "numbers follow the slide")
         self.picture("10-switched-back")
         self.close_and_reopen(one, first)
-        self.correct()
         self.shapes_and_report()
         self.queue()
         self.explain_and_review()
+        self.correct()
 
     def view_then_whole(self) -> None:
         """Try the model on the view, then run the whole slide, and both with another overlap."""
@@ -330,6 +330,7 @@ class Pathologist:
         before = {row.name: row.mm2 for row in self.session.legend()}
         correct = self.dock("Correct a region")
         self.wait(lambda: correct.begin.isEnabled())
+        self.fit()
         self.viewer.scene.camera.zoom *= 3
         self.click(correct.begin)
         self.wait(lambda: correct.tools.isVisible(), "paintable")
@@ -337,14 +338,14 @@ class Pathologist:
         correct.brush.setValue(120)
         self.stroke((0.45, 0.45), (0.5, 0.55), (0.55, 0.48))
         self.wait(lambda: correct.corrector.painting is not None)
-        self.picture("12-correct")
+        self.picture("17-correct")
         self.click(correct.save)
         self.wait(lambda: correct.saved.isVisible() and not correct.corrector.is_busy, "saved")
         self.raise_dock("Segment slide")
         after = {row.name: row.mm2 for row in self.session.legend()}
         assert after != before, "counted anew"
         self.wait(lambda: self.legend() == [(row.name, row.area_text) for row in self.session.legend()])
-        self.picture("12-corrected")
+        self.picture("18-corrected")
 
     def shapes_and_report(self) -> None:
         """Measure two drawn shapes, and write the report."""
@@ -359,14 +360,14 @@ class Pathologist:
         self.wait(lambda: self.panel.results.notice.whole == f"{table} is written.")
         lines = table.read_text().splitlines()
         assert len({line.split(",")[0] for line in lines[1:]}) == 2, lines
-        self.picture("13-shapes")
+        self.picture("12-shapes")
         for ending in (".report.html", ".report.pdf"):
             report = self.exports / f"report{ending}"
             with self.answering("getSaveFileName", report):
                 self.panel.results.actions_by_ending[ending].trigger()
             self.wait(lambda report=report: self.panel.results.notice.whole == f"{report} is written.")
             assert report.stat().st_size > 5000
-        self.picture("14-report")
+        self.picture("13-report")
         self.choose(self.panel.region.choice, 0)
         self.viewer.layers.remove(self.session.shapes)
         self.viewer.layers.selection.active = self.session.result_layer
@@ -385,7 +386,7 @@ class Pathologist:
         self.wait(lambda: queue.table.item(2, 1).text().startswith("failed"))
         queue.table.setCurrentCell(2, 1)
         assert [queue.table.item(i, 1).text() for i in range(2)] == ["done before"] * 2
-        self.picture("15-queue")
+        self.picture("14-queue")
 
     def explain_and_review(self) -> None:
         """Ask why a tile was labelled so, and which tiles deserve a look."""
@@ -394,12 +395,12 @@ class Pathologist:
         self.stroke((0.4, 0.55))
         self.wait(lambda: explain.explainer.explanation is not None, "explained")
         self.wait(lambda: len(explain.rows) > 0)
-        self.picture("16-explain")
+        self.picture("15-explain")
         self.click(explain.pick)
         review = self.dock("Review tiles")
         self.wait(lambda: review.table.rowCount() > 0, "tiles to review")
         review.table.selectRow(0)
-        self.picture("17-review")
+        self.picture("16-review")
 
 
 def _actions(menu: Any) -> Iterator[Any]:

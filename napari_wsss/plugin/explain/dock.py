@@ -146,6 +146,7 @@ class ExplainWidget(QWidget):
 
         self.grid = QGridLayout()
         self.grid.setColumnStretch(1, 1)  # names need all the room that bars leave
+        self.grid.setHorizontalSpacing(4)
         self.stage2_title = QLabel()
         self.stage2_title.setToolTip(
             "What the segmentation says there: probabilities of its network (stage 2)"
@@ -155,6 +156,8 @@ class ExplainWidget(QWidget):
             head.setToolTip(tip)
             self.grid.addWidget(head, 0, column)
         self.grid.addWidget(self.stage2_title, 0, 4)
+        self.stage2_title.setWordWrap(True)
+        self.stage2_title.setFixedWidth(BAR_WIDTH)
         layout.addLayout(self.grid)
 
         self.chosen = QComboBox()

@@ -27,6 +27,8 @@ def press(qtbot: Any, button: Any) -> None:
 def run_to_the_end(qtbot: Any, widget: Any) -> None:
     press(qtbot, widget.run.run)
     qtbot.waitUntil(lambda: widget.session.active is None, timeout=120_000)
+    # The panel is drawn by a timer: the run's end is seen a moment after it.
+    qtbot.waitUntil(lambda: widget.run.progress.text().startswith("Finished"), timeout=120_000)
     qtbot.waitUntil(widget.legend.isVisible, timeout=120_000)
 
 
