@@ -91,7 +91,14 @@ class SlideMouse:
     def _hold_view(self) -> None:
         self._viewer.scene.camera.mouse_pan = not (self._on and self._tool != "click")
 
+    def _is_tool_of_another(self) -> bool:
+        """Tell whether the mouse paints or draws in a layer (a correction, a region): that is no word about a tile."""
+        active = self._viewer.layers.selection.active
+        return str(getattr(active, "mode", "pan_zoom")) not in ("pan_zoom", "transform")
+
     def _moved(self, _viewer: Any, event: Any) -> None:
+        if self._is_tool_of_another():
+            return
         if self._resting is not None:
             here = np.asarray(event.pos, float)
             if not len(self._resting):
@@ -105,7 +112,7 @@ class SlideMouse:
 
     def _pressed(self, _viewer: Any, event: Any) -> Generator[None]:
         """Follow one press to its release (napari's protocol for mouse callbacks)."""
-        if event.button != 1:
+        if event.button != 1 or self._is_tool_of_another():
             return
         held = {str(getattr(m, "name", m)) for m in event.modifiers}
         shift, control = "Shift" in held, "Control" in held

@@ -308,6 +308,28 @@ def test_the_map_makes_room_for_a_result(teacher: Teacher, settled: Settled, vie
     assert layer.visible
 
 
+def test_a_stroke_of_a_brush_labels_no_tile(teacher: Teacher, viewer: Any) -> None:
+    """A short stroke in Correct is a click as well: it must not become a label."""
+
+    class Event:
+        type, button, modifiers, handled = "mouse_press", 1, (), False
+        pos, position = (300, 300), (300, 300)
+
+    def click() -> None:
+        teacher.mouse._moved(None, Event())
+        for _ in teacher.mouse._pressed(None, Event()):
+            pass
+
+    painting = viewer.add_labels(np.ones((900, 900), np.uint8))
+    painting.mode = "paint"
+    click()
+    assert teacher.work.labels() == []
+    assert teacher.labelling.tile is None
+    painting.mode = "pan_zoom"
+    click()
+    assert len(teacher.work.labels()) == 1
+
+
 def test_layers_deleted_by_hand_come_back(teacher: Teacher, settled: Settled, viewer: Any) -> None:
     teach_all(teacher, settled)
     for kind in ("map", "labels", "tile"):
