@@ -209,7 +209,10 @@ def _path(own: random.Random, data: bytes) -> bytes:
 
 
 def _bomb(own: random.Random, data: bytes) -> bytes:
-    return gzip.compress(own.choice([b" ", b"0", b'{"type": "FeatureCollection",' + b" "]) * 300_000_000, 1)
+    """Pack 300 MB into a few hundred kB."""
+    head = own.choice([b"", b'{"type": "FeatureCollection", "features": ['])
+    fill = own.choice([b" ", b"0", b"[0,0],"])
+    return gzip.compress(head + fill * (300_000_000 // len(fill)), 1)
 
 
 def _no_file(own: random.Random, path: Path) -> None:

@@ -83,6 +83,8 @@ def guarded(work: Callable[[], str], limit_s: float = LIMIT_S) -> tuple[str, flo
 def _answer(work: Callable[[], str], writing: int) -> NoReturn:
     """Do the work of a fork and end it."""
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    # What fills the memory ends with MemoryError, before it takes that of others.
+    resource.setrlimit(resource.RLIMIT_DATA, (4 * MOST_MEMORY_MB << 20, resource.RLIM_INFINITY))
     try:
         answer = work()
     except BaseException as error:  # noqa: BLE001 - that is what is looked for

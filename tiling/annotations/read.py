@@ -36,6 +36,10 @@ GROUP = "napari_wsss.annotation_formats"
 """Entry-point group of annotation formats."""
 
 _LARGEST = 1 << 30
+_DENSEST, _SMALL = (
+    200,
+    1 << 24,
+)  # polygons pack to a tenth or twentieth; what packs far better is made to fill memory
 """Bytes of an annotation file, unpacked: ten million corners are a third of it."""
 
 _HEAD = 1 << 16
@@ -203,7 +207,8 @@ def _content(path: Path) -> bytes:
 def _unpacked(path: Path, packed: bytes) -> bytes:
     """Return what is packed in all parts of a gzip file: programs that pack in blocks write many."""
     parts: list[bytes] = []
-    left = _LARGEST + 1
+    most = min(_LARGEST, max(_SMALL, _DENSEST * len(packed)))
+    left = most + 1
     while left > 0 and (packed := packed.lstrip(b"\0")):  # archives are padded with zeros
         stream = zlib.decompressobj(wbits=31)
         try:
@@ -214,4 +219,9 @@ def _unpacked(path: Path, packed: bytes) -> bytes:
         if not stream.eof and left > 0:
             raise AnnotationError(f"{path} is a gzip file that was cut off; export it again.")
         packed = stream.unused_data
+    if left <= 0 and most < _LARGEST:
+        raise AnnotationError(
+            f"{path} unpacks to more than {_DENSEST} times its size, as no annotations do; "
+            "if it is right, unpack it yourself and give that file."
+        )
     return b"".join(parts)

@@ -12,6 +12,7 @@ from pathlib import Path
 from tiling.address import is_address
 from tiling.batch.job import SlideJob, check_slide_id, expanded
 from tiling.errors import JobError
+from tiling.files import read_regular
 
 __all__ = ["read_manifest"]
 
@@ -22,6 +23,9 @@ _HINTS = (
     *("pixelsize", "pixelwidth", "pixelspacing", "umper", "nmper", "umpx", "nmpx"),
 )
 """Parts of column names that mean the resolution: one of them unread would be a wrong result without a word."""
+
+_LONGEST = 256 * 2**20
+"""Bytes: a million slides."""
 
 _EXACT_HINTS = frozenset({"um", "nm", "res", "spacing"})
 
@@ -86,9 +90,11 @@ class _Content:
 def _text(path: Path) -> str:
     """Return a manifest's text: UTF-8, or what its byte order mark says."""
     try:
-        raw = path.read_bytes()
-    except OSError as error:
-        raise JobError(f"Manifest {path} cannot be read: {error.strerror or error}.") from error
+        raw = read_regular(path, _LONGEST)
+    except (OSError, ValueError) as error:
+        raise JobError(
+            f"Manifest {path} cannot be read: {getattr(error, 'strerror', None) or error}."
+        ) from error
     encoding = next((name for mark, name in _MARKS if raw.startswith(mark)), "utf-8")
     try:
         text = raw.decode(encoding)

@@ -440,3 +440,14 @@ def test_polygons_are_valid(tmp_path: Path) -> None:
     star = [[0, 0], [10, 30], [20, 0], [-5, 20], [25, 20]]
     found = read(tmp_path, [feature([star]), feature([square(0, 0, 9), square(2, 2, 3)])])
     assert all(shapely.is_valid(a.polygon) for a in found.annotations)
+
+
+def test_a_file_that_unpacks_without_end_is_refused(tmp_path: Path) -> None:
+    bomb = gzip.compress(b'{"type": "FeatureCollection", "features": [' + b"[0,0]," * 4_000_000)
+    with pytest.raises(AnnotationError, match="200 times its size, as no annotations do"):
+        read(tmp_path, bomb)
+
+
+def test_a_small_file_may_pack_as_well_as_it_can(tmp_path: Path) -> None:
+    features = [feature([square(0, 0, 100)], classification={"name": "a"})] * 20_000
+    assert len(read(tmp_path, gzip.compress(json.dumps(features).encode())).annotations) == 20_000

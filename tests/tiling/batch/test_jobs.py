@@ -296,3 +296,12 @@ def test_any_text_is_a_manifest_or_one_sentence(tmp_path_factory: pytest.TempPat
         manifest.write_text(candidate, "utf-8", "surrogatepass")
         with contextlib.suppress(JobError):
             assert find_jobs([manifest])
+
+
+@pytest.mark.skipif(not Path("/dev/zero").exists(), reason="needs a device without end")
+def test_a_manifest_without_end_is_refused(tmp_path: Path) -> None:
+    from tiling.batch.manifest import read_manifest
+
+    (tmp_path / "zero.csv").symlink_to("/dev/zero")
+    with pytest.raises(JobError, match="not an ordinary file"):
+        read_manifest(tmp_path / "zero.csv")
