@@ -114,7 +114,9 @@ class FeatureCache:
         table, shape, description = read_table(path)
         lattice = description["grid"]
         for places, length in ((table.row, lattice["height"]), (table.column, lattice["width"])):
-            if len(places) and not 0 <= places.min() <= places.max() <= length // lattice["stride"]:
+            if places.dtype.kind != "i" or (
+                len(places) and not 0 <= places.min() <= places.max() <= length // lattice["stride"]
+            ):
                 raise FeaturesError(
                     f"{path} is damaged (a tile lies outside its slide); delete it and prepare the slide again."
                 )

@@ -77,6 +77,14 @@ def test_a_tile_outside_its_slide_is_damage(features: Path) -> None:
         cache(features).get("a")
 
 
+def test_columns_that_changed_places_are_damage(features: Path) -> None:
+    (features / "row").rename(features / "z")
+    (features / "x").rename(features / "row")
+    (features / "z").rename(features / "x")
+    with pytest.raises(FeaturesError, match="damaged"):
+        cache(features).get("a")
+
+
 def test_metadata_that_cannot_be_read_are_none(features: Path) -> None:
     (features / "zarr.json").write_text('{"zarr_format": 3, "node_type": "odd"}')
     assert described(features) is None
