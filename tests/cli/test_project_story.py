@@ -113,4 +113,4 @@ def test_the_story_from_slides_to_a_retrained_model(wsss: Callable[..., Any], tm
     assert quick > 0.3
     assert trained > 0
     assert again > 0
-    assert list(ok("status", "--json").json["models"]) == ["first", "quick", "second"]
+    assert list(ok("status", "--json").json["models"]) == ["quick", "first", "second"]
