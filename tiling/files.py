@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import json
+import math
 import os
 import secrets
 import stat
@@ -171,14 +172,23 @@ def read_json(path: Path) -> Any:
     Raises
     ------
     ValueError
-        When the file is not JSON in UTF-8, or nested deeper than anything of ours.
+        When the file is not JSON in UTF-8, nested deeper than anything of ours, or holds a number without end.
     OSError
         As :func:`read_regular`; for an address, when it cannot be reached.
     """
     try:
-        return json.loads(_far(path) if is_address(path) else read_regular(path, _JSON_BYTES))
+        content = _far(path) if is_address(path) else read_regular(path, _JSON_BYTES)
+        return json.loads(content, parse_float=_bounded, parse_constant=_bounded)
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
+
+
+def _bounded(text: str) -> float:
+    """Return a number that is not infinite: nothing of ours is, and whole numbers cannot be made of it."""
+    number = float(text)
+    if math.isinf(number):
+        raise ValueError(f"{text[:20]} is too large a number")
+    return number
 
 
 def sync_folder(folder: Path) -> None:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from napari_wsss.project.features import Features, described, read_part, read_table, tiles_done
 from tiling.errors import FeaturesError
+from tiling.grid import TileGrid
 
 __all__ = ["FeatureCache"]
 
@@ -112,15 +113,19 @@ class FeatureCache:
         if problem is not None:
             raise FeaturesError(problem)
         table, shape, description = read_table(path)
-        lattice = description["grid"]
-        for places, length in ((table.row, lattice["height"]), (table.column, lattice["width"])):
-            if places.dtype.kind != "i" or (
-                len(places) and not 0 <= places.min() <= places.max() <= length // lattice["stride"]
-            ):
+        lattice = TileGrid(**{**description["grid"], "origin": tuple(description["grid"]["origin"])})
+        for places, count in ((table.row, lattice.rows), (table.column, lattice.columns)):
+            if places.dtype.kind != "i" or (len(places) and not 0 <= places.min() <= places.max() < count):
                 raise FeaturesError(
                     f"{path} is damaged (a tile lies outside its slide); delete it and prepare the slide again."
                 )
-        room = np.empty(shape, np.float16)
+        try:
+            room = np.empty(shape, np.float16)
+        except (ValueError, MemoryError) as error:
+            raise FeaturesError(
+                f"{path} is damaged, or larger than the memory here ({shape} values); delete it and prepare the slide "
+                "again."
+            ) from error
         return _Loaded(Features(table, room[:0], description), room)
 
     def _grow(self, loaded: _Loaded, path: Path, done: int) -> None:

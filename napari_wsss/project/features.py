@@ -123,7 +123,7 @@ def _open(path: Path, mode: Literal["r", "r+"] = "r") -> zarr.Group:
 
 
 def read_table(path: Path) -> tuple[TileTable, tuple[int, ...], dict[str, Any]]:
-    """Return the tiles of a cache, the shape of its features and what they were made from.
+    """Return the tiles of a cache, the shape (N, P, P, V) of its features and what they were made from.
 
     Raises
     ------
@@ -133,13 +133,12 @@ def read_table(path: Path) -> tuple[TileTable, tuple[int, ...], dict[str, Any]]:
     with _telling_damage(path):
         group = _open(path)
         columns = [np.asarray(_array(group, name)[:]) for name in ("row", "column", "x", "y", "tissue")]
-        tiles, shape, attributes = (
-            TileTable(*columns),
-            tuple(_array(group, "features").shape),
-            dict(group.attrs),
-        )
+        tiles, features, attributes = TileTable(*columns), _array(group, "features"), dict(group.attrs)
+        shape = tuple(features.shape)
         if len(shape) != 4 or any(column.shape != (shape[0],) for column in columns):
             raise ValueError("its columns are not of one length")
+        if features.dtype != np.float16 or shape[1] != shape[2] or 0 in shape[1:]:
+            raise ValueError("its features are no squares of places in half precision")
     return tiles, shape, attributes
 
 

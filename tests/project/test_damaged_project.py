@@ -56,6 +56,10 @@ def edit(path: Path, key: str, value: object) -> None:
         ("x/c/0", lambda p: p.write_bytes(b"noise")),
         ("features/zarr.json", lambda p: edit(p, "shape", [10, 2, 2])),
         ("features/zarr.json", lambda p: edit(p, "shape", [10**9, 2, 2, 3])),
+        ("features/zarr.json", lambda p: edit(p, "shape", [10, 2, 3, 3])),
+        ("features/zarr.json", lambda p: edit(p, "shape", [10, 0, 0, 3])),
+        ("features/zarr.json", lambda p: edit(p, "shape", [10, 10**9, 10**9, 3])),
+        ("features/zarr.json", lambda p: edit(p, "data_type", "float32")),
         ("features/c/0/0/0/0", lambda p: p.write_bytes(b"short")),
         ("tissue/c/0", lambda p: (p.unlink(), os.mkfifo(p))),
         ("tissue/c/0", lambda p: (p.unlink(), p.symlink_to("/dev/zero"))),
@@ -69,10 +73,11 @@ def test_damaged_features_are_one_sentence(features: Path, name: str, damage: ob
     assert "\n" not in str(caught.value)
 
 
-def test_a_tile_outside_its_slide_is_damage(features: Path) -> None:
+@pytest.mark.parametrize(("column", "place"), [("column", 99), ("column", 10), ("row", 2), ("row", -1)])
+def test_a_tile_outside_its_slide_is_damage(features: Path, column: str, place: int) -> None:
     import zarr
 
-    zarr.open_array(features / "column", mode="r+")[3] = 99
+    zarr.open_array(features / column, mode="r+")[3] = place
     with pytest.raises(FeaturesError, match="outside its slide"):
         cache(features).get("a")
 

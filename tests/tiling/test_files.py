@@ -74,7 +74,8 @@ def test_a_file_of_absurd_length_is_not_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"{", b"[" * 100_000, b'{"a":' * 50_000, b"\xff\xfe\x00", b"1" * 5000]
+    "content",
+    [b"", b"{", b"[" * 100_000, b'{"a":' * 50_000, b"\xff\xfe\x00", b"1" * 5000, b"[1e999]", b"[-Infinity]"],
 )
 def test_whatever_is_no_json_is_one_kind_of_error(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "a.json").write_bytes(content)
