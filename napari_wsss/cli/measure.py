@@ -50,7 +50,9 @@ def measure_store(
     if not store.is_complete:
         tell(f"Note: {path} is not complete; what is measured is what is there so far.")
     measures = measure(store, annotations.annotations)
-    compared = [ratio for one, other in wanted for ratio in ratios(measures, one, other)]
+    whole = {c.abbreviation.casefold(): c.name for c in store.schema.classes}
+    pairs_of_names = [[whole.get(name.casefold(), name) for name in pair] for pair in wanted]
+    compared = [ratio for one, other in pairs_of_names for ratio in ratios(measures, one, other)]
     if table is not None:
         write_measures(table, measures)
         tell(f"Written to {table}")

@@ -48,7 +48,7 @@ class ReportRow:
     tiles : int
     seconds : float
     areas : dict of str to float
-        mm² by class abbreviation.
+        mm² by class abbreviation; what was not measured is not there.
     doubts : int
         Tiles out of focus, with pen, folds or bubbles.
     page : str
@@ -125,20 +125,23 @@ def _summary(folder: Path) -> Iterator[ReportRow]:
                 path=cells.get("path", ""),
                 status=cells.get("status", ""),
                 error=cells.get("error", ""),
-                tiles=int(_number(cells.get("tiles"))),
-                seconds=_number(cells.get("seconds")),
+                tiles=int(_number(cells.get("tiles")) or 0),
+                seconds=_number(cells.get("seconds")) or 0.0,
                 areas={
-                    k.removeprefix(_AREA): _number(v) for k, v in cells.items() if k.startswith(_AREA) and v
+                    key.removeprefix(_AREA): area
+                    for key, cell in cells.items()
+                    if key.startswith(_AREA) and (area := _number(cell)) is not None
                 },
             )
 
 
-def _number(text: str | None) -> float:
+def _number(text: str | None) -> float | None:
+    """Return what a cell says; None where it says no number."""
     try:
-        value = float(text or 0)
+        value = float(text or "")
     except ValueError:
-        return 0.0
-    return value if np.isfinite(value) else 0.0
+        return None
+    return value if np.isfinite(value) else None
 
 
 def _with_store(
@@ -203,7 +206,7 @@ def _index(name: str, rows: list[ReportRow], colours: dict[str, str]) -> str:
                 row.tiles,
                 row.seconds,
                 row.doubts,
-                [row.areas.get(key, 0.0) for key in classes],
+                [row.areas.get(key) for key in classes],
                 row.error,
                 row.page,
                 row.thumbnail,

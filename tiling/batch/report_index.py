@@ -20,7 +20,7 @@ const by = id => document.getElementById(id);
 let column = 'id', down = false, page = 0, status = '', rows = data.rows;
 const value = {
   id: r => r[ID].toLowerCase(), status: r => r[STATUS], tiles: r => r[TILES], seconds: r => r[SECONDS],
-  doubts: r => r[TILES] ? r[DOUBTS] / r[TILES] : 0, total: r => r[AREAS].reduce((a, b) => a + b, 0),
+  doubts: r => r[TILES] ? r[DOUBTS] / r[TILES] : 0, total: r => r[AREAS].reduce((a, b) => a === null ? b : a + b, null),
 };
 data.classes.forEach((c, i) => { value['class' + i] = r => r[AREAS][i]; });
 function make(tag, text, name) {
@@ -29,7 +29,8 @@ function make(tag, text, name) {
   if (name) it.className = name;
   return it;
 }
-const number = (x, d = 2) => x.toLocaleString('en', {minimumFractionDigits: d, maximumFractionDigits: d});
+const number = (x, d = 2) =>  // what was not measured is no zero
+  x === null ? '' : x.toLocaleString('en', {minimumFractionDigits: d, maximumFractionDigits: d});
 function heads() {
   const line = by('head');
   line.append(make('th', ''));
@@ -51,7 +52,7 @@ function select() {
   const words = by('search').value.toLowerCase().split(/\\s+/).filter(Boolean);
   rows = data.rows.filter(r => (!status || r[STATUS] === status || (status === 'doubtful' && r[DOUBTS] > 0))
     && words.every(w => (r[ID] + ' ' + r[PATH] + ' ' + r[ERROR]).toLowerCase().includes(w)));
-  const get = value[column], sign = down ? -1 : 1;
+  const get = r => value[column](r) ?? -1, sign = down ? -1 : 1;
   rows.sort((a, b) => { const x = get(a), y = get(b); return x < y ? -sign : x > y ? sign : a[ID] < b[ID] ? -1 : 1; });
 }
 function show() {
@@ -87,7 +88,7 @@ function show() {
 }
 function histogram() {
   const i = +by('class').value, area = i < 0 ? value.total : r => r[AREAS][i];
-  const values = rows.filter(r => r[STATUS] !== 'failed').map(area);
+  const values = rows.filter(r => r[STATUS] !== 'failed').map(area).filter(x => x !== null);
   const svg = by('histogram'), bins = 24, most = values.reduce((a, b) => Math.max(a, b), 0);
   svg.replaceChildren();
   const add = (tag, attributes, text) => {

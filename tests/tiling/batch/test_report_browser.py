@@ -57,6 +57,24 @@ def test_nothing_from_files_becomes_markup_or_fails(browser: Browser, index: Pat
     assert browser.run("return performance.getEntriesByType('resource').length") == 0
 
 
+def test_what_was_not_measured_is_no_zero(browser: Browser, tmp_path: Path) -> None:
+    """Of a broken slide, and of a class that another model knows: the cells are empty, and no zero is counted."""
+    lines = ["slide_id,path,status,tiles,seconds,tiles_per_s,area_mm2_TUM,area_mm2_STR,error"]
+    lines += ["a,/a.svs,done,4,1,4,2.0,,", "b,/b.svs,failed,0,1,0,,,broken", "c,/c.svs,done,4,1,4,,0.0,"]
+    lines += ["d,/d.svs,done,4,1,4,nan,odd,"]
+    (tmp_path / "summary.csv").write_text("\n".join(lines))
+    browser.open(write_report(tmp_path))
+    cells = "return [...document.querySelectorAll('#rows tr')].map(r => [...r.cells].slice(-3).map(c => c.textContent))"
+    empty = ["", "", ""]
+    assert browser.run(cells) == [["2.00", "2.00", ""], empty, ["0.00", "", "0.00"], empty]
+    counted = (
+        "return [...document.querySelectorAll('#histogram title')].map(t => +t.textContent.split(': ')[1][0])"
+    )
+    assert sum(browser.run(counted)) == 2
+    browser.click("button[data-key=total]")
+    assert browser.names()[:2] == ["a", "c"]
+
+
 def test_thousands_of_slides_are_painted_at_once(browser: Browser, index: Path) -> None:
     browser.open(index)
     painted = browser.run("return performance.getEntriesByName('first-contentful-paint')[0]?.startTime ?? 0")
