@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import tifffile
 
+from napari_wsss.plugin.common.preferences import Preferences
 from napari_wsss.plugin.teach.presenter import Teacher
 from napari_wsss.project import Project, new_project
 from napari_wsss.project.features import FeatureWriter, TileTable
@@ -103,6 +104,19 @@ def teacher(viewer: Any, folder: Path) -> Iterator[Teacher]:
     settle(made)
     yield made
     made.close()
+
+
+@pytest.fixture
+def teach_window(
+    make_napari_viewer: Callable[..., Any], painted: Path, monkeypatch: pytest.MonkeyPatch
+) -> tuple[Any, Any]:
+    """A napari window of 1280 × 800 with ``first.tif`` of the folder ``painted`` and the Teach dock: viewer, dock."""
+    monkeypatch.setattr("napari_wsss.plugin.segment.choices.load_preferences", Preferences)
+    monkeypatch.setattr("napari_wsss.plugin.segment.choices.save_preferences", lambda preferences: None)
+    viewer = make_napari_viewer(show=True)
+    viewer.window._qt_window.resize(1280, 800)
+    viewer.open(str(painted / "first.tif"), plugin="napari-wsss")
+    return viewer, viewer.window.add_plugin_dock_widget("napari-wsss", "Teach")[1]
 
 
 def settle(teacher: Teacher, timeout: float = 60.0) -> None:

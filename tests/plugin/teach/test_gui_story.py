@@ -6,7 +6,6 @@ WSSS_PICTURES=DIR keeps how the window looks at every step.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,6 @@ import numpy as np
 import pytest
 from teach_hands import Hands, new_project_by_hand
 
-from napari_wsss.plugin.common.preferences import Preferences
 from napari_wsss.plugin.segment import session_for
 from tiling.store import open_store
 from tiling.synthetic import SYNTHETIC_SCHEMA, SyntheticSlide, write_slide
@@ -112,16 +110,8 @@ def painted(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def hands(
-    make_napari_viewer: Callable[..., Any], painted: Path, qtbot: Any, monkeypatch: pytest.MonkeyPatch
-) -> Pathologist:
-    monkeypatch.setattr("napari_wsss.plugin.segment.choices.load_preferences", Preferences)
-    monkeypatch.setattr("napari_wsss.plugin.segment.choices.save_preferences", lambda preferences: None)
-    viewer = make_napari_viewer(show=True)
-    viewer.window._qt_window.resize(1280, 800)
-    viewer.open(str(painted / "first.tif"), plugin="napari-wsss")
-    _, teach = viewer.window.add_plugin_dock_widget("napari-wsss", "Teach")
-    return Pathologist(viewer, teach, qtbot)
+def hands(teach_window: tuple[Any, Any], qtbot: Any) -> Pathologist:
+    return Pathologist(*teach_window, qtbot)
 
 
 def in_front(dock: Any) -> Any:

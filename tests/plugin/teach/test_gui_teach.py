@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from teach_hands import Hands, new_project_by_hand
 
-from napari_wsss.plugin.common.preferences import Preferences
 from tiling.synthetic import SYNTHETIC_SCHEMA, SyntheticSlide, write_slide
 
 pytestmark = pytest.mark.gui
@@ -27,16 +26,8 @@ def painted(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def hands(
-    make_napari_viewer: Callable[..., Any], painted: Path, qtbot: Any, monkeypatch: pytest.MonkeyPatch
-) -> Hands:
-    monkeypatch.setattr("napari_wsss.plugin.segment.choices.load_preferences", Preferences)
-    monkeypatch.setattr("napari_wsss.plugin.segment.choices.save_preferences", lambda preferences: None)
-    viewer = make_napari_viewer(show=True)
-    viewer.window._qt_window.resize(1280, 800)
-    viewer.open(str(painted / "first.tif"), plugin="napari-wsss")
-    _, teach = viewer.window.add_plugin_dock_widget("napari-wsss", "Teach")
-    made = Hands(viewer, teach, qtbot)
+def hands(teach_window: tuple[Any, Any], painted: Path, qtbot: Any) -> Hands:
+    made = Hands(*teach_window, qtbot)
     made.slides = painted
     return made
 
