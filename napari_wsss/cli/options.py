@@ -8,6 +8,9 @@ from typing import Annotated
 
 import typer
 
+from tiling.grid import MAX_OVERLAP
+from tiling.slides import MAX_MPP, MIN_MPP
+
 
 class Precision(StrEnum):
     """Number formats of the networks."""
@@ -53,6 +56,8 @@ Mpp = Annotated[
     typer.Option(
         "--mpp",
         metavar="F",
+        min=MIN_MPP,
+        max=MAX_MPP,
         help="µm per pixel of the slide, in place of its metadata.",
         rich_help_panel=_WHERE,
     ),
@@ -62,6 +67,8 @@ Overlap = Annotated[
     typer.Option(
         "--overlap",
         metavar="F",
+        min=0,
+        max=MAX_OVERLAP,
         help="Shared fraction of neighbouring tiles; 0: none.",
         rich_help_panel=_WHERE,
     ),

@@ -162,6 +162,11 @@ def test_each_bad_slide_is_one_sentence_and_the_others_are_done(
         (["--shard", "3/2"], "K/N"),
         (["--gate-threshold", "7"], "threshold is 7"),
         (["--overlap", "x"], "--overlap"),
+        (["--overlap", "nan"], "--overlap"),
+        (["--overlap", "-0.1"], "--overlap"),
+        (["--overlap", "1"], "--overlap"),
+        (["--mpp", "inf"], "--mpp"),
+        (["--mpp", "0"], "--mpp"),
     ],
 )
 def test_a_wrong_command_starts_nothing_and_exits_with_2(

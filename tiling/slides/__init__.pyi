@@ -8,6 +8,11 @@ from .open import (
 )
 from .readers.array import ArrayReader as ArrayReader
 from .readers.segments import CACHE_BYTES as CACHE_BYTES
-from .resolution import Resolution as Resolution, WeighedStatement as WeighedStatement
+from .resolution import (
+    MAX_MPP as MAX_MPP,
+    MIN_MPP as MIN_MPP,
+    Resolution as Resolution,
+    WeighedStatement as WeighedStatement,
+)
 from .slide import MAX_PIXELS_PER_READ as MAX_PIXELS_PER_READ, Slide as Slide
 from .statements import Statement as Statement
