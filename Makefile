@@ -2,6 +2,7 @@
 #
 #   make PYTHON=/path/to/python3.12 …   another interpreter (3.11 or newer)
 #   make test ARGS="-k store"           arguments for pytest
+#   make test WORKERS=1 ARGS=--pdb      in one process, where a debugger can be
 #   make demo TORCH_INDEX=URL           another package index for torch alone, such as PyTorch's own CPU builds
 
 VENV   := .venv
@@ -9,6 +10,7 @@ RUN    := $(VENV)/bin/python
 STAMPS := $(VENV)/stamps
 OUT    ?= wsss-demo
 ARGS   ?=
+WORKERS ?= 2
 BENCH  ?=
 CRC    ?= ../shared/crc
 
@@ -74,10 +76,10 @@ $(STAMPS)/gui: .ci/gui-packages.txt | $(STAMPS)/venv
 demo: $(STAMPS)/base
 	$(VENV)/bin/wsss-tile demo --out $(OUT)
 
-# Two threads: the small networks of the tests gain nothing from more, and a machine with many cores loses.
-test: export OMP_NUM_THREADS ?= 2
+# Two processes of one thread each: the small networks of the tests gain nothing from more threads.
+test: export OMP_NUM_THREADS ?= 1
 test: $(STAMPS)/test $(STAMPS)/gui
-	$(RUN) -m pytest $(ARGS)
+	$(RUN) -m pytest $(if $(filter-out 0 1,$(WORKERS)),--numprocesses $(WORKERS) --dist worksteal) $(ARGS)
 
 lint: $(STAMPS)/lint
 	$(RUN) -m ruff check .
