@@ -70,6 +70,24 @@ _OWN = (
 )
 
 
+_UNREAD = {
+    ".vsi": "Olympus VSI",
+    ".isyntax": "Philips iSyntax",
+    ".i2syntax": "Philips iSyntax",
+    ".kfb": "KFBio",
+    ".kfbf": "KFBio",
+    ".sdpc": "SQRAY SDPC",
+    ".mds": "Motic",
+    ".mdsx": "Motic",
+    ".tmap": "UNIC TMAP",
+    ".lif": "Leica LIF",
+    ".nd2": "Nikon ND2",
+    ".zvi": "Zeiss ZVI",
+    ".oir": "Olympus OIR",
+}
+"""Slides of scanners that nothing here reads. Folder scans find them, so that each fails by its name instead of being
+passed over; and some (VSI) are TIFFs of a label and a thumbnail, which must not be taken for the scan."""
+
 _OVER_A_NETWORK = _OWN[:1]
 """What is read piece by piece, so that a slide need not come whole."""
 
@@ -91,11 +109,12 @@ def register_format(kind: SlideFormat) -> None:
 
 
 def slide_suffixes() -> frozenset[str]:
-    """Return the suffixes that a folder scan takes for slides.
+    """Return the suffixes that a folder scan takes for slides, those of scanners that are not read among them.
 
     Plain images (PNG, JPEG) are not among them: folders of slides are full of labels and thumbnails.
     """
-    return frozenset(suffix for kind in (*_OWN, *_others().values()) for suffix in kind.suffixes)
+    read = {suffix for kind in (*_OWN, *_others().values()) for suffix in kind.suffixes}
+    return frozenset(read | _UNREAD.keys())
 
 
 def open_slide(
@@ -132,7 +151,12 @@ def open_slide(
         _refuse_no_file(path)
     suffix = path.suffix.casefold()
     problems: list[SlideError] = []
-    others = (other for other in _others().values() if suffix in other.suffixes)
+    others = tuple(other for other in _others().values() if suffix in other.suffixes)
+    if not others and suffix in _UNREAD:
+        raise SlideError(
+            f"{path} is a slide in the format {_UNREAD[suffix]}, which is not read here; convert it to OME-TIFF or "
+            "OME-Zarr, for example with Bio-Formats."
+        )
     for kind in (*others, *(_OVER_A_NETWORK if is_address(path) else _OWN)):
         try:
             reader = kind.open(path)

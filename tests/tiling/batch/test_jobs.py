@@ -208,6 +208,15 @@ def test_rarer_suffixes_are_found(tmp_path: Path) -> None:
     assert ids(find_jobs([tmp_path])) == ["a", "b", "c", "d"]
 
 
+@pytest.mark.parametrize("suffix", [".vsi", ".ISYNTAX", ".lif", ".sdpc"])
+def test_slides_of_scanners_that_are_not_read_fail_by_name(tmp_path: Path, suffix: str) -> None:
+    """A night of 500 slides says which were not read; a VSI is a TIFF of a label and a thumbnail, no scan."""
+    tifffile.imwrite(tmp_path / f"a{suffix}", np.zeros((64, 64, 3), np.uint8), photometric="rgb")
+    (job,) = find_jobs([tmp_path])
+    with pytest.raises(SlideError, match="which is not read here; convert it to OME-TIFF"):
+        open_slide(job.path)
+
+
 def test_what_we_exported_is_no_slide(tmp_path: Path) -> None:
     make(tmp_path, "a.svs", "run1/a.zarr/zarr.json", "run1/a.zarr/run.json", "run1/a.overview.png")
     labels = np.zeros((64, 64), np.uint8)
