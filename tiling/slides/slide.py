@@ -60,6 +60,8 @@ class Slide:
         Names of the file's other pictures: label, macro, thumbnail, other scenes. They are never read.
     centre_offset_nm : (float, float) or None
         Where the picture's middle lies from the glass slide's, as Hamamatsu's files say.
+    known_thumbnails : dict or None
+        Thumbnails by ``max_side``, given back instead of being read again; for who opens one slide many times.
 
     Raises
     ------
@@ -78,6 +80,7 @@ class Slide:
         self.bounds = reader.bounds
         self.statements: tuple[WeighedStatement, ...] = weigh(reader.statements, self.dimensions)
         self.warnings = (*reader.warnings, *(_doubt(s) for s in self.statements if _is_news(s)))
+        self.known_thumbnails: dict[int, NDArray[np.uint8]] | None = None
         self.resolution: Resolution | None = None
         self._resolution_problem = ""
         try:
@@ -185,10 +188,19 @@ class Slide:
         -------
         (h, w, 3) uint8
             The picture covers ``bounds`` exactly: column *j* starts at ``bounds.x + j * bounds.width / w``.
-            Read in parts, so that no level has to fit into memory.
+            Read in parts, so that no level has to fit into memory. Not writable where ``known_thumbnails`` keeps it.
         """
         if max_side < 1:
             raise ValueError(f"max_side must be at least 1; got {max_side}")
+        if self.known_thumbnails is None:
+            return self._thumbnail(max_side)
+        if max_side not in self.known_thumbnails:
+            picture = self._thumbnail(max_side)
+            picture.flags.writeable = False
+            self.known_thumbnails[max_side] = picture
+        return self.known_thumbnails[max_side]
+
+    def _thumbnail(self, max_side: int) -> NDArray[np.uint8]:
         box = self.bounds
         shrink = max(1.0, max(box.width, box.height) / max_side)
         width, height = max(1, round(box.width / shrink)), max(1, round(box.height / shrink))

@@ -38,3 +38,4 @@ from .preferences import (
 from .strip import STRIP_LENGTH as STRIP_LENGTH, Strip as Strip
 from .tabs_widget import title as title
 from .thumbnail_widget import Thumbnail as Thumbnail
+from .thumbnails import with_known_thumbnails as with_known_thumbnails

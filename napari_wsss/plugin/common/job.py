@@ -8,6 +8,7 @@ from __future__ import annotations
 import atexit
 import logging
 import os
+import sys
 import threading
 import time
 import weakref
@@ -16,7 +17,7 @@ from collections.abc import Callable, Generator
 from contextlib import closing
 from typing import Any, Generic, Literal, TypeVar
 
-__all__ = ["Job", "Starter", "limit_compute_threads", "start_in_thread"]
+__all__ = ["Job", "Starter", "give_way", "limit_compute_threads", "start_in_thread"]
 
 _log = logging.getLogger(__name__)
 
@@ -100,6 +101,8 @@ Starter = Callable[[Job[Any]], object]
 
 _RUNNING: weakref.WeakSet[Job[Any]] = weakref.WeakSet()
 EXIT_SECONDS = 10.0
+NICENESS = 5
+"""Steps of priority by which work stays behind the viewer: of a core that both want, it gets a quarter."""
 
 
 def start_in_thread(job: Job[Any]) -> None:
@@ -109,7 +112,24 @@ def start_in_thread(job: Job[Any]) -> None:
     The thread is a daemon, so that a viewer closed in the middle of a batch can end; the job is cancelled first.
     """
     _RUNNING.add(job)
-    threading.Thread(target=job.run, name="napari-wsss", daemon=True).start()
+    threading.Thread(target=_run_behind, args=(job,), name="napari-wsss", daemon=True).start()
+
+
+def _run_behind(job: Job[Any]) -> None:
+    give_way()
+    job.run()
+
+
+def give_way() -> None:
+    """Let the viewer's thread have the core first, where this thread and it want the same one.
+
+    On Linux priorities belong to threads, and new ones inherit them: readers, writers and the networks' own pools, as
+    far as this thread starts them. Elsewhere they belong to whole processes (macOS) or are not inherited (Windows), and
+    nothing is done.
+    """
+    if sys.platform == "linux":
+        thread = threading.get_native_id()
+        os.setpriority(os.PRIO_PROCESS, thread, os.getpriority(os.PRIO_PROCESS, thread) + NICENESS)
 
 
 @atexit.register

@@ -6,19 +6,14 @@ import time
 from collections.abc import Generator
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
-from typing import Any, cast
 
-import numpy as np
-from numpy.typing import NDArray
-
-from napari_wsss.plugin.common import Job, Starter
+from napari_wsss.plugin.common import Job, Starter, with_known_thumbnails
 from napari_wsss.plugin.results import RunState
 from napari_wsss.plugin.segment.request import RunRequest
 from napari_wsss.plugin.segment.trial import Pace, try_out
 from tiling.engine import estimate_memory
 from tiling.plan import make_plan
-from tiling.slides import Slide, open_slide
+from tiling.slides import open_slide
 from tiling.words import clock
 
 __all__ = ["Estimate", "Estimator", "LiveEstimate", "estimate_text"]
@@ -59,7 +54,7 @@ def estimate_text(estimate: Estimate | None) -> str:
 
 
 class Estimator:
-    """Counts tiles with the engine's own planner; remembers the slow part, the thumbnail of each slide.
+    """Counts tiles with the engine's own planner.
 
     Attributes
     ----------
@@ -69,10 +64,6 @@ class Estimator:
 
     def __init__(self) -> None:
         self.paces: dict[tuple[str, str], Pace] = {}
-        self._thumbnails: dict[tuple[Path, int], NDArray[np.uint8]] = {}
-        self._planning: dict[
-            Path, float
-        ] = {}  # seconds, of planning with a thumbnail that was not remembered
 
     def estimate(self, request: RunRequest, measure: bool = False) -> Generator[Estimate]:
         """Yield the estimate, and once more with the time when it had to be measured.
@@ -93,10 +84,7 @@ class Estimator:
         if not request.preferences.gate or bundle.gate.mode != "mask":
             options = replace(options, gate_mode="tile")
         with open_slide(request.slide, mpp=request.mpp) as slide:
-            started = time.perf_counter()
-            planned = cast("Slide", _RememberedThumbnail(slide, self._thumbnails))
-            plan = make_plan(planned, bundle.tile, options)
-            planning = self._planning.setdefault(request.slide, time.perf_counter() - started)
+            plan = make_plan(with_known_thumbnails(slide), bundle.tile, options)
             factor = round(plan.grid.tile / plan.cam_grid.tile) if plan.cam_grid else None
             memory = estimate_memory(
                 plan.grid,
@@ -110,7 +98,7 @@ class Estimator:
 
             def known() -> Estimate:
                 pace = self.paces.get(key)
-                seconds = None if pace is None else planning + pace.seconds(plan.tiles)
+                seconds = None if pace is None else pace.seconds(plan.tiles)
                 return Estimate(plan.tiles, memory.total, seconds)
 
             yield known()
@@ -122,32 +110,17 @@ class Estimator:
 
     def learn(self, request: RunRequest, state: RunState) -> None:
         """Take the pace of a run that goes on, which knows better than any trial, once it has done enough."""
-        if state.phase == "running" and state.seconds * state.tiles_per_second >= ENOUGH_TILES:
+        tiles = state.seconds * state.tiles_per_second
+        if state.phase == "running" and tiles >= ENOUGH_TILES:
             known = self.paces.get(key := pace_key(request))
-            self.paces[key] = Pace(0.0 if known is None else known.start, 1 / state.tiles_per_second)
+            start = 0.0 if known is None else known.start
+            # The run's own rate has its start in it, which is no part of what a tile takes.
+            self.paces[key] = Pace(start, (state.seconds - min(start, state.seconds / 2)) / tiles)
 
 
 def pace_key(request: RunRequest) -> tuple[str, str]:
     """Return what a measured pace belongs to."""
     return "+".join(sorted(request.bundle.hashes.values())), request.preferences.device
-
-
-class _RememberedThumbnail:
-    """A slide whose thumbnail is read once, however often a run on it is planned."""
-
-    def __init__(self, slide: Slide, known: dict[tuple[Path, int], NDArray[np.uint8]]) -> None:
-        self._slide = slide
-        self._known = known
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._slide, name)
-
-    def thumbnail(self, max_side: int) -> NDArray[np.uint8]:
-        key = (self._slide.path, max_side)
-        if key not in self._known:
-            self._known.clear()  # one slide at a time is enough
-            self._known[key] = self._slide.thumbnail(max_side)
-        return self._known[key]
 
 
 class LiveEstimate:

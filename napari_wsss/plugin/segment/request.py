@@ -9,10 +9,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_wsss.models import Bundle
-from napari_wsss.plugin.common import Preferences, borrow_networks, limit_compute_threads
+from napari_wsss.plugin.common import (
+    Preferences,
+    borrow_networks,
+    limit_compute_threads,
+    with_known_thumbnails,
+)
 from tiling.engine import Event
 from tiling.geometry import Box
 from tiling.plan import Roi, TissueParameters
+from tiling.slides import open_slide
 
 if TYPE_CHECKING:
     from napari_wsss.pipeline import Settings
@@ -82,9 +88,12 @@ class RunRequest:
 
         limit_compute_threads()
         settings = self.settings()
-        with borrow_networks(self.bundle, settings) as networks:
+        with (
+            borrow_networks(self.bundle, settings) as networks,
+            open_slide(self.slide, mpp=self.mpp) as slide,
+        ):
             yield from segment_events(
-                self.slide, networks, self.out, mpp=self.mpp, resume=self.resume, settings=settings
+                with_known_thumbnails(slide), networks, self.out, resume=self.resume, settings=settings
             )
 
     def description(self, slide_mpp: float | None) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_wsss.plugin.common import Job, Starter, explain
+from napari_wsss.plugin.common import Job, Starter, explain, with_known_thumbnails
 from napari_wsss.plugin.view import METADATA_KEY, SlideKey, follow_steps, slide_of
 from tiling.plan import Polygon, Roi, TissuePreview, look_at_slide
 from tiling.slides import open_slide
@@ -208,4 +208,4 @@ class TissueView:
 
 def _look(path: Path, mpp: float | None) -> Generator[TissuePreview]:
     with open_slide(path, mpp=mpp) as slide:
-        yield look_at_slide(slide)
+        yield look_at_slide(with_known_thumbnails(slide))

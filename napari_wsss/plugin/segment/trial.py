@@ -131,8 +131,9 @@ def _load_what_a_result_needs(schema: ClassSchema) -> None:
     from napari.layers import Labels
 
     Labels(np.zeros((2, 2), np.uint8), colormap=label_colormap(schema), features=class_features(schema))
-    with suppress(ImportError):  # a private module of napari: one that has moved costs a moment, no more
+    with suppress(ImportError, AttributeError):  # private modules: one that has moved costs a moment, no more
         import_module("napari._vispy.overlays.labels_polygon")
+        import_module("vispy.visuals.line.dash_atlas").DashAtlas()  # what it works out is kept there
 
 
 class _Window:

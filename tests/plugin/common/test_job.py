@@ -1,15 +1,18 @@
 from __future__ import annotations
 
+import os
+import sys
 import threading
 import time
 from collections.abc import Generator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from napari_wsss.plugin.common.job import Job, limit_compute_threads, start_in_thread
+from napari_wsss.plugin.common.job import NICENESS, Job, limit_compute_threads, start_in_thread
 from tiling.engine.events import Event, TilesDone
 
 
@@ -76,7 +79,9 @@ def test_an_error_before_the_first_event() -> None:
     assert (job.outcome, str(job.error)) == ("failed", "no such bundle")
 
 
-def test_a_run_leaves_one_core_to_the_viewer(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_run_leaves_one_core_to_the_viewer(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, banded_slide: Path
+) -> None:
     import torch
 
     from napari_wsss.plugin.common.preferences import Preferences
@@ -92,7 +97,7 @@ def test_a_run_leaves_one_core_to_the_viewer(monkeypatch: pytest.MonkeyPatch, tm
     monkeypatch.setattr("napari_wsss.pipeline.segment_events", lambda *_, **__: iter(()))
     monkeypatch.setattr("napari_wsss.plugin.segment.request.borrow_networks", lambda *_: nullcontext())
     bundle: Any = None
-    list(RunRequest(tmp_path, bundle, tmp_path, None, None, None, Preferences()).events())
+    list(RunRequest(banded_slide, bundle, tmp_path, None, None, None, Preferences()).events())
     assert threads == [1, 1, 7, 7]
 
 
@@ -112,3 +117,18 @@ def test_a_job_ends_though_closing_it_fails() -> None:
     assert job.has_ended
     assert job.outcome == "failed"
     assert "the disk has gone" in str(job.error)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="priorities belong to threads on Linux only")
+def test_work_and_the_threads_that_it_starts_stay_behind_the_viewer() -> None:
+    def levels() -> Generator[int]:
+        yield os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+        with ThreadPoolExecutor(1) as pool:
+            yield pool.submit(lambda: os.getpriority(os.PRIO_PROCESS, threading.get_native_id())).result()
+
+    before = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+    job = Job(levels)
+    start_in_thread(job)
+    assert job.wait(60)
+    assert job.poll() == [min(19, before + NICENESS)] * 2
+    assert os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) == before

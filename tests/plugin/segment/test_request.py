@@ -11,15 +11,16 @@ from napari_wsss.pipeline import Settings
 from napari_wsss.plugin.common.preferences import Preferences
 from napari_wsss.plugin.segment.request import RunRequest
 from tiling.geometry import Box
+from tiling.slides.slide import Slide
 
 
 def test_every_choice_reaches_the_run(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, toy_bundle: Any
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, toy_bundle: Any, banded_slide: Path
 ) -> None:
     asked: dict[str, Any] = {}
 
-    def segment_events(slide: Path, bundle: Any, out: Path, **options: Any) -> Any:
-        asked.update(options, slide=slide, bundle=bundle, out=out)
+    def segment_events(slide: Slide, bundle: Any, out: Path, **options: Any) -> Any:
+        asked.update(options, slide=slide.path, mpp=slide.mpp, bundle=bundle, out=out)
         return iter(())
 
     @contextmanager
@@ -38,7 +39,7 @@ def test_every_choice_reaches_the_run(
         keep_cams=True,
         batch_size=7,
     )
-    slide, out, region = tmp_path / "a.svs", tmp_path / "a.zarr", Box(1, 2, 3, 4)
+    slide, out, region = banded_slide, tmp_path / "a.zarr", Box(1, 2, 3, 4)
     list(RunRequest(slide, toy_bundle, out, 0.25, region, None, chosen, resume=False).events())
     assert asked == {
         "slide": slide,
