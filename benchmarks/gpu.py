@@ -39,7 +39,7 @@ from jpeg_slide import write_jpeg_slide
 from rows import Row, table
 
 from napari_wsss.backends import check_tiles
-from napari_wsss.backends.graph import fold_batch_norms
+from napari_wsss.backends.graph import simplified
 from napari_wsss.backends.maps import networks_of
 from napari_wsss.models import Bundle, build_stage1, build_stage2, load_bundle
 from napari_wsss.pipeline import segment_events
@@ -96,7 +96,7 @@ def rate(call: Callable[[], object], tiles: int, device: torch.device, seconds: 
 
 def network_alone(bundle: Bundle, precision: str, batch: int, device: torch.device, seconds: float) -> float:
     """Return tiles per second of both networks on random tiles that lie on the device; nothing comes back."""
-    network: Any = fold_batch_norms(networks_of(bundle).eval().requires_grad_(False))
+    network: Any = simplified(networks_of(bundle).eval().requires_grad_(False))
     network = network.to(device, memory_format=torch.channels_last)
     tiles = torch.randint(0, 256, (batch, TILE, TILE, 3), dtype=torch.uint8, device=device)
 

@@ -1,8 +1,10 @@
-"""Rewrite traced networks: batch norms folded into convolutions, and a cut between first and later layers."""
+"""Rewrite traced networks: batch norms folded into convolutions, equal steps merged, a cut after the first layers."""
 
 from __future__ import annotations
 
+import copy
 from collections import Counter
+from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
@@ -12,7 +14,11 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from napari_wsss.models import Encoder
 from tiling.errors import DeviceError
 
-__all__ = ["cut", "fold_batch_norms"]
+__all__ = ["cut", "simplified"]
+
+
+_PLAIN = (nn.Conv2d, nn.BatchNorm2d, nn.Linear, nn.ReLU, nn.ReLU6, nn.AdaptiveAvgPool2d)
+"""Modules of which the printed form and the tensors tell all."""
 
 
 class _Tracer(fx.Tracer):
@@ -23,8 +29,12 @@ class _Tracer(fx.Tracer):
         return whole or super().is_leaf_module(m, module_qualified_name)
 
 
-def fold_batch_norms(network: nn.Module) -> nn.Module:
-    """Return the network as a graph in which batch norms right after a convolution are gone.
+def simplified(network: nn.Module) -> nn.Module:
+    """Return the network as a graph that does less.
+
+    Batch norms right after a convolution are folded into it. What is computed twice, alike and from the same, is
+    computed once: two networks whose first layers have the same weights, as ``--frozen-stages`` leaves them, pass a
+    tile through these once.
 
     Parameters
     ----------
@@ -41,7 +51,16 @@ def fold_batch_norms(network: nn.Module) -> nn.Module:
         graph = _Tracer().trace(network)
     except fx.proxy.TraceError:
         return network
-    folded = fx.GraphModule(network, graph)
+    result = fx.GraphModule(network, graph)
+    _fold_batch_norms(result)
+    _merge_equal_steps(result)
+    result.delete_all_unused_submodules()
+    result.recompile()
+    return result
+
+
+def _fold_batch_norms(folded: fx.GraphModule) -> None:
+    graph = folded.graph
     modules = dict(folded.named_modules())
     calls = Counter(node.target for node in graph.nodes if node.op == "call_module")
     for node in list(graph.nodes):
@@ -58,9 +77,66 @@ def fold_batch_norms(network: nn.Module) -> nn.Module:
         setattr(folded.get_submodule(parent), name, fuse_conv_bn_eval(convolution, norm))
         node.replace_all_uses_with(before)
         graph.erase_node(node)
-    folded.delete_all_unused_submodules()
-    folded.recompile()
-    return folded
+
+
+def _merge_equal_steps(network: fx.GraphModule) -> None:
+    """Let every step that does what an earlier one did, with the same inputs, give way to that."""
+    seen: dict[object, list[fx.Node]] = {}
+    shared: set[fx.Node] = set()
+    for node in list(network.graph.nodes):
+        if node.op not in ("call_module", "call_function", "call_method", "get_attr"):
+            continue
+        # A repr tells nodes from each other by their names and numbers by all their digits; lists are no keys.
+        key = (node.op, _what(network, node), repr(node.args), repr(node.kwargs))
+        alike = next((n for n in seen.get(key, []) if _same_weights(network, n, node)), None)
+        if alike is None:
+            seen.setdefault(key, []).append(node)
+        else:
+            node.replace_all_uses_with(alike)
+            network.graph.erase_node(node)
+            shared.add(alike)
+    for reader in {user for node in shared for user in node.users}:
+        _keep_input(network, reader)
+
+
+def _keep_input(network: fx.GraphModule, node: fx.Node) -> None:
+    """Let a step write its result elsewhere than into its input, which others read now, too."""
+    if node.kwargs.get("inplace"):
+        node.update_kwarg("inplace", False)
+    if node.op == "call_module" and getattr(network.get_submodule(str(node.target)), "inplace", False):
+        parent, _, name = str(node.target).rpartition(".")
+        module: Any = copy.copy(network.get_submodule(str(node.target)))
+        module.inplace = False
+        setattr(network.get_submodule(parent), name, module)
+
+
+def _what(network: fx.GraphModule, node: fx.Node) -> object:
+    """Return what a step does, but for its weights."""
+    if node.op == "get_attr":
+        return "tensor"
+    if node.op != "call_module":
+        return node.target
+    module = network.get_submodule(str(node.target))
+    # Modules of other kinds may do anything; each is its own.
+    return (type(module), repr(module)) if isinstance(module, _PLAIN) else node.target
+
+
+def _same_weights(network: fx.GraphModule, one: fx.Node, other: fx.Node) -> bool:
+    """Whether two steps that are alike otherwise have the same tensors, bit by bit."""
+    a, b = _tensors(network, one), _tensors(network, other)
+    return a.keys() == b.keys() and all(
+        value.dtype == b[key].dtype and torch.equal(value, b[key]) for key, value in a.items()
+    )
+
+
+def _tensors(network: fx.GraphModule, node: fx.Node) -> dict[str, Tensor]:
+    if node.op == "call_module":
+        return network.get_submodule(str(node.target)).state_dict()
+    if node.op != "get_attr":
+        return {}
+    owner, _, name = str(node.target).rpartition(".")
+    value = getattr(network.get_submodule(owner), name)
+    return {"": value} if isinstance(value, Tensor) else {str(node.target): torch.empty(0)}
 
 
 def cut(network: nn.Module, example: Tensor, stride: int = 16) -> tuple[nn.Module, nn.Module]:
@@ -72,7 +148,7 @@ def cut(network: nn.Module, example: Tensor, stride: int = 16) -> tuple[nn.Modul
     Parameters
     ----------
     network : nn.Module
-        What :func:`fold_batch_norms` returned.
+        What :func:`simplified` returned.
     example : (1, T, T, 3) uint8 Tensor
         A tile; run through the network once to learn sizes.
     stride : int, optional

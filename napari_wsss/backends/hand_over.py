@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from napari_wsss.backends.agreement import check_tiles
-from napari_wsss.backends.graph import fold_batch_norms
+from napari_wsss.backends.graph import simplified
 from napari_wsss.backends.maps import Maps, networks_of, presence_of, probabilities_of
 from napari_wsss.models import Bundle, Gate
 from tiling.errors import BundleError, DeviceError
@@ -59,7 +59,7 @@ class _Whole(nn.Module):
 
     def __init__(self, bundle: Bundle) -> None:
         super().__init__()
-        self.networks = fold_batch_norms(networks_of(bundle).eval().requires_grad_(False))
+        self.networks = simplified(networks_of(bundle).eval().requires_grad_(False))
         self._tile = bundle.tile
         self._gate: Gate = bundle.gate
         self.register_buffer("thresholds", torch.tensor(bundle.gate.thresholds))

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from napari_wsss.backends.cache import Cache
-from napari_wsss.backends.graph import cut, fold_batch_norms
+from napari_wsss.backends.graph import cut, simplified
 from napari_wsss.backends.maps import Maps
 from tiling.errors import DeviceError
 
@@ -172,7 +172,7 @@ def _converted(
 
 
 def _convert(pair: nn.Module, tile: int, parts: int) -> list[Any]:
-    network = fold_batch_norms(pair.eval().requires_grad_(False))
+    network = simplified(pair.eval().requires_grad_(False))
     values: Sequence[Tensor] = (torch.zeros((1, tile, tile, 3), dtype=torch.uint8),)
     models = []
     with torch.inference_mode(False), torch.no_grad(), warnings.catch_warnings():

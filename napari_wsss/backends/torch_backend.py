@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from napari_wsss.backends.graph import cut, fold_batch_norms
+from napari_wsss.backends.graph import cut, simplified
 from napari_wsss.backends.maps import Maps
 from tiling.errors import DeviceError
 
@@ -47,7 +47,7 @@ class TorchBackend:
         self.precision = precision
         self._device = device
         self._dtype = _DTYPES[precision]
-        network = fold_batch_norms(pair.eval().requires_grad_(False))
+        network = simplified(pair.eval().requires_grad_(False))
         parts = cut(network, _blank(tile)) if precision == "mixed" else (network,)
         # Convolutions are about twice as fast on CPUs when channels lie together, and tiles arrive that way.
         layout: dict[str, Any] = {"memory_format": torch.channels_last}

@@ -113,7 +113,7 @@ def test_encoders_of_timm(timm: list[tuple[str, Any]]) -> None:
 
 @pytest.mark.usefixtures("timm")
 def test_encoders_of_timm_stay_whole_when_networks_are_folded(tmp_path: Path) -> None:
-    from napari_wsss.backends.graph import cut, fold_batch_norms
+    from napari_wsss.backends.graph import cut, simplified
     from napari_wsss.backends.maps import Pair
     from napari_wsss.models import build_stage1, load_bundle, resolve_schema, save_bundle
     from tiling.errors import DeviceError
@@ -129,7 +129,7 @@ def test_encoders_of_timm_stay_whole_when_networks_are_folded(tmp_path: Path) ->
     loaded = bundle.build_stage2()
     assert loaded is not None
     pair = Pair(bundle.build_stage1(), loaded)
-    folded = fold_batch_norms(pair)
+    folded = simplified(pair)
     pixels = torch.randint(0, 256, (1, 64, 64, 3), dtype=torch.uint8)
     with torch.inference_mode():
         for found, wanted in zip(folded(pixels), Pair(first, second)(pixels), strict=True):

@@ -7,10 +7,12 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
-from napari_wsss.backends.graph import cut, fold_batch_norms
+from napari_wsss.backends.graph import cut, simplified
 from napari_wsss.backends.maps import Pair
 from napari_wsss.models.deeplab import BACKBONES
+from napari_wsss.models.efficientnet_lite import EfficientNetLite0
 from napari_wsss.models.registry import STAGE1_ARCHITECTURES, build_stage1, build_stage2
 from tiling.errors import DeviceError
 
@@ -49,7 +51,7 @@ def pair(stage1: str, **options: Any) -> Pair:
 def test_every_registered_network_can_be_folded_and_cut(stage1: str, options: dict[str, Any]) -> None:
     network = pair(stage1, **options)
     expected = network(PIXELS)
-    folded = fold_batch_norms(network)
+    folded = simplified(network)
     norms = [sum(isinstance(m, nn.BatchNorm2d) for m in n.modules()) for n in (network, folded)]
     assert norms[1] < norms[0] / 2
     for found, wanted in zip(folded(PIXELS), expected, strict=True):
@@ -64,7 +66,7 @@ def test_every_registered_network_can_be_folded_and_cut(stage1: str, options: di
 
 
 def test_the_cut_is_before_the_small_maps() -> None:
-    first, rest = cut(fold_batch_norms(pair("efficientnet-lite0")), PIXELS)
+    first, rest = cut(simplified(pair("efficientnet-lite0")), PIXELS)
     convolutions = [sum(isinstance(m, nn.Conv2d) for m in part.modules()) for part in (first, rest)]
     assert 10 < convolutions[0] < convolutions[1]
     assert rest(*first(PIXELS))[1].shape == (1, 3, 16, 16)
@@ -90,7 +92,7 @@ class _Shared(_TwoReaders):
 def test_a_convolution_with_other_readers_is_not_folded(kind: type[nn.Module]) -> None:
     network = shaken(kind())
     x = torch.rand(1, 3, 8, 8)
-    torch.testing.assert_close(fold_batch_norms(network)(x), network(x))
+    torch.testing.assert_close(simplified(network)(x), network(x))
 
 
 class _DependsOnData(nn.Module):
@@ -100,6 +102,81 @@ class _DependsOnData(nn.Module):
 
 def test_a_network_that_cannot_be_traced_runs_as_it_is_but_cannot_be_cut() -> None:
     network = _DependsOnData()
-    assert fold_batch_norms(network) is network
+    assert simplified(network) is network
     with pytest.raises(DeviceError, match="--precision fp32 or bf16"):
         cut(network, PIXELS)
+
+
+def lookalikes(stages: int) -> Pair:
+    """A pair whose encoders have the same weights in their first stages; 1 is the stem, 0 is nothing."""
+    both = pair("efficientnet-lite0")
+    one, other = both.stage1.encoder, both.stage2.backbone
+    assert isinstance(one, EfficientNetLite0)
+    assert isinstance(other, EfficientNetLite0)
+    shaken(other)
+    for module in other.modules():
+        if isinstance(module, nn.Conv2d):
+            module.weight.mul_(1.01)
+    for mine, theirs in zip(one.stages(stages), other.stages(stages), strict=True):
+        theirs.load_state_dict(mine.state_dict())
+    return both
+
+
+def convolutions(network: nn.Module) -> int:
+    return sum(isinstance(m, nn.Conv2d) for m in network.modules())
+
+
+@pytest.mark.parametrize("stages", [0, 1, 3, 6, 8])
+def test_what_two_networks_begin_with_alike_is_computed_once(stages: int) -> None:
+    network = lookalikes(stages)
+    expected = network(PIXELS)
+    merged = simplified(network)
+    assert isinstance(network.stage1.encoder, EfficientNetLite0)
+    shared = sum(convolutions(part) for part in network.stage1.encoder.stages(stages))
+    assert (
+        convolutions(merged) == convolutions(network.stage1.encoder) + convolutions(network.stage2) - shared
+    )
+    for found, wanted in zip(merged(PIXELS), expected, strict=True):
+        torch.testing.assert_close(found, wanted, rtol=1e-3, atol=1e-4)
+    first, rest = cut(merged, PIXELS)
+    for found, wanted in zip(rest(*first(PIXELS)), merged(PIXELS), strict=True):
+        assert torch.equal(found, wanted)
+
+
+@pytest.mark.parametrize("changed", ["weight", "bias", "running_mean", "running_var"])
+def test_one_number_that_differs_keeps_layers_apart(changed: str) -> None:
+    network = lookalikes(3)
+    alike = convolutions(simplified(network))
+    norm = network.stage2.backbone.stages(2)[1]
+    tensor = norm.state_dict()[changed]
+    tensor[0] += 1e-3
+    merged = simplified(network)
+    assert convolutions(merged) > alike
+    for found, wanted in zip(merged(PIXELS), network(PIXELS), strict=True):
+        torch.testing.assert_close(found, wanted, rtol=1e-3, atol=1e-4)
+
+
+class _InPlace(nn.Module):
+    """Two equal convolutions, of which one reader writes into its input and another reads it later."""
+
+    def __init__(self, module: bool) -> None:
+        super().__init__()
+        self.one = nn.Conv2d(3, 4, 1)
+        self.other = nn.Conv2d(3, 4, 1)
+        self.other.load_state_dict(self.one.state_dict())
+        self.rectify = nn.ReLU(inplace=True) if module else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        one, other = self.one(x), self.other(x)
+        positive = functional.relu(one, inplace=True) if self.rectify is None else self.rectify(one)
+        return positive + 10 * other
+
+
+@pytest.mark.parametrize("module", [False, True])
+def test_a_merged_step_is_not_overwritten(module: bool) -> None:
+    network = _InPlace(module).eval().requires_grad_(False)
+    x = torch.randn(1, 3, 8, 8)
+    merged = simplified(network)
+    assert convolutions(merged) == 1
+    torch.testing.assert_close(merged(x), network(x))
+    assert network.rectify is None or network.rectify.inplace, "the original must not change"
