@@ -25,6 +25,7 @@ __all__ = [
     "LEFTOVERS",
     "create_new",
     "json_bytes",
+    "machine_trouble",
     "open_own",
     "read_json",
     "read_regular",
@@ -32,6 +33,7 @@ __all__ = [
     "refuse_long_name",
     "refuse_special",
     "replacing",
+    "sync",
     "sync_folder",
     "temporary_name",
     "write_json_atomic",
@@ -42,6 +44,28 @@ LEFTOVERS = ".wsss-*.tmp"
 
 _JSON_BYTES = 64 * 2**20
 """Longest JSON file that is read: a receipt of a thousand warnings has a hundredth of it."""
+
+_MACHINE = {
+    getattr(errno, name)
+    for name in (
+        "EACCES",
+        "EPERM",
+        "EMFILE",
+        "ENFILE",
+        "ENOMEM",
+        "EIO",
+        "ESTALE",
+        "ETIMEDOUT",
+        "ECONNRESET",
+        "EHOSTDOWN",
+        "ENETDOWN",
+        "ENETUNREACH",
+        "EREMOTEIO",
+    )
+    if hasattr(errno, name)
+}
+
+_NO_SYNC = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
 
 _ALWAYS = getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
 _NO_LINK = getattr(os, "O_NOFOLLOW", 0)
@@ -96,7 +120,7 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
         try:
             yield file
             file.flush()
-            os.fsync(file.fileno())
+            sync(file.fileno())
             if os.name == "nt":  # where an open file cannot be renamed
                 file.close()
             temporary.replace(path)
@@ -148,6 +172,29 @@ def read_regular(path: Path, longest: int | None = None) -> bytes:
         os.close(descriptor)
 
 
+def machine_trouble(error: BaseException | None) -> str:
+    """Return what the machine lacked when a file could not be read; empty where it is the file that is bad.
+
+    Nobody shall be told to throw a result away because a disk was gone, or because too many files were open.
+
+    Parameters
+    ----------
+    error : BaseException or None
+        Libraries wrap what they met: its causes are looked at, too.
+    """
+    seen = set[int]()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        if isinstance(error, MemoryError):
+            return "there is not enough memory"
+        if isinstance(error, OSError) and error.errno in _MACHINE:
+            where = f"{error.filename}: " if error.filename else ""
+            more = "; allow more (ulimit -n)" if error.errno in (errno.EMFILE, errno.ENFILE) else ""
+            return f"{where}{error.strerror or error}{more}"
+        error = error.__cause__ or error.__context__
+    return ""
+
+
 def refuse_special(path: Path) -> None:
     """Raise OSError for a pipe, which would be waited for, or a device, which never ends; missing files pass."""
     if path.exists() and not path.is_file():
@@ -191,13 +238,31 @@ def _bounded(text: str) -> float:
     return number
 
 
-def sync_folder(folder: Path) -> None:
-    """Make a rename durable; Windows cannot open folders and does not need it."""
-    if os.name == "nt":
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
+def sync(descriptor: int) -> None:
+    """Wait until what was written is on the disk, where the file system can say so.
+
+    Raises
+    ------
+    OSError
+        When it could not be written; not where a network or user-space file system knows no fsync.
+    """
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in _NO_SYNC:
+            raise
+
+
+def sync_folder(folder: Path) -> None:
+    """Make a rename durable; Windows cannot open folders and does not need it, nor can who may only write to one."""
+    if os.name == "nt":
+        return
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except PermissionError:
+        return
+    try:
+        sync(descriptor)
     finally:
         os.close(descriptor)
 

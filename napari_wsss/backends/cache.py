@@ -30,14 +30,14 @@ def user_cache() -> Cache:
 
     Never a folder of the bundle: what lies beside weights travels with them, and would be believed in their place.
     """
-    root = _user_folder() / "napari-wsss"
     try:
+        root = _user_folder() / "napari-wsss"
         root.mkdir(parents=True, exist_ok=True)
         # Neither version control nor backups want it.
         for name, text in zip((".gitignore", "CACHEDIR.TAG"), _OUTSIDE, strict=True):
             if not (root / name).exists():
                 (root / name).write_text(text, encoding="utf-8")
-    except OSError:
+    except (OSError, RuntimeError):  # the latter: a user without a home, as in a container
         return Cache(None)
     return Cache(root if os.access(root, os.W_OK) else None)
 

@@ -7,6 +7,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, Self
 
 from napari_wsss.cli.border import tell
+from tiling.untrusted import printable
 from tiling.words import clock
 
 if TYPE_CHECKING:
@@ -66,11 +67,11 @@ class PlainDisplay:
         from tiling.engine import Planned, Progress
 
         if isinstance(event, Planned):
-            tell(f"{job.slide_id}: {_planned(event)}")
+            tell(f"{printable(job.slide_id)}: {_planned(event)}")
             self._last = time.monotonic()
         elif isinstance(event, Progress) and time.monotonic() - self._last >= _PLAIN_EVERY_S:
             self._last = time.monotonic()
-            tell(f"{job.slide_id}: {event.tiles_done} of {event.tiles} tiles, {_rates(event)}")
+            tell(f"{printable(job.slide_id)}: {event.tiles_done} of {event.tiles} tiles, {_rates(event)}")
 
     def finished(self, outcome: SlideOutcome) -> None:
         """Say what became of a slide."""
@@ -116,9 +117,7 @@ class LiveDisplay:
         if isinstance(event, Planned):
             self._bars.reset(
                 self._tiles,
-                description=job.slide_id
-                if len(job.slide_id) <= 30
-                else f"{job.slide_id[:14]}…{job.slide_id[-15:]}",
+                description=_shortened(printable(job.slide_id)),
                 total=event.tiles,
                 completed=event.tiles_done,
                 note="",
@@ -140,15 +139,20 @@ class LiveDisplay:
         self._bars.console.print(f"Warning: {message}", markup=False, highlight=False, soft_wrap=True)
 
 
+def _shortened(name: str) -> str:
+    return name if len(name) <= 30 else f"{name[:14]}…{name[-15:]}"
+
+
 def describe(outcome: SlideOutcome) -> str:
     """Say in one line what became of a slide."""
+    name = printable(outcome.slide_id)
     if outcome.error:
-        return f"{outcome.slide_id}: failed. {outcome.error}"
+        return f"{name}: failed. {outcome.error}"
     if outcome.status == "done":
         rate = f", {outcome.tiles_per_s:.1f} tiles/s" if outcome.tiles else ""
-        return f"{outcome.slide_id}: done, {outcome.tiles} tiles in {duration(outcome.seconds)}{rate}"
+        return f"{name}: done, {outcome.tiles} tiles in {duration(outcome.seconds)}{rate}"
     reason = "no tissue found" if outcome.status == "empty" else "complete already, receipt checked"
-    return f"{outcome.slide_id}: {outcome.status.value}, {reason}"
+    return f"{name}: {outcome.status.value}, {reason}"
 
 
 def duration(seconds: float) -> str:

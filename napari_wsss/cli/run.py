@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import signal
 import sys
-import threading
 from collections import Counter
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
@@ -17,6 +15,7 @@ from napari_wsss.cli.border import INTERRUPTED, answer, answer_json, before_work
 from napari_wsss.cli.choices import parse_exports, parse_region
 from napari_wsss.cli.export import files_beside, write_exports
 from napari_wsss.cli.progress import make_display
+from napari_wsss.cli.stopping import stopping
 from napari_wsss.models import default_bundle, list_bundles, load_bundle
 from napari_wsss.pipeline import Settings, make_predictor, segment_events
 from tiling.annotations import annotations_of, parse_match, place_on
@@ -52,6 +51,8 @@ if TYPE_CHECKING:
 from tiling.errors import ClusterError, UsageProblem
 
 __all__ = ["RunRequest", "SegmentSlide", "run_slides"]
+
+_STOPPED = "Interrupted; the same command goes on where this one stopped."
 
 
 @dataclass(frozen=True)
@@ -242,7 +243,7 @@ def run_slides(request: RunRequest, as_json: bool) -> int:
                 tell(f"Note: {note}")
     outcomes: list[SlideOutcome] = []
     try:
-        with _ended_by_terminate(), make_display(len(jobs)) as display, ExitStack() as stack:
+        with stopping(), make_display(len(jobs)) as display, ExitStack() as stack:
             work: RunOne = segment
             if schedule is one_after_another:  # Dask's workers may crash
                 work = replace(segment, on_event=display.event)
@@ -254,8 +255,11 @@ def run_slides(request: RunRequest, as_json: bool) -> int:
     except ClusterError as error:
         raise UsageProblem(str(error)) from error
     except KeyboardInterrupt:
-        tell("Interrupted; the same command goes on where this one stopped.")
+        tell(_STOPPED)
         return INTERRUPTED
+    except SystemExit:
+        tell(_STOPPED)
+        raise
     _report(segment.out, outcomes, as_json)
     if len(outcomes) > 1:
         tell(f"Report: {write_report(segment.out)}")
@@ -321,20 +325,3 @@ def _report(out: Path, outcomes: Sequence[SlideOutcome], as_json: bool) -> None:
     counts = Counter(outcome.status.value for outcome in outcomes)
     total = ", ".join(f"{count} {status}" for status, count in counts.items()) or "no slide"
     tell(f"{total}; see {out / 'summary.csv'}" if outcomes else "This shard has no slides.")
-
-
-@contextmanager
-def _ended_by_terminate() -> Iterator[None]:
-    """End in good order when a scheduler asks (SIGTERM): locks are freed, the work can be resumed."""
-
-    def stop(number: int, _frame: object) -> None:
-        raise SystemExit(128 + number)
-
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -25,6 +24,7 @@ from napari_wsss.models.bundle import (
 )
 from tiling.classes import ClassSchema
 from tiling.errors import BundleError
+from tiling.files import sync
 
 __all__ = ["save_bundle"]
 
@@ -161,7 +161,7 @@ def _stored(value: Tensor, dtype: torch.dtype) -> Tensor:
 
 def _sync(path: Path) -> None:
     with path.open("rb") as stream:
-        os.fsync(stream.fileno())
+        sync(stream.fileno())
 
 
 def _swap(staging: Path, folder: Path) -> None:

@@ -36,7 +36,7 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
         raise BundleError(
             f"{path}: the weights file is missing; restore it or make the bundle again."
         ) from error
-    except (OSError, SafetensorError) as error:
+    except (OSError, SafetensorError, RuntimeError) as error:  # PyTorch's kind for what the system refuses
         raise BundleError(
             f"{path}: cannot be read as safetensors ({error}); copy the bundle again."
         ) from error

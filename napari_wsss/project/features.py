@@ -19,7 +19,7 @@ import zarr
 from numpy.typing import NDArray
 
 from tiling.errors import FeaturesError
-from tiling.files import read_json, sync_folder, write_json_atomic
+from tiling.files import machine_trouble, read_json, sync_folder, write_json_atomic
 
 __all__ = [
     "CHUNK",
@@ -104,6 +104,8 @@ def _telling_damage(path: Path) -> Iterator[None]:
     except FeaturesError:
         raise
     except Exception as error:  # their kinds have no common base, and none is documented
+        if trouble := machine_trouble(error):
+            raise FeaturesError(f"{path} cannot be read: {trouble}; mend that and try again.") from error
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise FeaturesError(
             f"{path} is damaged ({reason}); delete it and prepare the slide again."

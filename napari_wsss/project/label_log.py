@@ -16,7 +16,7 @@ from pathlib import Path
 
 from napari_wsss.project.decisions import SOURCES, Decision
 from tiling.errors import LabelError
-from tiling.files import read_regular, sync_folder
+from tiling.files import read_regular, sync, sync_folder
 
 __all__ = ["COLUMNS", "LabelLog"]
 
@@ -144,10 +144,10 @@ class LabelLog:
         with self.path.with_name(self.path.name + ".torn").open("ab") as aside:
             aside.write(self.torn + b"\n")
             aside.flush()
-            os.fsync(aside.fileno())
+            sync(aside.fileno())
         with self.path.open("r+b") as log:
             log.truncate(log.seek(0, os.SEEK_END) - len(self.torn))
-            os.fsync(log.fileno())
+            sync(log.fileno())
         self.torn = b""
 
     def _write(self, lines: bytes) -> None:
@@ -159,7 +159,7 @@ class LabelLog:
                 written = log.write(content)
                 while written < len(content):
                     written += log.write(content[written:])
-                os.fsync(log.fileno())
+                sync(log.fileno())
             except OSError:
                 log.truncate(size)
                 raise

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import pickle
 import shutil
-import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -230,48 +227,6 @@ def test_a_slide_without_tissue_is_empty(wsss: Call, tmp_path: Path, bundle: Pat
     )
     assert answer.code == 0, answer.err
     assert summary(tmp_path / "out")["white"]["status"] == "empty"
-
-
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_ends_in_good_order_and_the_run_can_go_on(
-    wsss: Call, tmp_path: Path, bundle: Path, number: signal.Signals, code: int
-) -> None:
-    big = np.random.default_rng(0).integers(0, 200, (1600, 1600, 3), np.uint8)
-    tifffile.imwrite(tmp_path / "big.tif", big, tile=(256, 256), resolution=(20000, 20000), resolutionunit=3)
-    out = tmp_path / "out"
-    command = [
-        "run",
-        tmp_path / "big.tif",
-        "--model",
-        bundle,
-        "--out",
-        out,
-        "--batch-size",
-        1,
-        "--no-tissue-mask",
-    ]
-    words = [sys.executable, "-m", "napari_wsss.cli", *map(str, command)]
-    # Whoever started the tests in the background may have made them deaf to Ctrl-C, and children inherit that.
-    process = subprocess.Popen(
-        words,
-        stderr=subprocess.PIPE,
-        text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
-    )
-    rows = out / "big.zarr" / "journal" / "odd.row"
-    while not rows.exists():
-        assert process.poll() is None, process.communicate()
-        time.sleep(0.05)
-    os.kill(process.pid, number)
-    _, err = process.communicate(timeout=300)
-    assert process.returncode == code
-    assert "Traceback" not in err
-    assert not list(out.glob("*.owner"))
-    assert rows.exists()
-    answer = wsss(*command)
-    assert answer.code == 0, answer.err
-    assert "done earlier" in answer.err
-    assert verify(out / "big.zarr").ok
 
 
 def test_the_work_on_a_slide_can_go_to_another_process(tmp_path: Path) -> None:

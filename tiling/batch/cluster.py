@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib
 import logging
 import os
+import signal
+import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -94,13 +96,14 @@ class DaskScheduler:
                 config: Any = importlib.import_module("dask.config")
                 stack.enter_context(config.set(settings))
                 try:
-                    cluster = dask.LocalCluster(
-                        n_workers=self.workers,
-                        threads_per_worker=1,
-                        memory_limit=0,  # the engine keeps to its formula; Dask must not kill at a guess
-                        dashboard_address=None,
-                        silence_logs=logging.CRITICAL,
-                    )
+                    with _children_ignore_interrupts():
+                        cluster = dask.LocalCluster(
+                            n_workers=self.workers,
+                            threads_per_worker=1,
+                            memory_limit=0,  # the engine keeps to its formula; Dask must not kill at a guess
+                            dashboard_address=None,
+                            silence_logs=logging.CRITICAL,
+                        )
                 except (OSError, RuntimeError) as error:  # no shared memory, no more processes, no port
                     raise ClusterError(
                         f"No worker processes can be started here ({error}); run without --workers."
@@ -115,6 +118,22 @@ class DaskScheduler:
                     f"The Dask scheduler {self.address} cannot be reached: {error}."
                 ) from error
             yield stack.enter_context(client)
+
+
+@contextmanager
+def _children_ignore_interrupts() -> Iterator[None]:
+    """Start processes that leave Ctrl-C to this one: a terminal sends it to all, and each would print where it was.
+
+    What is ignored here is ignored in processes started meanwhile; one that comes at this moment is lost.
+    """
+    if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGINT) is None:
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def worker_number() -> int | None:

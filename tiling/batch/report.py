@@ -11,10 +11,12 @@ import csv
 import datetime
 import html
 import io
+import os
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -159,15 +161,17 @@ def _with_store(
         page, thumbnail = (folder / FOLDER / f"{row.slide_id}.{suffix}" for suffix in ("html", "jpg"))
         closer = folder / FOLDER / f"{row.slide_id}{ZOOM}"
         changed = receipt_file.stat().st_mtime_ns
-        if zoom is not None and not _is_newer(closer, changed):
+        if zoom is not None and not _is_of(closer, changed):
             zoom(row.slide_id)
+            page.unlink(missing_ok=True)  # it shall lead there
             write_zoom(store, row.path, folder / FOLDER, row.slide_id)
-        if not _is_newer(thumbnail, changed):
-            with replacing(thumbnail) as stream:
+            os.utime(closer, ns=(changed, changed))
+        if not _is_of(thumbnail, changed):
+            with _made_of(thumbnail, changed) as stream:
                 stream.write(_thumbnail(store))
-        zoomable = _is_newer(closer, changed)
-        if not _is_newer(page, max(changed, closer.stat().st_mtime_ns if zoomable else 0)):
-            with replacing(page) as stream:
+        if not _is_of(page, changed):
+            zoomable = _is_of(closer, changed)
+            with _made_of(page, changed) as stream:
                 stream.write(slide_page(store, closer.name if zoomable else ""))
         picture = base64.b64encode(thumbnail.read_bytes()).decode()
     except (WsssError, KeyError, TypeError) as error:
@@ -182,9 +186,18 @@ def _with_store(
     )
 
 
-def _is_newer(file: Path, than: int) -> bool:
-    """Tell whether a file is there and was written after a time in ns."""
-    return file.is_file() and file.stat().st_mtime_ns > than
+@contextmanager
+def _made_of(file: Path, changed: int) -> Iterator[BinaryIO]:
+    """Open a file for writing and give it the time, in ns, of what it is made of."""
+    with replacing(file) as stream:
+        yield stream
+        stream.flush()
+        os.utime(stream.fileno(), ns=(changed, changed))
+
+
+def _is_of(file: Path, changed: int) -> bool:
+    """Tell whether a file was made of something of this time: the same, not a later one, as clocks are put back."""
+    return file.is_file() and file.stat().st_mtime_ns == changed
 
 
 def _thumbnail(store: Store) -> bytes:

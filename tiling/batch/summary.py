@@ -14,7 +14,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from tiling.errors import StoreError
-from tiling.files import open_own, read_regular, replacing
+from tiling.files import open_own, read_regular, replacing, sync
 from tiling.untrusted import plain_cell, printable, safe_cell
 
 __all__ = ["SUMMARY", "SlideOutcome", "Status", "Summary", "exit_code"]
@@ -148,7 +148,7 @@ class Summary:
             with _locked(self.path.with_name(f".{self.path.name}.lock")):
                 self._take_over()
                 yield
-        except (OSError, csv.Error, UnicodeDecodeError) as error:
+        except (OSError, csv.Error, UnicodeDecodeError, NotImplementedError) as error:
             self._seen = None  # whatever is there now is read anew
             reason = error.strerror if isinstance(error, OSError) and error.strerror else error
             raise StoreError(f"Summary {self.path} cannot be updated: {reason}.") from error
@@ -198,7 +198,7 @@ class Summary:
         descriptor = open_own(self.path)
         try:
             _write_all(descriptor, content)
-            os.fsync(descriptor)
+            sync(descriptor)
             status = os.fstat(descriptor)
         finally:
             os.close(descriptor)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -122,12 +121,9 @@ class RowCommitter:
         except OSError as error:
             if not (folder / RUN).exists():
                 raise StoreError(gone) from error
-            if error.errno == errno.ENOSPC:
-                message = f"The disk is full while writing {folder}; free some space and run again to resume."
-            else:
-                reason = error.strerror or error
-                message = f"{folder} cannot be written any more: {reason}; mend it and run again to resume."
-            raise disk_error(message, error) from error
+            raise disk_error(
+                folder, "cannot be written any more", error, "mend it and run again to resume"
+            ) from error
         finally:
             self.busy_seconds += time.perf_counter() - started
 

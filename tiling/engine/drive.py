@@ -46,6 +46,7 @@ from tiling.store import (
     versions,
     write_receipt,
 )
+from tiling.untrusted import printable
 from tiling.words import differences
 
 __all__ = ["run"]
@@ -74,7 +75,7 @@ def run(
         The store to write (``<slide_id>.zarr``).
     options : RunOptions
     name : str, optional
-        Slide id; the stem of ``out`` when absent.
+        Slide id; the stem of ``out`` when absent. In the store, what cannot be shown stands as an escape.
     resume : bool
         Go on with an unfinished store, keep a finished one; else start over.
 
@@ -97,7 +98,7 @@ def run(
     slide.require_mpp()
     _make_parent(out)
     with StoreLock(out):
-        job = _prepare(slide, predictor, out, options, name or out.stem, resume)
+        job = _prepare(slide, predictor, out, options, printable(name or out.stem), resume)
         if isinstance(job, Finished):
             yield job
         else:
@@ -358,10 +359,7 @@ def _finish(
         write_receipt(job.out, receipt)
         job.journal.remove()
     except OSError as error:
-        raise disk_error(
-            f"{job.out} cannot be completed: {error.strerror or error}; mend it and run again to resume.",
-            error,
-        ) from error
+        raise disk_error(job.out, "cannot be completed", error, "mend it and run again to resume") from error
     return Finished(job.out, "done" if job.plan.tiles else "empty", tiles, clock.seconds, areas)
 
 

@@ -319,7 +319,7 @@ def _quick_hash(files: tuple[Path, ...], piece: int = 1 << 16) -> str:
     digest = hashlib.sha256()
     for file in files:
         size = file.stat().st_size
-        digest.update(f"{file.name}\0{size}\0".encode())
+        digest.update(f"{file.name}\0{size}\0".encode("utf-8", "surrogateescape"))
         with file.open("rb") as stream:
             digest.update(stream.read(piece))
             stream.seek(max(0, size - piece))

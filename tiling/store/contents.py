@@ -12,7 +12,7 @@ from enum import Enum, auto
 from pathlib import Path
 
 from tiling.errors import StoreDamagedError, StoreError, StoreFullError, WsssError
-from tiling.files import LEFTOVERS
+from tiling.files import LEFTOVERS, machine_trouble
 from tiling.folders import RUN
 from tiling.untrusted import printable
 
@@ -127,16 +127,22 @@ def telling_damage(store: Path) -> Iterator[None]:
         yield
     except WsssError:
         raise
-    except PermissionError as error:
-        raise StoreError(f"{store} cannot be read: {error.filename}: {error.strerror}; mend it.") from error
     except Exception as error:  # their kinds have no common base, and none is documented
+        if trouble := machine_trouble(error):
+            raise StoreError(f"{store} cannot be read: {trouble}; mend that and try again.") from error
         reason = " ".join(str(error).split()) or type(error).__name__
         raise StoreDamagedError(
             f"{store} is damaged ({reason[:200]}); run the slide again with --restart."
         ) from error
 
 
-def disk_error(message: str, error: OSError) -> StoreError:
-    """Return our error for one of the file system: a full disk is a kind of its own."""
-    full = error.errno in (errno.ENOSPC, getattr(errno, "EDQUOT", None))
-    return StoreFullError(message) if full else StoreError(message)
+def disk_error(store: Path, what: str, error: OSError, advice: str) -> StoreError:
+    """Return our error for one of the file system: what failed, why, and what to do.
+
+    A full disk is a kind of its own, and against too many open files another folder does not help.
+    """
+    if error.errno in (errno.ENOSPC, getattr(errno, "EDQUOT", None)):
+        return StoreFullError(f"The disk is full while writing {store}; free some space and run again.")
+    if error.errno in (errno.EMFILE, errno.ENFILE):
+        advice = "allow more (ulimit -n) and run again"
+    return StoreError(f"{store} {what}: {error.strerror or error}; {advice}.")

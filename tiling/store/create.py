@@ -107,9 +107,7 @@ def create_store(
             shutil.rmtree(staging, ignore_errors=True)
             raise
     except OSError as error:
-        raise disk_error(
-            f"{path} cannot be written: {error.strerror or error}; choose another --out.", error
-        ) from error
+        raise disk_error(path, "cannot be written", error, "choose another --out") from error
 
 
 def clear_store(path: Path) -> None:

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tiling.errors import StoreDamagedError, StoreError
-from tiling.files import open_own, read_regular, sync_folder
+from tiling.files import open_own, read_regular, sync, sync_folder
 
 __all__ = ["Committed", "Journal"]
 
@@ -123,7 +123,7 @@ class Journal:
             file.writelines(_pack(committed, carry))
             file.truncate()
             file.flush()
-            os.fsync(file.fileno())
+            sync(file.fileno())
         if is_new:
             sync_folder(self.folder)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import errno
 import os
 import socket
 from pathlib import Path
@@ -52,6 +53,8 @@ class StoreLock:
             ) from None
         except OSError as error:
             raise self._unwritable(error) from error
+        except NotImplementedError as error:  # of filelock, where the file system knows no locks
+            raise self._unwritable(OSError(errno.ENOLCK, "its file system has no locks")) from error
         started = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
         owner = {"pid": os.getpid(), "host": socket.gethostname(), "started": started}
         try:
@@ -76,10 +79,7 @@ class StoreLock:
             self._lock.release()
 
     def _unwritable(self, error: OSError) -> StoreError:
-        return disk_error(
-            f"{self._store} cannot be written: {error.strerror or error}; mend it or choose another --out.",
-            error,
-        )
+        return disk_error(self._store, "cannot be written", error, "mend it or choose another --out")
 
     def _owner(self) -> str:
         """Describe the owner as well as it is known."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 from pathlib import Path
@@ -88,15 +89,25 @@ def test_a_slides_page_tells_what_decided_its_result(night: Path) -> None:
         assert word in text
 
 
-def test_pages_are_made_anew_only_when_their_store_is_newer(night: Path) -> None:
+@pytest.mark.parametrize("hours", [1, -1])
+def test_pages_are_made_anew_only_when_their_store_is_another(night: Path, hours: int) -> None:
+    """Whichever way the clock went meanwhile."""
     write_report(night)
-    page = night / "report" / "a.html"
-    page.write_text("kept")
+    page, receipt = night / "report" / "a.html", night / "a.zarr" / "receipt.json"
+    keeping_its_date(page)
     write_report(night)
     assert page.read_text() == "kept"
-    (night / "a.zarr" / "receipt.json").touch()
+    then = receipt.stat().st_mtime_ns + hours * 3600 * 10**9
+    os.utime(receipt, ns=(then, then))
     write_report(night)
     assert page.read_text() != "kept"
+
+
+def keeping_its_date(page: Path) -> None:
+    """Write something else into a page that looks as if nothing had been done to it."""
+    then = page.stat().st_mtime_ns
+    page.write_text("kept")
+    os.utime(page, ns=(then, then))
 
 
 def test_a_damaged_store_is_a_row_with_its_error(night: Path, tmp_path: Path) -> None:

@@ -62,7 +62,7 @@ def test_a_disk_without_room_for_an_empty_store_is_one_clear_error(small_disk: P
     (small_disk / "ballast").write_bytes(bytes(6 * 2**20 - 8192))
     with (
         Slide(ArrayReader(colourful(300, 300), mpp=0.5)) as slide,
-        pytest.raises(StoreError, match=r"a\.zarr cannot be written"),
+        pytest.raises(StoreError, match=r"disk is full while writing .*a\.zarr; free some space"),
     ):
         list(run(slide, ColourPredictor(32), small_disk / "a.zarr", OPTIONS))
 
@@ -92,7 +92,10 @@ def test_a_disk_without_room_for_a_name_frees_the_lock(small_disk: Path) -> None
     ballast = small_disk / "ballast"
     with contextlib.suppress(OSError):
         ballast.write_bytes(bytes(7 * 2**20))  # to the last byte
-    with pytest.raises(StoreError, match=r"a\.zarr cannot be written"), StoreLock(small_disk / "a.zarr"):
+    with (
+        pytest.raises(StoreError, match=r"disk is full while writing .*a\.zarr"),
+        StoreLock(small_disk / "a.zarr"),
+    ):
         pass
     ballast.unlink()
     assert not list(small_disk.iterdir())
