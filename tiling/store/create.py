@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import shutil
 from collections import defaultdict
@@ -11,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import zarr
-from zarr.codecs import ZstdCodec
+from numcodecs.zstd import Zstd
+from numpy.typing import NDArray
 
 from tiling.errors import StoreDamagedError, StoreError
 from tiling.files import write_json_atomic
@@ -34,25 +35,14 @@ _ARRAYS = ("", "tiles/flags", "labels/tissue/0")
 _CHUNK_LINES = 128
 _CHUNK_COLUMNS = 2048
 _CHUNK_TILES = 4096
-_COMPRESSION = ZstdCodec(level=1, checksum=True)
-"""Half the time of the library's own level at the same size; what a disk has torn does not decode."""
+_PLACES = 1 << 16
+"""Entries of a chunk of the tiles' places."""
 
+_COMPRESSION = {"level": 1, "checksum": True}
+"""Zstandard, in half the time of zarr's own level at the same size; what a disk has torn does not decode."""
 
-def _create_pyramid(
-    group: zarr.Group, shapes: Sequence[tuple[int, int]], chunk: tuple[int, int]
-) -> list[zarr.Array[Any]]:
-    return [
-        group.create_array(
-            name=str(level),
-            shape=shape,
-            dtype="uint8",
-            chunks=(min(chunk[0], shape[0]), min(chunk[1], shape[1])),
-            fill_value=0,
-            dimension_names=("y", "x"),
-            compressors=_COMPRESSION,
-        )
-        for level, shape in enumerate(shapes)
-    ]
+_Files = dict[str, bytes]
+"""Files of a store by their names in it."""
 
 
 def _chunk(grid: TileGrid) -> tuple[int, int]:
@@ -157,113 +147,135 @@ def _is_ours(path: Path) -> bool:
     return (path / RUN).is_file() and all((path / name / "zarr.json").is_file() for name in _ARRAYS)
 
 
-def _content(layout: StoreLayout, overview: tuple[int, int]) -> dict[str, bytes]:
+def _content(layout: StoreLayout, overview: tuple[int, int]) -> _Files:
     """Return the files of an empty store, by name: all groups and arrays.
 
-    Made in memory, where zarr need not ask the disk before every node whether there is one already.
+    The documents are written out here. Made by zarr, each costs some visits to its event loop, and while threads read
+    the first tiles every visit waits for Python's lock.
     """
     grid = layout.grid
     shapes = level_shapes(grid.height, grid.width)
-    files: dict[str, Any] = {}
-    root = zarr.create_group(files, zarr_format=3)
     coarse = (grid.height * layout.mpp / overview[0], grid.width * layout.mpp / overview[1])
     shift = tuple(t + (c - layout.mpp) / 2 for t, c in zip(layout.translation, coarse, strict=True))
-    root.attrs.update(ngff.image_attributes(layout.name, len(shapes), coarse, (shift[0], shift[1]), rgb=True))
-    _create_overview(root, overview, len(shapes))
-
-    labels = root.create_group("labels")
-    labels.attrs.update(ngff.labels_group_attributes(["tissue"]))
-    tissue = labels.create_group("tissue")
-    tissue.attrs.update(
-        ngff.label_attributes("tissue", layout.schema, len(shapes), layout.mpp, layout.translation)
-    )
-    _create_pyramid(tissue, shapes, _chunk(grid))
-
+    image = ngff.image_attributes(layout.name, len(shapes), coarse, (shift[0], shift[1]), rgb=True)
+    files = {"zarr.json": _group(image), **_overview(overview, len(shapes))}
+    label = ngff.label_attributes("tissue", layout.schema, len(shapes), layout.mpp, layout.translation)
+    files["labels/zarr.json"] = _group(ngff.labels_group_attributes(["tissue"]))
+    files |= _pyramid("labels/tissue", label, grid)
     if layout.probabilities:
-        _create_class_images(root, "probabilities", layout, grid, layout.mpp)
+        files |= _class_images("probabilities", layout, grid, layout.mpp)
     if layout.cam_grid is not None:
-        _create_class_images(
-            root, "cams", layout, layout.cam_grid, layout.mpp * grid.tile / layout.cam_grid.tile
-        )
-    _create_tiles(root, layout)
-    return {name: content.to_bytes() for name, content in files.items()}
+        factor = grid.tile / layout.cam_grid.tile
+        files |= _class_images("cams", layout, layout.cam_grid, layout.mpp * factor)
+    return files | _tiles(layout)
 
 
-def _create_overview(root: zarr.Group, shape: tuple[int, int], levels: int) -> None:
+def _overview(shape: tuple[int, int], levels: int) -> _Files:
+    files: _Files = {}
     for level in range(levels):
-        root.create_array(
-            name=str(level),
-            shape=(3, *shape),
-            dtype="uint8",
-            compressors=_COMPRESSION,
-            chunks=(3, min(512, shape[0]), min(512, shape[1])),
-            dimension_names=("c", "y", "x"),
-        )
+        chunk = (3, min(512, shape[0]), min(512, shape[1]))
+        files[f"{level}/zarr.json"] = _array("uint8", (3, *shape), chunk, ("c", "y", "x"))
         shape = (-(-shape[0] // 2), -(-shape[1] // 2))
+    return files
 
 
-def _create_class_images(
-    root: zarr.Group, name: str, layout: StoreLayout, grid: TileGrid, mpp: float
-) -> None:
-    """Create one plain (y, x) pyramid per class: viewers slice those without loading other classes."""
-    shapes = level_shapes(grid.height, grid.width)
-    shift = tuple(t + (mpp - layout.mpp) / 2 for t in layout.translation)
-    parent = root.create_group(name)
-    for tissue in layout.schema.classes:
-        group = parent.create_group(tissue.abbreviation)
-        group.attrs.update(
-            ngff.image_attributes(
-                f"{name} {tissue.name}", len(shapes), (mpp, mpp), (shift[0], shift[1]), rgb=False
-            )
+def _pyramid(name: str, attributes: Mapping[str, Any], grid: TileGrid) -> _Files:
+    """Return a group of attributes with the levels of a (y, x) image in it."""
+    lines, columns = _chunk(grid)
+    levels = {
+        f"{name}/{level}/zarr.json": _array(
+            "uint8", shape, (min(lines, shape[0]), min(columns, shape[1])), ("y", "x")
         )
-        group.attrs["value_scale"] = 1 / 255
-        _create_pyramid(group, shapes, _chunk(grid))
+        for level, shape in enumerate(level_shapes(grid.height, grid.width))
+    }
+    return {f"{name}/zarr.json": _group(attributes), **levels}
 
 
-def _create_tiles(root: zarr.Group, layout: StoreLayout) -> None:
-    """Create the tile table; a chunk is some whole tile rows, so each is written once."""
+def _class_images(name: str, layout: StoreLayout, grid: TileGrid, mpp: float) -> _Files:
+    """Return one plain (y, x) pyramid per class: viewers slice those without loading other classes."""
+    levels = len(level_shapes(grid.height, grid.width))
+    y, x = (t + (mpp - layout.mpp) / 2 for t in layout.translation)
+    files = {f"{name}/zarr.json": _group({})}
+    for tissue in layout.schema.classes:
+        about = ngff.image_attributes(f"{name} {tissue.name}", levels, (mpp, mpp), (y, x), rgb=False)
+        files |= _pyramid(f"{name}/{tissue.abbreviation}", {**about, "value_scale": 1 / 255}, grid)
+    return files
+
+
+def _tiles(layout: StoreLayout) -> _Files:
+    """Return the tile table; a chunk is some whole tile rows, so each is written once."""
     grid, classes = layout.grid, len(layout.schema)
     count = grid.rows * grid.columns
-    row = np.repeat(np.arange(grid.rows), grid.columns)
-    column = np.tile(np.arange(grid.columns), grid.rows)
-    group = root.create_group("tiles")
-    group.attrs.update(
+    flags = {"empty": FLAG_EMPTY, "predicted": FLAG_PREDICTED, "read_error": FLAG_READ_ERROR, **DOUBTS}
+    about = {
+        "columns": grid.columns,
+        "rows": grid.rows,
+        "tile": grid.tile,
+        "stride": grid.stride,
+        "classes": list(layout.schema.names),
+        "flags": flags,
+    }
+    files = {"tiles/zarr.json": _group(about)}
+    row, column = np.divmod(np.arange(count), grid.columns)
+    for name, canvas, origin in (("x", column, grid.origin[0]), ("y", row, grid.origin[1])):
+        files |= _places(f"tiles/{name}", origin + canvas * grid.stride * grid.scale)
+    rows = grid.columns * min(grid.rows, -(-_CHUNK_TILES // grid.columns))
+    files["tiles/flags/zarr.json"] = _table("uint8", (count,), rows)
+    files["tiles/confidence/zarr.json"] = _table("float32", (count,), rows, "NaN")
+    for name in ("presence", "shares"):
+        files[f"tiles/{name}/zarr.json"] = _table("float32", (count, classes), rows, "NaN")
+    return files
+
+
+def _places(name: str, values: NDArray[np.float64]) -> _Files:
+    """Return a column that is complete from the start."""
+    chunk, zstd = min(len(values), _PLACES), Zstd(**_COMPRESSION)
+    files = {f"{name}/zarr.json": _table("float64", values.shape, chunk, 0.0)}
+    for number, start in enumerate(range(0, len(values), chunk)):
+        part = np.zeros(chunk, "<f8")
+        part[: len(values) - start] = values[start : start + chunk]
+        if part.any():  # a chunk of nothing but the fill value has no file
+            files[f"{name}/c.{number}"] = zstd.encode(part)
+    return files
+
+
+def _table(kind: str, shape: tuple[int, ...], chunk: int, fill: float | str = 0) -> bytes:
+    """Return what describes a table of tiles, ``chunk`` tiles to a file."""
+    # With "/" every file would lie in a folder of its own.
+    return _array(kind, shape, (chunk, *shape[1:]), ("tile", "class")[: len(shape)], fill, ".")
+
+
+def _array(
+    kind: str,
+    shape: Sequence[int],
+    chunk: Sequence[int],
+    axes: Sequence[str],
+    fill: float | str = 0,
+    separator: str = "/",
+) -> bytes:
+    """Return the document of an array, as zarr writes it."""
+    order = {} if kind == "uint8" else {"configuration": {"endian": "little"}}
+    return _document(
         {
-            "columns": grid.columns,
-            "rows": grid.rows,
-            "tile": grid.tile,
-            "stride": grid.stride,
-            "classes": list(layout.schema.names),
-            "flags": {
-                "empty": FLAG_EMPTY,
-                "predicted": FLAG_PREDICTED,
-                "read_error": FLAG_READ_ERROR,
-                **DOUBTS,
-            },
+            "shape": shape,
+            "data_type": kind,
+            "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": chunk}},
+            "chunk_key_encoding": {"name": "default", "configuration": {"separator": separator}},
+            "fill_value": fill,
+            "codecs": [{"name": "bytes", **order}, {"name": "zstd", "configuration": _COMPRESSION}],
+            "attributes": {},
+            "dimension_names": axes,
+            "zarr_format": 3,
+            "node_type": "array",
+            "storage_transformers": [],
         }
     )
-    for name, canvas, origin in (("x", column, grid.origin[0]), ("y", row, grid.origin[1])):
-        array = _create_table(group, name, "float64", (count,), min(count, 1 << 16), 0)
-        array[:] = origin + canvas * grid.stride * grid.scale
-    chunk = grid.columns * min(grid.rows, -(-_CHUNK_TILES // grid.columns))
-    _create_table(group, "flags", "uint8", (count,), chunk, 0)
-    _create_table(group, "confidence", "float32", (count,), chunk, np.nan)
-    for name in ("presence", "shares"):
-        _create_table(group, name, "float32", (count, classes), chunk, np.nan)
 
 
-def _create_table(
-    group: zarr.Group, name: str, dtype: str, shape: tuple[int, ...], chunk: int, fill: float
-) -> zarr.Array[Any]:
-    """Create a table of tiles, ``chunk`` tiles to a file."""
-    return group.create_array(
-        name=name,
-        shape=shape,
-        dtype=dtype,
-        chunks=(chunk, *shape[1:]),
-        compressors=_COMPRESSION,
-        # With "/" every file would lie in a folder of its own.
-        chunk_key_encoding={"name": "default", "separator": "."},
-        fill_value=fill,
-        dimension_names=("tile", "class")[: len(shape)],
-    )
+def _group(attributes: Mapping[str, Any]) -> bytes:
+    """Return the document of a group."""
+    return _document({"attributes": attributes, "zarr_format": 3, "node_type": "group"})
+
+
+def _document(content: Mapping[str, Any]) -> bytes:
+    return json.dumps(content, indent=2).encode()

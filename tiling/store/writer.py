@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 import zarr
 from numpy.typing import NDArray
+from zarr.storage import LocalStore, StorePath
 
 from tiling.errors import StoreDamagedError
-from tiling.files import write_json_atomic
+from tiling.files import read_json, write_json_atomic
 from tiling.store import ngff
 from tiling.store.chunks import ChunkFiles
 from tiling.store.contents import chunk_of, content_names
@@ -48,7 +49,7 @@ class StoreWriter:
         self._layout = layout
         self._metadata = tallies.get("", Tally())
         self._check_metadata()
-        self._root = zarr.open_group(path, mode="r+")
+        self._disk = LocalStore(path)
         self._files: dict[str, ChunkFiles] = {}
         self._buffers: dict[str, LineBuffer] = {}
         levels = range(len(level_shapes(layout.grid.height, layout.grid.width)))
@@ -81,9 +82,9 @@ class StoreWriter:
         return buffer
 
     def _open_array(self, name: str) -> ChunkFiles:
-        array = self._root[name]
-        assert isinstance(array, zarr.Array)
-        self._files[name] = ChunkFiles(array)
+        # Not by the group, which asks zarr's event loop for each.
+        about = read_json(self._path / name / "zarr.json")
+        self._files[name] = ChunkFiles(zarr.Array.from_dict(StorePath(self._disk, name), about))
         return self._files[name]
 
     def write_overview(self, overview: NDArray[np.uint8]) -> None:
