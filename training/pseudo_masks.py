@@ -35,11 +35,12 @@ from training.settings import (
     CommandParser,
     add_common_options,
     natural,
-    override,
+    numbers,
     positive_int,
     run_command,
     set_up_logging,
     to_dict,
+    with_options,
 )
 
 if TYPE_CHECKING:
@@ -222,13 +223,20 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--device", default="auto", metavar="auto|cpu|cuda", help="where to compute")
     refine = parser.add_argument_group("refinement (defaults: the preset's)")
     refine.add_argument(
-        "--cam-stride", type=int, choices=(0, 8, 16), help="input pixels per CAM pixel; 0: as trained"
+        "--cam-stride",
+        dest="output_stride",
+        type=int,
+        choices=(0, 8, 16),
+        help="input pixels per CAM pixel; 0: as trained",
     )
     refine.add_argument(
         "--smooth", type=natural, metavar="PX", help="side of the smoothing box in CAM pixels; 0 is off"
     )
     refine.add_argument(
-        "--scales", metavar="A,B,…", help="relative sizes whose maps are averaged, such as 0.75,1,1.25"
+        "--scales",
+        type=numbers,
+        metavar="A,B,…",
+        help="relative sizes whose maps are averaged, such as 0.75,1,1.25",
     )
     refine.add_argument(
         "--flip", action=argparse.BooleanOptionalAction, help="average with the mirrored patch"
@@ -253,37 +261,15 @@ def _parser() -> argparse.ArgumentParser:
 
 def cam_settings(words: Sequence[str]) -> CamSettings:
     """Return what a command line asks of the CAMs."""
-    parser = _parser()
-    return _settings(parser, parser.parse_args(words))
-
-
-def _settings(parser: argparse.ArgumentParser, args: argparse.Namespace) -> CamSettings:
-    try:
-        scales = None if args.scales is None else tuple(float(s) for s in args.scales.split(","))
-    except ValueError:
-        parser.error(f"--scales {args.scales!r} is not a list of numbers such as 0.75,1,1.25")
-    settings: CamSettings = override(
-        PRESETS[args.preset].cam,
-        {
-            "output_stride": args.cam_stride,
-            "smooth": args.smooth,
-            "scales": scales,
-            "flip": args.flip,
-            "turns": args.turns,
-            "fuse": args.fuse,
-            "superpixels": args.superpixels,
-            "ignore_white": args.ignore_white,
-        },
-    )
-    return settings
+    args = _parser().parse_args(words)
+    return with_options(PRESETS[args.preset].cam, args)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command."""
-    parser = _parser()
-    args = parser.parse_args(argv)
+    args = _parser().parse_args(argv)
     set_up_logging(args.quiet)
-    settings = _settings(parser, args)
+    settings = with_options(PRESETS[args.preset].cam, args)
 
     from napari_wsss.models import resolve_schema
 

@@ -12,15 +12,13 @@ from training.loop import RunFolder
 from training.settings import (
     PRESETS,
     CommandParser,
-    Stage1Settings,
     add_common_options,
     add_training_options,
-    optimiser_changes,
     options_of,
-    override,
     run_command,
     set_up_logging,
     texts_of,
+    with_options,
 )
 
 __all__ = ["main"]
@@ -35,7 +33,9 @@ def _parser() -> argparse.ArgumentParser:
     add_common_options(parser)
     add_training_options(parser)
     network = parser.add_argument_group("network")
-    network.add_argument("--pda", action=argparse.BooleanOptionalAction, help="progressive dropout attention")
+    network.add_argument(
+        "--pda", dest="dropout", action=argparse.BooleanOptionalAction, help="progressive dropout attention"
+    )
     network.add_argument(
         "--pda-normalised",
         action=argparse.BooleanOptionalAction,
@@ -51,7 +51,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     network.add_argument("--select", choices=("last", "best"), help="which epoch becomes the bundle")
     parser.add_argument("--max-epoches", dest="epochs", type=int, help=argparse.SUPPRESS)
-    parser.add_argument("--wt-dec", dest="weight_decay", type=float, help=argparse.SUPPRESS)
+    parser.add_argument("--wt-dec", dest="optimiser.weight_decay", type=float, help=argparse.SUPPRESS)
     parser.add_argument("--num-workers", dest="workers", type=int, help=argparse.SUPPRESS)
     return parser
 
@@ -60,19 +60,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Run the command."""
     args = _parser().parse_args(argv)
     set_up_logging(args.quiet)
-    preset = PRESETS[args.preset]
-    settings: Stage1Settings = override(
-        preset.stage1,
-        {
-            **optimiser_changes(args),
-            "pda_normalised": args.pda_normalised,
-            "exact": args.exact,
-            "deep_heads": args.deep_heads,
-        },
-    )
-    if args.pda is not None:
+    settings = with_options(PRESETS[args.preset].stage1, args)
+    if args.dropout is not None:
         known = settings.pda or PRESETS["paper"].stage1.pda
-        settings = replace(settings, pda=known if args.pda else None)
+        settings = replace(settings, pda=known if args.dropout else None)
 
     from napari_wsss.models import resolve_schema
     from training.networks import ClassifierStage

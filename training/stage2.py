@@ -16,7 +16,7 @@ from training.settings import (
     add_common_options,
     add_training_options,
     natural,
-    optimiser_changes,
+    numbers,
     options_of,
     override,
     positive_int,
@@ -24,6 +24,7 @@ from training.settings import (
     set_up_logging,
     share,
     texts_of,
+    with_options,
 )
 
 __all__ = ["main"]
@@ -46,12 +47,14 @@ def _parser() -> argparse.ArgumentParser:
     inputs.add_argument(
         "--layers", metavar="A,B,…", help="their layers, deepest first (default: all there are)"
     )
-    inputs.add_argument("--layer-weights", metavar="A,B,…", help="weight of each layer's mask in the loss")
+    inputs.add_argument(
+        "--layer-weights", type=numbers, metavar="A,B,…", help="weight of each layer's mask in the loss"
+    )
     network = parser.add_argument_group("network and loss (defaults: the preset's)")
     network.add_argument(
         "--resume", dest="weights", metavar="FILE", help="same as --weights, as in the reference"
     )
-    network.add_argument("--out-stride", type=int, choices=(8, 16))
+    network.add_argument("--out-stride", dest="output_stride", type=int, choices=(8, 16))
     network.add_argument("--head-channels", type=positive_int, metavar="N", help="width of ASPP and decoder")
     network.add_argument(
         "--loss", choices=("masked", "reference"), help="masked cross-entropy, or the released loss"
@@ -80,6 +83,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     network.add_argument(
         "--gate",
+        dest="gated_selection",
         action=argparse.BooleanOptionalAction,
         help="calibrate the gate on val, and choose the epoch by the gated score",
     )
@@ -94,7 +98,7 @@ def _parser() -> argparse.ArgumentParser:
     network.add_argument(
         "--eval-interval", type=positive_int, default=1, metavar="N", help="epochs per validation"
     )
-    network.add_argument("--Is-GM", dest="gate", type=_truth, help=argparse.SUPPRESS)
+    network.add_argument("--Is-GM", dest="gated_selection", type=_truth, help=argparse.SUPPRESS)
     return parser
 
 
@@ -115,42 +119,19 @@ def _truth(text: str) -> bool:
     return words[text.lower()]
 
 
-def settings_of(args: argparse.Namespace, layer_weights: tuple[float, ...] | None) -> Stage2Settings:
+def settings_of(args: argparse.Namespace) -> Stage2Settings:
     """Return the preset with what a command line changes."""
-    settings: Stage2Settings = override(
-        PRESETS[args.preset].stage2,
-        {
-            **optimiser_changes(args),
-            "backbone": _KIN.get(args.backbone, args.backbone),
-            "output_stride": args.out_stride or (8 if args.backbone == "drn" else None),
-            "head_channels": args.head_channels,
-            "loss": args.loss,
-            "loss_type": args.loss_type,
-            "layer_weights": layer_weights,
-            "noise_weights": args.noise_weights,
-            "self_labels": args.self_labels,
-            "mosaic_cell": args.mosaic_cell,
-            "freeze_bn": args.freeze_bn,
-            "gated_selection": args.gate,
-            "gate_threshold": args.gate_threshold,
-            "one_encoder": args.one_encoder,
-        },
-    )
-    return settings
+    if args.backbone == "drn" and args.output_stride is None:
+        args.output_stride = 8
+    args.backbone = _KIN.get(args.backbone, args.backbone)
+    return with_options(PRESETS[args.preset].stage2, args)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command."""
-    parser = _parser()
-    args = parser.parse_args(argv)
+    args = _parser().parse_args(argv)
     set_up_logging(args.quiet)
-    try:
-        layer_weights = (
-            None if args.layer_weights is None else tuple(float(w) for w in args.layer_weights.split(","))
-        )
-    except ValueError:
-        parser.error(f"--layer-weights {args.layer_weights!r} is not a list of numbers such as 0.6,0.2,0.2")
-    settings = settings_of(args, layer_weights)
+    settings = settings_of(args)
 
     from napari_wsss.models import resolve_schema
     from training.networks import SegmenterStage, trained_classifier
@@ -159,15 +140,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     stage1, facts = trained_classifier(args.stage1, args.stage1_backbone, len(schema))
     masks = args.masks or args.dataroot / "train_PM"
     layers = args.layers.split(",") if args.layers else recorded_layers(masks) or stage1.cam_layers[::-1]
-    if layer_weights is None and len(layers) != len(settings.layer_weights):
+    if args.layer_weights is None and len(layers) != len(settings.layer_weights):
         deep, others = Stage2Settings().layer_weights[0], len(layers) - 1
         shares = (deep, *(((1.0 - deep) / others,) * others)) if others else (1.0,)
         settings = override(settings, {"layer_weights": tuple(round(s, 6) for s in shares)})
     data = read_data(
         args.dataroot, schema, args.skip_bad, masks=masks, layers=layers, trust_masks=args.trust_masks
     )
-    texts = texts_of(args)
-    stage = SegmenterStage(data, settings, options_of(args), texts, args.weights, stage1, facts)
+    stage = SegmenterStage(data, settings, options_of(args), texts_of(args), args.weights, stage1, facts)
     stage.run(RunFolder(args.out), args.restart)
 
 

@@ -211,5 +211,5 @@ def test_the_reference_names_of_backbones_are_taken() -> None:
         "drn": ("resnet50", 8),
     }.items():
         args = stage2._parser().parse_args([*options, word])
-        settings = stage2.settings_of(args, None)
+        settings = stage2.settings_of(args)
         assert (settings.backbone, settings.output_stride) == (name, stride)

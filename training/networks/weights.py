@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from torch import nn
 
@@ -28,6 +29,7 @@ __all__ = ["initial_classifier", "initial_segmenter"]
 
 _log = logging.getLogger("training")
 _LIGHT = "efficientnet-lite0"
+_N = TypeVar("_N", bound=nn.Module)
 
 
 def initial_classifier(
@@ -55,18 +57,9 @@ def initial_classifier(
         architecture, arguments = "encoder", {"encoder": settings.backbone}
     elif settings.backbone == _LIGHT:
         arguments |= {"width": settings.width, "enlarge": _enlarge(settings, side)}
-    if settings.colour_smoothing:
-        arguments["colour_smoothing"] = settings.colour_smoothing
     if settings.deep_heads:
         arguments["deep_heads"] = True
-    try:
-        network = build_stage1(architecture, num_classes, **arguments)
-    except (TypeError, ValueError) as error:
-        raise TrainingError(f"--backbone {settings.backbone} cannot be built ({error}).") from error
-    _fill(network, settings, weights, stage=1)
-    if settings.frozen_stages:
-        freeze_encoder(network, settings.frozen_stages)
-    return network
+    return _built(build_stage1, architecture, num_classes, arguments, settings, weights, stage=1)
 
 
 def initial_segmenter(
@@ -81,13 +74,26 @@ def initial_segmenter(
     }
     if settings.head_channels:
         arguments["head_channels"] = settings.head_channels
+    return _built(build_stage2, "deeplabv3plus", num_classes, arguments, settings, weights, stage=2)
+
+
+def _built(
+    build: Callable[..., _N],
+    architecture: str,
+    num_classes: int,
+    arguments: dict[str, Any],
+    settings: StageSettings,
+    weights: str | None,
+    stage: int,
+) -> _N:
+    """Build a network, fill it, and freeze what stays as it is."""
     if settings.colour_smoothing:
         arguments["colour_smoothing"] = settings.colour_smoothing
     try:
-        network = build_stage2("deeplabv3plus", num_classes, **arguments)
+        network = build(architecture, num_classes, **arguments)
     except (TypeError, ValueError) as error:
         raise TrainingError(f"--backbone {settings.backbone} cannot be built ({error}).") from error
-    _fill(network, settings, weights, stage=2)
+    _fill(network, settings, weights, stage)
     if settings.frozen_stages:
         freeze_encoder(network, settings.frozen_stages)
     return network

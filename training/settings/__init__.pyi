@@ -4,7 +4,7 @@ from .console import (
     add_recipe_options as add_recipe_options,
     add_training_options as add_training_options,
     natural as natural,
-    optimiser_changes as optimiser_changes,
+    numbers as numbers,
     positive_int as positive_int,
     run_command as run_command,
     set_up_logging as set_up_logging,
@@ -26,5 +26,6 @@ from .presets import (
     StageSettings as StageSettings,
     override as override,
     to_dict as to_dict,
+    with_options as with_options,
 )
 from .schedules import LearningRateSchedule as LearningRateSchedule

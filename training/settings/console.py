@@ -95,7 +95,10 @@ def add_recipe_options(parser: argparse.ArgumentParser, bundle: str) -> None:
 
 
 def add_training_options(parser: argparse.ArgumentParser) -> None:
-    """Add what both training stages take: run folder, preset, optimiser and device options."""
+    """Add what both training stages take: run folder, preset, optimiser and device options.
+
+    What replaces a field of the preset is kept under the field's path; see :func:`training.settings.with_options`.
+    """
     run = parser.add_argument_group("run")
     run.add_argument(
         "--out", required=True, type=Path, metavar="DIR", help="run folder: checkpoints, logs, bundle"
@@ -134,18 +137,32 @@ def add_training_options(parser: argparse.ArgumentParser) -> None:
     )
     fit.add_argument("--epochs", type=positive_int, metavar="N")
     fit.add_argument("--batch-size", type=positive_int, metavar="N")
-    fit.add_argument("--lr", type=positive, metavar="F", help="base learning rate")
-    fit.add_argument("--optimiser", choices=("sgd", "adamw"))
-    fit.add_argument("--momentum", type=float, metavar="F")
-    fit.add_argument("--weight-decay", type=float, metavar="F")
-    fit.add_argument("--nesterov", action=argparse.BooleanOptionalAction, default=None)
-    fit.add_argument("--lr-scheduler", choices=("poly", "step", "cos", "constant"))
+    fit.add_argument("--lr", dest="optimiser.lr", type=positive, metavar="F", help="base learning rate")
+    fit.add_argument("--optimiser", dest="optimiser.name", choices=("sgd", "adamw"))
+    fit.add_argument("--momentum", dest="optimiser.momentum", type=float, metavar="F")
+    fit.add_argument("--weight-decay", dest="optimiser.weight_decay", type=float, metavar="F")
     fit.add_argument(
-        "--lr-step", type=positive_int, metavar="N", help="epochs between two drops of --lr-scheduler step"
+        "--nesterov", dest="optimiser.nesterov", action=argparse.BooleanOptionalAction, default=None
     )
-    fit.add_argument("--warmup-epochs", type=float, metavar="F")
-    fit.add_argument("--gradient-clip", type=float, metavar="F", help="largest gradient norm; 0 is off")
-    fit.add_argument("--ema", type=float, metavar="F", help="decay of the averaged weights; 0 is off")
+    fit.add_argument("--lr-scheduler", dest="optimiser.schedule", choices=("poly", "step", "cos", "constant"))
+    fit.add_argument(
+        "--lr-step",
+        dest="optimiser.lr_step",
+        type=positive_int,
+        metavar="N",
+        help="epochs between two drops of --lr-scheduler step",
+    )
+    fit.add_argument("--warmup-epochs", dest="optimiser.warmup_epochs", type=float, metavar="F")
+    fit.add_argument(
+        "--gradient-clip",
+        dest="optimiser.gradient_clip",
+        type=float,
+        metavar="F",
+        help="largest gradient norm; 0 is off",
+    )
+    fit.add_argument(
+        "--ema", dest="optimiser.ema", type=float, metavar="F", help="decay of the averaged weights; 0 is off"
+    )
     fit.add_argument(
         "--crop", type=natural, metavar="PX", help="train on random crops of this side; 0 is off"
     )
@@ -172,7 +189,13 @@ def add_training_options(parser: argparse.ArgumentParser) -> None:
         action=argparse.BooleanOptionalAction,
         help="train an encoder that was taken by name, too; it stays as published otherwise",
     )
-    fit.add_argument("--stain", type=float, metavar="F", help="strength of the stain jitter; 0 is off")
+    fit.add_argument(
+        "--stain",
+        dest="augment.stain",
+        type=float,
+        metavar="F",
+        help="strength of the stain jitter; 0 is off",
+    )
     machine = parser.add_argument_group("device")
     machine.add_argument("--device", default="auto", metavar="auto|cpu|cuda", help="where to compute")
     machine.add_argument("--no-cuda", action="store_true", help="same as --device cpu")
@@ -189,34 +212,6 @@ def add_training_options(parser: argparse.ArgumentParser) -> None:
         help="curves and sample pages each epoch",
     )
     machine.add_argument("--tensorboard", action="store_true", help="also write TensorBoard logs")
-
-
-def optimiser_changes(args: argparse.Namespace) -> dict[str, Any]:
-    """Return the fields of a stage's settings that the common training options replace."""
-    return {
-        "backbone": args.backbone,
-        "select": args.select,
-        "mosaic": args.mosaic,
-        "epochs": args.epochs,
-        "batch_size": args.batch_size,
-        "crop": args.crop,
-        "width": args.width,
-        "least_side": args.least_side,
-        "frozen_stages": args.frozen_stages,
-        "balance": args.balance,
-        "train_encoder": args.train_encoder,
-        "augment.stain": args.stain,
-        "optimiser.lr": args.lr,
-        "optimiser.name": args.optimiser,
-        "optimiser.momentum": args.momentum,
-        "optimiser.weight_decay": args.weight_decay,
-        "optimiser.nesterov": args.nesterov,
-        "optimiser.schedule": args.lr_scheduler,
-        "optimiser.lr_step": args.lr_step,
-        "optimiser.warmup_epochs": args.warmup_epochs,
-        "optimiser.gradient_clip": args.gradient_clip,
-        "optimiser.ema": args.ema,
-    }
 
 
 def run_command(main: Callable[[Sequence[str] | None], None], argv: Sequence[str] | None = None) -> NoReturn:
@@ -284,6 +279,14 @@ def share(text: str) -> float:
     if not 0 <= value <= 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to 1")
     return value
+
+
+def numbers(text: str) -> tuple[float, ...]:
+    """Parse numbers with commas between them."""
+    found = tuple(_real(part) for part in text.split(","))
+    if any(map(math.isnan, found)):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a list of numbers such as 0.6,0.2,0.2")
+    return found
 
 
 def _whole(text: str, least: int) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Literal
 
 __all__ = ["BundleTexts", "LoopOptions", "options_of", "texts_of"]
@@ -53,16 +53,6 @@ def texts_of(args: Any) -> BundleTexts:
 
 
 def options_of(args: Any) -> LoopOptions:
-    """Read the device options of the command line."""
-    return LoopOptions(
-        seed=args.seed,
-        device="cpu" if args.no_cuda else args.device,
-        devices=args.devices,
-        strategy=args.strategy,
-        precision=args.precision,
-        workers=args.workers,
-        eval_interval=getattr(args, "eval_interval", 1),
-        sync_bn=bool(getattr(args, "sync_bn", False)),
-        tensorboard=args.tensorboard,
-        pictures=args.pictures,
-    )
+    """Read the device options of the command line; a program lacks some."""
+    said = {field.name: getattr(args, field.name) for field in fields(LoopOptions) if field.name in args}
+    return LoopOptions(**said | ({"device": "cpu"} if args.no_cuda else {}))

@@ -7,8 +7,9 @@ are stored in checkpoints and bundles, so that a run can be repeated and a resum
 
 from __future__ import annotations
 
+from argparse import Namespace
 from dataclasses import asdict, dataclass, field, fields, replace
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from training.settings.schedules import PdaSchedule, ScheduleName
 
@@ -23,10 +24,8 @@ __all__ = [
     "StageSettings",
     "override",
     "to_dict",
+    "with_options",
 ]
-
-PresetName = Literal["reference", "paper", "recommended"]
-
 
 _PAPER_PDA = PdaSchedule(start=3, decay=0.985, floor=0.65)
 
@@ -280,6 +279,16 @@ class Preset:
     stage2: Stage2Settings = field(default_factory=Stage2Settings)
 
 
+_ADAMW = OptimiserSettings(
+    name="adamw",
+    lr=6e-4,
+    head_lr=5.0,
+    weight_decay=1e-2,
+    schedule="cos",
+    warmup_epochs=0.5,
+    gradient_clip=5.0,
+)
+
 _REFERENCE = Preset(
     "reference",
     Stage1Settings(
@@ -304,15 +313,7 @@ _RECOMMENDED = Preset(
         backbone="efficientnet-lite0",
         epochs=6,
         batch_size=16,
-        optimiser=OptimiserSettings(
-            name="adamw",
-            lr=6e-4,
-            head_lr=5.0,
-            weight_decay=1e-2,
-            schedule="cos",
-            warmup_epochs=0.5,
-            gradient_clip=5.0,
-        ),
+        optimiser=_ADAMW,
         augment=AugmentSettings(vertical_flip=0.5, rotate=True, stain=0.03, jpeg=0.5),
         pda=None,
         least_side=160,
@@ -323,15 +324,7 @@ _RECOMMENDED = Preset(
         backbone="efficientnet-lite0",
         epochs=6,
         batch_size=16,
-        optimiser=OptimiserSettings(
-            name="adamw",
-            lr=6e-4,
-            head_lr=5.0,
-            weight_decay=1e-2,
-            schedule="cos",
-            warmup_epochs=0.5,
-            gradient_clip=5.0,
-        ),
+        optimiser=_ADAMW,
         augment=AugmentSettings(vertical_flip=0.5, rotate=True, blur=0.3, stain=0.03, jpeg=0.5),
         layer_weights=(1.0,),
         mosaic=0.4,
@@ -342,6 +335,17 @@ _RECOMMENDED = Preset(
 )
 
 PRESETS: dict[str, Preset] = {p.name: p for p in (_REFERENCE, _PAPER, _RECOMMENDED)}
+
+
+_S = TypeVar("_S", Stage1Settings, Stage2Settings, CamSettings)
+
+
+def with_options(settings: _S, options: Namespace) -> _S:
+    """Return settings with what a command line asks: every option whose ``dest`` is the path of a field."""
+    known = {field.name for field in fields(settings)}
+    asked = {path: value for path, value in vars(options).items() if path.partition(".")[0] in known}
+    changed: _S = override(settings, asked)
+    return changed
 
 
 def to_dict(settings: Any) -> dict[str, Any]:
