@@ -1,15 +1,45 @@
-"""What other installed packages add by entry points; a broken one is warned of by name and left out."""
+"""What other installed packages add by entry points; a broken one is warned of by name and left out.
+
+Each of them has a name by which it is known, and ours go before one of the same name.
+"""
 
 from __future__ import annotations
 
+import importlib
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from importlib.metadata import entry_points
-from typing import TypeVar
+from typing import Any, Protocol, TypeVar
 
-__all__ = ["installed"]
+__all__ = ["installed", "loaded", "others"]
 
 T = TypeVar("T")
+
+
+class _Named(Protocol):
+    @property
+    def name(self) -> str: ...
+
+
+_N = TypeVar("_N", bound=_Named)
+
+
+def loaded(function: Callable[..., Any] | str) -> Callable[..., Any]:
+    """Return a function, or what ``module:name`` names: a module is loaded when it is first needed."""
+    if not isinstance(function, str):
+        return function
+    module, name = function.split(":")
+    found: Callable[..., Any] = getattr(importlib.import_module(module), name)
+    return found
+
+
+def others(group: str, kind: type[_N], what: str, own: Collection[str]) -> dict[str, _N]:
+    """Return what other packages add under names that are not ours; of equal names the first; see :func:`installed`."""
+    found: dict[str, _N] = {}
+    for each in installed(group, kind, what):
+        if each.name not in own:
+            found.setdefault(each.name, each)
+    return found
 
 
 def installed(group: str, kind: type[T], what: str) -> Iterator[T]:
@@ -39,7 +69,7 @@ def installed(group: str, kind: type[T], what: str) -> Iterator[T]:
             warnings.warn(
                 f"The {what} {point.name!r} of {package} cannot be used ({error}); mend or uninstall that package.",
                 RuntimeWarning,
-                stacklevel=3,
+                stacklevel=4,
             )
         else:
             yield found

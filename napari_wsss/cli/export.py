@@ -81,33 +81,25 @@ def write_exports(
     frame: Frame = "qupath",
 ) -> Iterator[Path]:
     """Write what is wanted; yields each file when it is there."""
-    if targets.geojson:
-        from tiling.export import write_geojson
+    from tiling import export
 
-        write_geojson(store, targets.geojson, frame=frame, min_area_um2=min_area, simplify_um=simplify)
+    if targets.geojson:
+        export.write_geojson(store, targets.geojson, frame=frame, min_area_um2=min_area, simplify_um=simplify)
         yield targets.geojson
     if targets.tiff:
-        from tiling.export import write_tiff
-
-        write_tiff(store, targets.tiff)
+        export.write_tiff(store, targets.tiff)
         yield targets.tiff
     if targets.csv:
-        from tiling.export import write_areas, write_tiles
-
-        write_areas(store, targets.csv)
+        export.write_areas(store, targets.csv)
         yield targets.csv
         tiles = _tiles_file(targets.csv)
-        write_tiles(store, tiles)
+        export.write_tiles(store, tiles)
         yield tiles
     if targets.png:
-        from tiling.export import write_overview
-
-        write_overview(store, targets.png)
+        export.write_overview(store, targets.png)
         yield targets.png
     for name, file in targets.others:
-        from tiling.export import other_exports
-
-        other_exports()[name](store, file)
+        export.other_exports()[name](store, file)
         yield file
 
 

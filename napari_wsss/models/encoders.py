@@ -7,13 +7,12 @@ loads no torch. Another package adds its own with :func:`register_encoder`, or b
 
 from __future__ import annotations
 
-import importlib
-import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
-from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any
+
+from tiling.plugins import loaded, others
 
 if TYPE_CHECKING:
     from napari_wsss.models.encoder import Encoder
@@ -58,11 +57,7 @@ class EncoderRecipe:
 
     def make(self) -> Encoder:
         """Build it with fresh weights."""
-        build = self.build
-        if isinstance(build, str):
-            module, name = build.split(":")
-            build = getattr(importlib.import_module(module), name)
-        made: Encoder = build(**self.arguments)
+        made: Encoder = loaded(self.build)(**self.arguments)
         return made
 
     @property
@@ -102,22 +97,8 @@ def find_encoder(name: str) -> EncoderRecipe | None:
 @cache
 def _known() -> dict[str, EncoderRecipe]:
     """Our own recipes and those of installed packages, by name; what cannot be loaded is warned of once."""
-    known = {recipe.name: recipe for recipe in _OWN}
-    for point in entry_points(group=GROUP):
-        problem = "it is no EncoderRecipe with a name of its own"
-        try:
-            recipe = point.load()
-        except Exception as error:  # noqa: BLE001  whatever another package raises when it is imported
-            recipe, problem = None, str(error)
-        if not isinstance(recipe, EncoderRecipe) or recipe.name in known:
-            warnings.warn(
-                f"The encoder {point.name!r} of {point.module} is left out: {problem}.",
-                RuntimeWarning,
-                stacklevel=4,
-            )
-            continue
-        known[recipe.name] = recipe
-    return known
+    own = {recipe.name: recipe for recipe in _OWN}
+    return own | others(GROUP, EncoderRecipe, "encoder", own)
 
 
 _VIT = "napari_wsss.models.vit:VisionTransformer"

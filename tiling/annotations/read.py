@@ -19,7 +19,7 @@ from tiling.annotations.geojson import is_geojson, read_geojson
 from tiling.annotations.model import AnnotationFile, Collector, Place
 from tiling.annotations.ndpa import is_ndpa, read_ndpa
 from tiling.errors import AnnotationError
-from tiling.plugins import installed
+from tiling.plugins import others
 from tiling.slides import Slide
 
 __all__ = [
@@ -99,11 +99,7 @@ def annotation_formats() -> tuple[str, ...]:
 @cache
 def _others() -> dict[str, AnnotationFormat]:
     """Return the formats of other packages by name, filled once; ours go before one of the same name."""
-    found: dict[str, AnnotationFormat] = {}
-    for each in installed(GROUP, AnnotationFormat, "annotation format"):
-        if each.name not in (own.name for own in _OWN):
-            found.setdefault(each.name, each)
-    return found
+    return others(GROUP, AnnotationFormat, "annotation format", [own.name for own in _OWN])
 
 
 def read_annotation_file(path: Path, place: Place | None = None) -> AnnotationFile:

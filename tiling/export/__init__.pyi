@@ -27,3 +27,4 @@ from .overview import overlay as overlay, write_overview as write_overview
 from .table import write_areas as write_areas, write_tiles as write_tiles
 from .tiff import write_tiff as write_tiff
 from .tissue import write_outlines as write_outlines, write_tissue_picture as write_tissue_picture
+from .writing import export_file as export_file

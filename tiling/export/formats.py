@@ -6,14 +6,13 @@ object is an :class:`Export`.
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 from tiling.errors import ExportError, WsssError
-from tiling.plugins import installed
+from tiling.plugins import loaded, others
 from tiling.store import Store
 
 __all__ = ["GROUP", "OWN_EXPORTS", "Export", "other_exports", "register_export"]
@@ -60,11 +59,7 @@ class Export:
             Whatever goes wrong, with the export's name.
         """
         try:
-            write = self.write
-            if isinstance(write, str):
-                module, name = write.split(":")
-                write = getattr(importlib.import_module(module), name)
-            write(store, path)
+            loaded(self.write)(store, path)
         except WsssError:
             raise
         except Exception as error:
@@ -86,8 +81,4 @@ def register_export(export: Export) -> None:
 @cache
 def other_exports() -> dict[str, Export]:
     """Return the exports of other packages by name, filled once; ours go before one of the same name."""
-    found: dict[str, Export] = {}
-    for export in installed(GROUP, Export, "export"):
-        if export.name not in OWN_EXPORTS:
-            found.setdefault(export.name, export)
-    return found
+    return others(GROUP, Export, "export", OWN_EXPORTS)

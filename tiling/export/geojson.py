@@ -14,8 +14,7 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
-from tiling.errors import ExportError
-from tiling.files import replacing
+from tiling.export.writing import export_file
 from tiling.polygons import label_regions
 from tiling.store import Store
 
@@ -67,22 +66,16 @@ def write_geojson(
         "notice": "Research use only, not for diagnosis.",
     }
     count = 0
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(path) as raw, ExitStack() as stack:
-            file: IO[bytes] = raw
-            if path.suffix == ".gz":
-                zipped = gzip.GzipFile("", "wb", compresslevel=6, fileobj=raw, mtime=0)
-                file = cast("IO[bytes]", stack.enter_context(zipped))
-            file.write(b'{"type": "FeatureCollection", "napari_wsss": %s, "features": [' % _json(head))
-            for feature in features(store, frame=frame, min_area_um2=min_area_um2, simplify_um=simplify_um):
-                file.write((b",\n" if count else b"\n") + _json(feature))
-                count += 1
-            file.write(b"\n]}\n")
-    except OSError as error:
-        raise ExportError(
-            f"{path} cannot be written: {error.strerror or error}; choose another place."
-        ) from error
+    with export_file(path) as raw, ExitStack() as stack:
+        file: IO[bytes] = raw
+        if path.suffix == ".gz":
+            zipped = gzip.GzipFile("", "wb", compresslevel=6, fileobj=raw, mtime=0)
+            file = cast("IO[bytes]", stack.enter_context(zipped))
+        file.write(b'{"type": "FeatureCollection", "napari_wsss": %s, "features": [' % _json(head))
+        for feature in features(store, frame=frame, min_area_um2=min_area_um2, simplify_um=simplify_um):
+            file.write((b",\n" if count else b"\n") + _json(feature))
+            count += 1
+        file.write(b"\n]}\n")
     return count
 
 

@@ -12,10 +12,9 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from tiling.classes import ClassSchema
-from tiling.errors import ExportError
 from tiling.export.amounts import Amount, amounts
 from tiling.export.lettering import Lettering
-from tiling.files import replacing
+from tiling.export.writing import export_file
 from tiling.store import Store
 
 __all__ = ["NOTICE", "overlay", "render_overview", "scale_bar_um", "write_overview"]
@@ -41,14 +40,8 @@ def write_overview(store: Store, path: Path) -> None:
         When the store is not complete or the file cannot be written.
     """
     image = render_overview(store)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(path) as file:
-            image.save(file, "PNG", optimize=True, dpi=(200, 200))
-    except OSError as error:
-        raise ExportError(
-            f"{path} cannot be written: {error.strerror or error}; choose another place."
-        ) from error
+    with export_file(path) as file:
+        image.save(file, "PNG", optimize=True, dpi=(200, 200))
 
 
 def render_overview(store: Store) -> Image.Image:

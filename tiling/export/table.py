@@ -8,9 +8,8 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from tiling.errors import ExportError
 from tiling.export.amounts import amounts
-from tiling.files import replacing
+from tiling.export.writing import export_file
 from tiling.store import DOUBTS, FLAG_PREDICTED, FLAG_READ_ERROR, Store
 from tiling.untrusted import safe_cell
 
@@ -85,18 +84,12 @@ def write_table(path: Path, head: Sequence[str], rows: Iterable[Sequence[str]]) 
     ExportError
         When the file cannot be written.
     """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(path) as raw:
-            text = io.TextIOWrapper(raw, encoding="utf-8", newline="")
-            writer = csv.writer(text)
-            writer.writerow(head)
-            writer.writerows([_cell(cell) for cell in row] for row in rows)
-            text.detach()  # flushes, and leaves the file to its owner
-    except OSError as error:
-        raise ExportError(
-            f"{path} cannot be written: {error.strerror or error}; choose another place."
-        ) from error
+    with export_file(path) as raw:
+        text = io.TextIOWrapper(raw, encoding="utf-8", newline="")
+        writer = csv.writer(text)
+        writer.writerow(head)
+        writer.writerows([_cell(cell) for cell in row] for row in rows)
+        text.detach()  # flushes, and leaves the file to its owner
 
 
 def _cell(cell: str) -> str:

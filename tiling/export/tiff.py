@@ -10,8 +10,7 @@ import numpy as np
 import tifffile
 from numpy.typing import NDArray
 
-from tiling.errors import ExportError
-from tiling.files import replacing
+from tiling.export.writing import export_file
 from tiling.folders import LABELS_MARK
 from tiling.store import Store
 
@@ -40,31 +39,25 @@ def write_tiff(store: Store, path: Path) -> None:
     """
     levels: list[Any] = list(store.labels())
     height, width = levels[0].shape
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with (
-            replacing(path) as raw,
-            tifffile.TiffWriter(raw, bigtiff=height * width > _BIG, ome=True) as tiff,
-        ):
-            for number, level in enumerate(levels):
-                first: dict[str, Any] = {"subifds": len(levels) - 1, "metadata": _ome(store)}
-                tiff.write(
-                    _tiles(level),
-                    shape=level.shape,
-                    dtype=np.uint8,
-                    tile=(_TILE, _TILE),
-                    photometric="palette",
-                    colormap=_colormap(store),
-                    compression="adobe_deflate",
-                    resolutionunit="CENTIMETER",
-                    resolution=(1e4 / (store.mpp * 2**number),) * 2,
-                    software="napari-wsss",
-                    **(first if number == 0 else {"subfiletype": 1, "metadata": None}),
-                )
-    except OSError as error:
-        raise ExportError(
-            f"{path} cannot be written: {error.strerror or error}; choose another place."
-        ) from error
+    with (
+        export_file(path) as raw,
+        tifffile.TiffWriter(raw, bigtiff=height * width > _BIG, ome=True) as tiff,
+    ):
+        for number, level in enumerate(levels):
+            first: dict[str, Any] = {"subifds": len(levels) - 1, "metadata": _ome(store)}
+            tiff.write(
+                _tiles(level),
+                shape=level.shape,
+                dtype=np.uint8,
+                tile=(_TILE, _TILE),
+                photometric="palette",
+                colormap=_colormap(store),
+                compression="adobe_deflate",
+                resolutionunit="CENTIMETER",
+                resolution=(1e4 / (store.mpp * 2**number),) * 2,
+                software="napari-wsss",
+                **(first if number == 0 else {"subfiletype": 1, "metadata": None}),
+            )
 
 
 def _tiles(level: Any) -> Iterator[NDArray[np.uint8]]:

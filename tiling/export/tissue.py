@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
 
-from tiling.errors import ExportError
-from tiling.files import replacing
+from tiling.export.writing import export_file
 
 __all__ = ["write_outlines", "write_tissue_picture"]
 
@@ -45,14 +44,8 @@ def write_outlines(path: Path, outlines: Iterable[shapely.Polygon], origin: tupl
         }
         for outline in outlines
     ]
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(path) as file:
-            file.write(json.dumps({"type": "FeatureCollection", "features": features}).encode())
-    except OSError as error:
-        raise ExportError(
-            f"{path} cannot be written: {error.strerror or error}; choose another place."
-        ) from error
+    with export_file(path) as file:
+        file.write(json.dumps({"type": "FeatureCollection", "features": features}).encode())
     return len(features)
 
 
@@ -74,14 +67,8 @@ def write_tissue_picture(path: Path, overview: NDArray[np.uint8], mask: NDArray[
     picture[~mask] = 255 - (255 - picture[~mask]) // 3
     width = max(1, max(mask.shape) // 800)
     picture[ndimage.binary_dilation(mask, iterations=width) & ~mask] = _OUTLINE
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(path) as file:
-            Image.fromarray(picture).save(file, format="PNG")
-    except OSError as error:
-        raise ExportError(
-            f"{path} cannot be written: {error.strerror or error}; choose another place."
-        ) from error
+    with export_file(path) as file:
+        Image.fromarray(picture).save(file, format="PNG")
 
 
 def _moved(outline: shapely.Polygon, corner: NDArray[np.int64]) -> shapely.Polygon:

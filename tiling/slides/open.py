@@ -6,7 +6,6 @@ whose object is a :class:`SlideFormat`.
 
 from __future__ import annotations
 
-import importlib
 import stat
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from pathlib import Path
 
 from tiling.address import is_address
 from tiling.errors import SlideError
-from tiling.plugins import installed
+from tiling.plugins import loaded, others
 from tiling.slides.level import LevelReader
 from tiling.slides.readers import srgb
 from tiling.slides.slide import Slide
@@ -48,11 +47,7 @@ class SlideFormat:
 
     def open(self, path: Path) -> LevelReader | None:
         """Return an open reader, or None when the file is of another format."""
-        function = self.open_reader
-        if isinstance(function, str):
-            module, name = function.split(":")
-            function = getattr(importlib.import_module(module), name)
-        found: LevelReader | None = function(path)
+        found: LevelReader | None = loaded(self.open_reader)(path)
         return found
 
 
@@ -151,13 +146,13 @@ def open_slide(
         _refuse_no_file(path)
     suffix = path.suffix.casefold()
     problems: list[SlideError] = []
-    others = tuple(other for other in _others().values() if suffix in other.suffixes)
-    if not others and suffix in _UNREAD:
+    asked = tuple(other for other in _others().values() if suffix in other.suffixes)
+    if not asked and suffix in _UNREAD:
         raise SlideError(
             f"{path} is a slide in the format {_UNREAD[suffix]}, which is not read here; convert it to OME-TIFF or "
             "OME-Zarr, for example with Bio-Formats."
         )
-    for kind in (*others, *(_OVER_A_NETWORK if is_address(path) else _OWN)):
+    for kind in (*asked, *(_OVER_A_NETWORK if is_address(path) else _OWN)):
         try:
             reader = kind.open(path)
         except SlideError as error:
@@ -187,12 +182,7 @@ def open_slide(
 @cache
 def _others() -> dict[str, SlideFormat]:
     """Return the formats of other packages by name; one that cannot be loaded is warned of, once, and left out."""
-    found: dict[str, SlideFormat] = {}
-    taken = {own.name for own in _OWN}
-    for kind in installed(GROUP, SlideFormat, "slide format"):
-        if kind.name not in taken:
-            found.setdefault(kind.name, kind)
-    return found
+    return others(GROUP, SlideFormat, "slide format", [own.name for own in _OWN])
 
 
 def _refuse_no_file(path: Path) -> None:

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from tiling.classes import ClassSchema
 from tiling.errors import ExportError
-from tiling.files import replacing
+from tiling.export import export_file
+from tiling.plugins import loaded
 from tiling.store import Store
 
 __all__ = ["FORMATS", "ExportFormat", "copy_store", "export_store", "suggested_path"]
@@ -27,50 +28,21 @@ class ExportFormat:
         What the file name ends in.
     tip : str
         What it is good for.
-    write : callable
-        Writes a store to a path.
+    write : callable or str
+        Writes a store to a path; ``module:name`` is loaded when it is first needed.
     """
 
     title: str
     ending: str
     tip: str
-    write: Callable[[Store, Path], object]
-
-
-def _geojson(store: Store, path: Path) -> None:
-    from tiling.export import write_geojson
-
-    write_geojson(store, path)
-
-
-def _areas(store: Store, path: Path) -> None:
-    from tiling.export import write_areas
-
-    write_areas(store, path)
-
-
-def _tiles(store: Store, path: Path) -> None:
-    from tiling.export import write_tiles
-
-    write_tiles(store, path)
-
-
-def _tiff(store: Store, path: Path) -> None:
-    from tiling.export import write_tiff
-
-    write_tiff(store, path)
-
-
-def _png(store: Store, path: Path) -> None:
-    from tiling.export import write_overview
-
-    write_overview(store, path)
+    write: Callable[[Store, Path], object] | str
 
 
 def _report(store: Store, path: Path) -> None:
     from tiling.batch import slide_page
 
-    _write(path, slide_page(store))
+    with export_file(path) as file:
+        file.write(slide_page(store))
 
 
 def _pdf(store: Store, path: Path) -> None:
@@ -79,17 +51,8 @@ def _pdf(store: Store, path: Path) -> None:
 
     if not can_print():
         raise ExportError("A PDF is printed by napari's window; without one, write the report as HTML.")
-    _write(path, pdf_of(slide_page(store).decode(), store.name))
-
-
-def _write(path: Path, content: bytes) -> None:
-    try:
-        with replacing(path) as file:
-            file.write(content)
-    except OSError as error:
-        raise ExportError(
-            f"{path} cannot be written: {error.strerror or error}; choose another place."
-        ) from error
+    with export_file(path) as file:
+        file.write(pdf_of(slide_page(store).decode(), store.name))
 
 
 def copy_store(store: Store, path: Path) -> None:
@@ -131,16 +94,20 @@ class _RenamedStore(Store):
         }
 
 
+_EXPORT = "tiling.export"
+_GEOJSON, _AREAS, _TILES = f"{_EXPORT}:write_geojson", f"{_EXPORT}:write_areas", f"{_EXPORT}:write_tiles"
+_TIFF, _PICTURE = f"{_EXPORT}:write_tiff", f"{_EXPORT}:write_overview"
+
 FORMATS = (
-    ExportFormat("GeoJSON…", ".geojson", "Outlines for QuPath, in level-0 pixels", _geojson),
-    ExportFormat("Areas…", ".areas.csv", "mm² and share of each class", _areas),
-    ExportFormat("Tiles…", ".tiles.csv", "One line per tile: place, presence, shares, confidence", _tiles),
-    ExportFormat("Picture…", ".overview.png", "Slide beside overlay, with legend and scale bar", _png),
+    ExportFormat("GeoJSON…", ".geojson", "Outlines for QuPath, in level-0 pixels", _GEOJSON),
+    ExportFormat("Areas…", ".areas.csv", "mm² and share of each class", _AREAS),
+    ExportFormat("Tiles…", ".tiles.csv", "One line per tile: place, presence, shares, confidence", _TILES),
+    ExportFormat("Picture…", ".overview.png", "Slide beside overlay, with legend and scale bar", _PICTURE),
     ExportFormat(
         "Report…", ".report.html", "One page to hand on: pictures, areas, model, provenance", _report
     ),
     ExportFormat("Report as PDF…", ".report.pdf", "The same on one printed page", _pdf),
-    ExportFormat("TIFF…", ".labels.ome.tif", "Pyramidal label image", _tiff),
+    ExportFormat("TIFF…", ".labels.ome.tif", "Pyramidal label image", _TIFF),
     ExportFormat("Zarr…", ".zarr", "A copy of the whole result (OME-Zarr)", copy_store),
 )
 
@@ -177,19 +144,19 @@ def export_store(store: Store, path: str | Path, schema: ClassSchema | None = No
         raise ExportError(f"{store.path} is not complete; let the run finish (Resume), then export.")
     if schema is not None and schema != store.schema:
         store = _RenamedStore(store.path, schema)
-    endings = {
-        ".geojson": _geojson,
-        ".tiles.csv": _tiles,
-        ".csv": _areas,
-        ".png": _png,
+    endings: dict[str, Callable[[Store, Path], object] | str] = {
+        ".geojson": _GEOJSON,
+        ".tiles.csv": _TILES,
+        ".csv": _AREAS,
+        ".png": _PICTURE,
         ".report.html": _report,
         ".report.pdf": _pdf,
-        ".tif": _tiff,
-        ".tiff": _tiff,
+        ".tif": _TIFF,
+        ".tiff": _TIFF,
         ".zarr": copy_store,
     }
     for ending, write in endings.items():
         if path.name.lower().endswith(ending):
-            write(store, path)
+            loaded(write)(store, path)
             return path
     raise ExportError(f"{path} has no known ending; use one of {', '.join(endings)}.")
