@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 from PIL import Image
 
-from napari_wsss.plugin.view.tile_cache import SHARED_CACHE, TileCache
+from tiling.byte_cache import ByteCache
 from tiling.errors import SlideError
 from tiling.geometry import Box
 from tiling.slides import Slide
@@ -32,6 +32,12 @@ ZOOM_PIXELS = 48_000_000
 
 UNREADABLE = np.array([232, 200, 232], np.uint8)
 """What an unreadable tile looks like: a colour that is neither tissue nor glass."""
+
+TileCache = ByteCache[tuple[int, int, int, int]]
+"""Decoded tiles by owner, level, row and column."""
+
+SHARED_CACHE: TileCache = ByteCache(256 * 2**20)
+"""Of all slides of a session, so that ten open slides cost as much memory as one."""
 
 _log = logging.getLogger(__name__)
 _owners = itertools.count()
@@ -147,8 +153,8 @@ class SlideLevel(_LazyLevel):
         return out
 
     def _tile(self, row: int, column: int) -> NDArray[np.uint8]:
-        key = (self._level, row, column)
-        tile = self._source.cache.get(self._source.owner, key)
+        key = (self._source.owner, self._level, row, column)
+        tile = self._source.cache.get(key)
         if tile is None:
             x, y = column * TILE, row * TILE
             width, height = min(TILE, self.shape[1] - x), min(TILE, self.shape[0] - y)
@@ -157,7 +163,7 @@ class SlideLevel(_LazyLevel):
             except SlideError as error:
                 self._warn_once(error)
                 tile = np.broadcast_to(UNREADABLE, (height, width, 3))
-            self._source.cache.put(self._source.owner, key, tile)
+            self._source.cache.put(key, tile)
         return tile
 
     def _warn_once(self, error: SlideError) -> None:
@@ -248,7 +254,7 @@ class OpenSlide:
 
 def _release(slide: Slide, cache: TileCache, owner: int) -> None:
     slide.close()
-    cache.drop_owner(owner)
+    cache.forget(lambda key: key[0] == owner)
 
 
 def overview_of(slide: Slide, lazy: Sequence[SlideLevel], coarsest_max: int) -> NDArray[np.uint8]:

@@ -15,7 +15,7 @@ from napari_wsss.plugin.view.pyramid import (
     resident,
     slide_pyramid,
 )
-from napari_wsss.plugin.view.tile_cache import TileCache
+from tiling.byte_cache import ByteCache
 from tiling.errors import SlideError
 from tiling.geometry import Box
 from tiling.slides.readers.array import ArrayReader
@@ -49,7 +49,7 @@ def test_a_level_slices_like_the_array(rows: object, columns: object, channels: 
     pixels = noise(61, 47)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pyramid, "TILE", 16)
-        level = SlideLevel(OpenSlide(Slide(ArrayReader(pixels)), TileCache(5000)), 0)
+        level = SlideLevel(OpenSlide(Slide(ArrayReader(pixels)), ByteCache(5000)), 0)
         try:
             expected = pixels[rows, columns, channels]  # type: ignore[index]
         except IndexError:
@@ -61,7 +61,7 @@ def test_a_level_slices_like_the_array(rows: object, columns: object, channels: 
 
 def test_a_level_looks_like_an_array(small_tiles: None) -> None:
     pixels = noise(40, 30)
-    level = SlideLevel(OpenSlide(Slide(ArrayReader(pixels)), TileCache(10_000)), 0)
+    level = SlideLevel(OpenSlide(Slide(ArrayReader(pixels)), ByteCache(10_000)), 0)
     assert (level.shape, level.ndim, level.dtype, level.size) == (pixels.shape, 3, np.uint8, pixels.size)
     assert level.chunks == (16, 16, 3)
     np.testing.assert_array_equal(np.asarray(level), pixels)
@@ -72,7 +72,7 @@ def test_a_level_looks_like_an_array(small_tiles: None) -> None:
 
 def test_tiles_are_read_once(small_tiles: None) -> None:
     reader = ArrayReader(noise(64, 64))
-    level = SlideLevel(OpenSlide(Slide(reader), TileCache(100_000)), 0)
+    level = SlideLevel(OpenSlide(Slide(reader), ByteCache(100_000)), 0)
     level[0:40, 0:40]
     first = len(reader.reads)
     level[5:39, 8:40]
@@ -82,7 +82,7 @@ def test_tiles_are_read_once(small_tiles: None) -> None:
 
 def test_too_much_at_once_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pyramid, "MAX_PIXELS", 1000)
-    level = SlideLevel(OpenSlide(Slide(ArrayReader(noise(64, 64), path="big.svs")), TileCache(100)), 0)
+    level = SlideLevel(OpenSlide(Slide(ArrayReader(noise(64, 64), path="big.svs")), ByteCache(100)), 0)
     with pytest.raises(SlideError, match=r"big\.svs.*coarser level"):
         level[:, :]
 
@@ -90,7 +90,7 @@ def test_too_much_at_once_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_unreadable_tiles_are_shown_as_such_and_said_once(small_tiles: None) -> None:
     pixels = noise(64, 64)
     slide = Slide(ArrayReader(pixels, fail_at=Box(20, 20, 2, 2)))
-    level = SlideLevel(OpenSlide(slide, TileCache(100_000)), 0)
+    level = SlideLevel(OpenSlide(slide, ByteCache(100_000)), 0)
     with pytest.warns(UserWarning, match="mauve"):
         shown = level[:, :]
     level[0:64, 0:64]  # a second warning would be an error
@@ -101,7 +101,7 @@ def test_unreadable_tiles_are_shown_as_such_and_said_once(small_tiles: None) -> 
 def test_the_coarsest_level_is_a_small_array_in_memory() -> None:
     full = ramp(600, 900)
     slide = Slide(ArrayReader([full, full[::4, ::4]]))
-    levels = slide_pyramid(slide, TileCache(10**6), coarsest_max=200)
+    levels = slide_pyramid(slide, ByteCache(10**6), coarsest_max=200)
     assert [level.shape[:2] for level in levels] == [(600, 900), (150, 225), (133, 200)]
     assert isinstance(levels[-1], np.ndarray)
     np.testing.assert_allclose(levels[-1][66, 100, :2], (127, 127), atol=2)
@@ -110,20 +110,20 @@ def test_the_coarsest_level_is_a_small_array_in_memory() -> None:
 def test_levels_that_fit_into_the_overview_are_dropped() -> None:
     full = ramp(600, 900)
     slide = Slide(ArrayReader([full, full[::4, ::4], full[::8, ::8]]))
-    levels = slide_pyramid(slide, TileCache(10**6), coarsest_max=300)
+    levels = slide_pyramid(slide, ByteCache(10**6), coarsest_max=300)
     assert [level.shape[:2] for level in levels] == [(600, 900), (200, 300)]
 
 
 def test_a_small_slide_is_one_array() -> None:
     full = noise(60, 90)
-    levels = slide_pyramid(Slide(ArrayReader(full)), TileCache(10**6))
+    levels = slide_pyramid(Slide(ArrayReader(full)), ByteCache(10**6))
     assert len(levels) == 1
     np.testing.assert_array_equal(levels[0], full)
 
 
 def test_far_apart_levels_get_made_up_ones_between() -> None:
     slide = Slide(ArrayReader(ramp(640, 640)))
-    levels = slide_pyramid(slide, TileCache(10**7), coarsest_max=20)
+    levels = slide_pyramid(slide, ByteCache(10**7), coarsest_max=20)
     assert [level.shape[0] for level in levels] == [640, 160, 40, 20]
     assert isinstance(levels[1], ZoomLevel)
     np.testing.assert_allclose(levels[1][80, 40, :2], (64, 128), atol=2)
@@ -131,7 +131,7 @@ def test_far_apart_levels_get_made_up_ones_between() -> None:
 
 def test_a_made_up_level_never_decodes_too_much(monkeypatch: pytest.MonkeyPatch) -> None:
     reader = ArrayReader(ramp(640, 640))
-    levels = slide_pyramid(Slide(reader), TileCache(10**7), coarsest_max=20)
+    levels = slide_pyramid(Slide(reader), ByteCache(10**7), coarsest_max=20)
     monkeypatch.setattr(pyramid, "ZOOM_PIXELS", 4000)
     before = len(reader.reads)
     shown = levels[1][:, :]
@@ -144,7 +144,7 @@ def test_outside_the_scanned_bounds_is_white() -> None:
     full = np.full((400, 600, 3), 255, np.uint8)
     full[100:300, 300:500] = ramp(200, 200)
     slide = Slide(ArrayReader(full, bounds=Box(300, 100, 200, 200)))
-    overview = slide_pyramid(slide, TileCache(10**6), coarsest_max=60)[-1]
+    overview = slide_pyramid(slide, ByteCache(10**6), coarsest_max=60)[-1]
     assert overview.shape == (40, 60, 3)
     assert (overview[:9] == 255).all()
     assert (overview[:, :29] == 255).all()
@@ -156,7 +156,7 @@ def test_the_ratio_of_the_shapes_is_the_downsample(downsample: float) -> None:
     # The level is cut short by three pixels, as stitching scanners do.
     size = int(1000 / downsample) - 3
     slide = Slide(ArrayReader([noise(1000, 1000), noise(size, size)], downsamples=[1, downsample]))
-    level = SlideLevel(OpenSlide(slide, TileCache(10**6)), 1)
+    level = SlideLevel(OpenSlide(slide, ByteCache(10**6)), 1)
     assert 1000 / level.shape[0] == pytest.approx(downsample, abs=0.5 * downsample / level.shape[0] * 1.1)
     assert (level[-2:, -2:] == 255).all()
 
@@ -164,13 +164,13 @@ def test_the_ratio_of_the_shapes_is_the_downsample(downsample: float) -> None:
 def test_a_corrupt_slide_still_gets_an_overview(small_tiles: None) -> None:
     slide = Slide(ArrayReader(ramp(200, 200), fail_at=Box(60, 60, 4, 4)))
     with pytest.warns(UserWarning, match="mauve"):
-        overview = slide_pyramid(slide, TileCache(10**6), coarsest_max=50)[-1]
+        overview = slide_pyramid(slide, ByteCache(10**6), coarsest_max=50)[-1]
     assert (overview[14:15, 14:15] == UNREADABLE).all()
     np.testing.assert_allclose(overview[40, 40, :2], (205, 205), atol=6)
 
 
 def test_a_closed_slide_gives_its_tiles_back() -> None:
-    cache = TileCache(10**6)
+    cache = ByteCache(10**6)
     closed = []
     slide = Slide(ArrayReader(noise(300, 300)))
     slide.close = lambda: closed.append(True)  # type: ignore[method-assign]
@@ -179,11 +179,11 @@ def test_a_closed_slide_gives_its_tiles_back() -> None:
     fine[:, :]
     del levels
     gc.collect()
-    assert cache.used_bytes > 0
+    assert cache.used > 0
     assert not closed
     del fine
     gc.collect()
-    assert cache.used_bytes == 0
+    assert cache.used == 0
     assert closed
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from abc import ABC, abstractmethod
-from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from pathlib import Path
@@ -12,12 +11,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from tiling.byte_cache import ByteCache
 from tiling.errors import SlideError
 from tiling.geometry import Box
 from tiling.slides.level import ALONE_BYTES, Level
 from tiling.slides.statements import Statement
 
-__all__ = ["CACHE_BYTES", "MAX_SEGMENT_BYTES", "SegmentCache", "SegmentReader", "cache_bytes"]
+__all__ = ["CACHE_BYTES", "MAX_SEGMENT_BYTES", "SegmentReader", "cache_bytes"]
 
 CACHE_BYTES = 64 << 20
 """Decoded pixels that one open slide keeps at least, whatever its format: part of the engine's memory formula."""
@@ -73,51 +73,6 @@ def _row_bytes(level: Level, per_pixel: int) -> int:
     return per_pixel * rows * high * -(-level.width // wide) * wide
 
 
-class SegmentCache:
-    """A least-recently-used store of decoded pieces, bounded in bytes; safe for threads.
-
-    Parameters
-    ----------
-    capacity : int
-        Bytes. A piece larger than this is kept alone, because reading it twice in a row is the common case.
-    """
-
-    def __init__(self, capacity: int = CACHE_BYTES) -> None:
-        self.capacity = capacity
-        self._used = 0
-        self._items: OrderedDict[Key, NDArray[np.uint8]] = OrderedDict()
-        self._lock = threading.Lock()
-
-    @property
-    def used(self) -> int:
-        """Bytes held now."""
-        return self._used
-
-    def get(self, key: Key) -> NDArray[np.uint8] | None:
-        """Return a piece, or None when it is not (or no longer) here."""
-        with self._lock:
-            item = self._items.get(key)
-            if item is not None:
-                self._items.move_to_end(key)
-            return item
-
-    def put(self, key: Key, item: NDArray[np.uint8]) -> None:
-        """Keep a piece and let the oldest ones go."""
-        with self._lock:
-            if key in self._items:
-                return
-            self._items[key] = item
-            self._used += item.nbytes
-            while self._used > self.capacity and len(self._items) > 1:
-                self._used -= self._items.popitem(last=False)[1].nbytes
-
-    def clear(self) -> None:
-        """Forget everything."""
-        with self._lock:
-            self._items.clear()
-            self._used = 0
-
-
 class SegmentReader(ABC):
     """A :class:`tiling.slides.level.LevelReader` for formats that store each level as a grid of pieces.
 
@@ -141,7 +96,8 @@ class SegmentReader(ABC):
 
     def __init__(self, path: Path, levels: tuple[Level, ...]) -> None:
         self.path, self.levels = path, levels
-        self.cache = SegmentCache(cache_bytes(levels))
+        # A piece that is larger is kept alone: reading it twice in a row is the common case.
+        self.cache: ByteCache[Key] = ByteCache(cache_bytes(levels), alone=True)
         self._alone = threading.Lock()
         self._far: ThreadPoolExecutor | None = None
         self._asked: dict[Key, Future[NDArray[np.uint8]]] = {}
@@ -153,7 +109,7 @@ class SegmentReader(ABC):
         For slides behind a network; called when the levels are known.
         """
         row = max(_row_bytes(level, 3) for level in self.levels)
-        self.cache = SegmentCache(max(CACHE_BYTES, min(row, FAR_CACHE_BYTES)))
+        self.cache = ByteCache(max(CACHE_BYTES, min(row, FAR_CACHE_BYTES)), alone=True)
         self._far = ThreadPoolExecutor(FAR_REQUESTS, thread_name_prefix="wsss-far")
 
     @property
@@ -175,7 +131,7 @@ class SegmentReader(ABC):
         if self._far is not None:
             self._far.shutdown(cancel_futures=True)
             self._far = None
-        self.cache.clear()
+        self.cache.forget()
 
     def read_level(self, level: int, x: int, y: int, width: int, height: int) -> NDArray[np.uint8]:
         """Return a part of one level, (height, width, 3) uint8, white where the level has no pixels."""

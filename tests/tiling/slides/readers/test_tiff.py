@@ -11,9 +11,9 @@ import pytest
 import tifffile
 from numpy.typing import NDArray
 
+from tiling.byte_cache import ByteCache
 from tiling.errors import SlideError
 from tiling.slides.open import open_slide
-from tiling.slides.readers.segments import SegmentCache
 from tiling.slides.readers.tiff import TiffReader, open_reader
 from tiling.slides.slide import Slide
 
@@ -238,7 +238,7 @@ def test_a_flat_slide_is_read_in_bounded_memory(tmp_path: Path) -> None:
 
 
 def test_the_cache_holds_bytes_not_pieces() -> None:
-    cache = SegmentCache(capacity=1000)
+    cache = ByteCache[tuple[int, int, int]](1000, alone=True)
     for i in range(20):
         cache.put((0, i, 0), np.zeros(300, np.uint8))
         assert cache.used <= 1000
@@ -250,7 +250,7 @@ def test_the_cache_holds_bytes_not_pieces() -> None:
     cache.put((1, 0, 0), np.zeros(5000, np.uint8))
     assert cache.get((1, 0, 0)) is not None
     assert cache.used == 5000
-    cache.clear()
+    cache.forget()
     assert cache.used == 0
 
 
