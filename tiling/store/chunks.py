@@ -15,7 +15,7 @@ import hashlib
 import itertools
 import os
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import zarr
@@ -28,35 +28,7 @@ from tiling.errors import StoreError
 from tiling.files import create_new, temporary_name
 from tiling.store.tally import Tally
 
-__all__ = ["ChunkFiles", "ChunkedArray"]
-
-
-class ChunkedArray(Protocol):
-    """What is written to in whole chunks: a zarr array, or :class:`ChunkFiles` over it."""
-
-    @property
-    def name(self) -> str:
-        """Which array of a store it is."""
-        ...
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Entries along each axis."""
-        ...
-
-    @property
-    def chunks(self) -> tuple[int, ...]:
-        """Entries of a chunk along each axis."""
-        ...
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """Kind of an entry."""
-        ...
-
-    def __setitem__(self, key: Any, values: NDArray[Any]) -> None:
-        """Write the part of the array that ``key`` names."""
-        ...
+__all__ = ["ChunkFiles"]
 
 
 class ChunkFiles:

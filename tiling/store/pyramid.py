@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tiling.store.chunks import ChunkedArray
+from tiling.store.chunks import ChunkFiles
 
 __all__ = ["LineBuffer", "LinePyramid", "halve_labels", "halve_mean", "level_shapes"]
 
@@ -74,13 +74,13 @@ class LinePyramid:
 
     Parameters
     ----------
-    arrays : sequence of ChunkedArray
+    arrays : sequence of ChunkFiles
         (height, width) uint8, finest first, each level half of the one before.
     halve : callable
         How two lines become one.
     """
 
-    def __init__(self, arrays: Sequence[ChunkedArray], halve: Halve) -> None:
+    def __init__(self, arrays: Sequence[ChunkFiles], halve: Halve) -> None:
         self.levels = [_Level(array) for array in arrays]
         self._halve = halve
 
@@ -117,11 +117,11 @@ class LineBuffer:
 
     Parameters
     ----------
-    array : ChunkedArray
+    array : ChunkFiles
         A line is all that one index along the first axis holds.
     """
 
-    def __init__(self, array: ChunkedArray) -> None:
+    def __init__(self, array: ChunkFiles) -> None:
         self.array = array
         self.height = array.shape[0]
         self._buffer = np.zeros((array.chunks[0], *array.shape[1:]), array.dtype)
@@ -161,7 +161,7 @@ class LineBuffer:
 class _Level(LineBuffer):
     """One level of a pyramid: also keeps the odd line that waits for its partner."""
 
-    def __init__(self, array: ChunkedArray) -> None:
+    def __init__(self, array: ChunkFiles) -> None:
         super().__init__(array)
         self.odd: NDArray[np.uint8] = np.zeros((0, array.shape[1]), np.uint8)
 
