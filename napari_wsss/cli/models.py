@@ -20,7 +20,7 @@ def list_models(as_json: bool) -> int:
 
     bundles = [load_bundle(name, verify=False) for name in list_bundles()]
     if as_json:
-        _print_json([_card(bundle) for bundle in bundles])
+        answer_json([_card(bundle) for bundle in bundles])
         return 0
     if not bundles:
         tell("There is no embedded model; give bundle folders to --model.")
@@ -36,7 +36,7 @@ def show_model(name: str, as_json: bool) -> int:
 
     bundle = load_bundle(name)
     if as_json:
-        _print_json(_card(bundle))
+        answer_json(_card(bundle))
         return 0
     lines = {
         "Model": bundle.name,
@@ -58,31 +58,11 @@ def show_model(name: str, as_json: bool) -> int:
     return 0
 
 
-def import_model(
-    stage1: Path,
-    stage2: Path | None,
-    schema: str,
-    out: Path,
-    mpp: float,
-    tile: int,
-    gate_threshold: float,
-    half: bool,
-    overwrite: bool,
-) -> int:
-    """Make a bundle from published checkpoints and say how to use it."""
+def import_model(stage1: Path, stage2: Path | None, schema: str, out: Path, **options: Any) -> int:
+    """Make a bundle from published checkpoints (options of ``import_checkpoints``) and say how to use it."""
     from napari_wsss.models import import_checkpoints
 
-    folder = import_checkpoints(
-        stage1,
-        stage2,
-        schema,
-        out,
-        mpp=mpp,
-        tile=tile,
-        gate_threshold=gate_threshold,
-        dtype="float16" if half else "float32",
-        overwrite=overwrite,
-    )
+    folder = import_checkpoints(stage1, stage2, schema, out, **options)
     answer(folder)
     tell(f"Use it with: wsss-tile run SLIDE --model {folder} --out DIR")
     return 0
@@ -112,7 +92,3 @@ def export_model(name: str, onnx: Path | None, wsinfer: Path | None) -> int:
 
 def _card(bundle: Bundle) -> dict[str, Any]:
     return {"path": str(bundle.path), **bundle.to_dict()}
-
-
-def _print_json(data: Any) -> None:
-    answer_json(data)

@@ -76,7 +76,9 @@ def models_import(
     """Make a bundle from the published WSSS-Tissue checkpoints."""
     from napari_wsss.cli.models import import_model
 
-    return import_model(stage1, stage2, schema, out, mpp, tile, gate_threshold, half, overwrite)
+    dtype = "float16" if half else "float32"
+    about = {"mpp": mpp, "tile": tile, "gate_threshold": gate_threshold}
+    return import_model(stage1, stage2, schema, out, **about, dtype=dtype, overwrite=overwrite)
 
 
 @models_app.command("export")

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from types import TracebackType
-from typing import TYPE_CHECKING, Protocol, Self
+from typing import TYPE_CHECKING, Self
 
 from napari_wsss.cli.border import tell
 from tiling.untrusted import printable
@@ -16,38 +15,9 @@ if TYPE_CHECKING:
     from tiling.batch import SlideJob, SlideOutcome
     from tiling.engine import Event
 
-__all__ = ["Display", "LiveDisplay", "PlainDisplay", "make_display"]
+__all__ = ["LiveDisplay", "PlainDisplay", "make_display"]
 
 _PLAIN_EVERY_S = 30.0
-
-
-class Display(Protocol):
-    """What a batch tells while it runs."""
-
-    def __enter__(self) -> Self: ...
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None: ...
-
-    def event(self, job: SlideJob, event: Event) -> None:
-        """Take an event of the slide that is worked on."""
-        ...
-
-    def finished(self, outcome: SlideOutcome) -> None:
-        """Take what became of a slide."""
-        ...
-
-    def warn(self, message: str) -> None:
-        """Say something without disturbing the display."""
-        ...
-
-
-def make_display(slides: int) -> Display:
-    """Choose by where standard error goes."""
-    from rich.console import Console
-
-    console = Console(stderr=True)
-    return LiveDisplay(slides, console) if console.is_terminal else PlainDisplay(slides)
 
 
 class PlainDisplay:
@@ -141,6 +111,14 @@ class LiveDisplay:
 
 def _shortened(name: str) -> str:
     return name if len(name) <= 30 else f"{name[:14]}…{name[-15:]}"
+
+
+def make_display(slides: int) -> PlainDisplay | LiveDisplay:
+    """Choose by where standard error goes."""
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    return LiveDisplay(slides, console) if console.is_terminal else PlainDisplay(slides)
 
 
 def describe(outcome: SlideOutcome) -> str:

@@ -6,7 +6,9 @@ from collections.abc import Callable, Mapping
 
 from qtpy.QtCore import QEvent, QObject
 from qtpy.QtGui import QKeySequence, QShortcut  # type: ignore[attr-defined]  # qtpy has it, its stubs do not
-from qtpy.QtWidgets import QMainWindow, QWidget
+from qtpy.QtWidgets import QWidget
+
+from napari_wsss.plugin.common.heartbeat_widget import main_window
 
 __all__ = ["WindowKeys"]
 
@@ -52,9 +54,7 @@ class WindowKeys(QObject):
         return False
 
     def _bind(self) -> None:
-        window = self._dock.parentWidget()
-        while window is not None and not isinstance(window, QMainWindow):
-            window = window.parentWidget()
+        window = main_window(self._dock)
         if window is None or self.shortcuts:
             return
         for key, action in self._actions.items():

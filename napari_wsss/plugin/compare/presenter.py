@@ -19,7 +19,7 @@ from napari_wsss.plugin.compare.agreement import (
     agreement_pyramid,
     compare,
 )
-from napari_wsss.plugin.view import METADATA_KEY, unit_factors
+from napari_wsss.plugin.view import METADATA_KEY, kind_of, placement_of, unit_factors
 from tiling.classes import ClassSchema, TissueClass
 from tiling.errors import DataError
 
@@ -30,7 +30,7 @@ COLORS = {None: "transparent", 0: "transparent", AGREE: "#1b9e77", DIFFER: "#e72
 
 
 def _is_truth(layer: Any) -> bool:
-    return bool(layer.metadata.get(METADATA_KEY, {}).get("kind") != "store")
+    return kind_of(layer) != "store"
 
 
 @dataclass(frozen=True)
@@ -80,12 +80,8 @@ def _schema_of(layer: Any, coarsest: Any) -> ClassSchema:
 
 def comparison_rows(comparison: Comparison) -> list[tuple[str, str]]:
     """Return the table for the panel: (name, value) lines."""
-    rows = [
-        (name, "–" if not np.isfinite(value) else f"{value:.3f}")
-        for name, value in zip(comparison.names, comparison.iou, strict=True)
-    ]
     return [
-        *rows,
+        *((name, _number(value)) for name, value in zip(comparison.names, comparison.iou, strict=True)),
         ("Mean IoU", _number(comparison.mean_iou)),
         ("Equal pixels", _percent(comparison.agreement)),
         ("Compared (labelled by both)", _percent(comparison.coverage)),
@@ -175,11 +171,7 @@ class Comparer:
         except DataError as error:
             self.problem = explain(error)
             return False
-        layer = self.first
-        self._placed = {
-            name: getattr(layer, name)
-            for name in ("scale", "translate", "rotate", "shear", "affine", "units")
-        }
+        self._placed = placement_of(self.first)
         self._job = Job(partial(self._work, *rasters))
         self._start(self._job)
         return True

@@ -27,7 +27,7 @@ from napari_wsss.plugin.correct.regions import (
 )
 from napari_wsss.plugin.segment import SegmentSession, session_for, view_box
 from napari_wsss.plugin.teach import slide_of_store
-from napari_wsss.plugin.view import METADATA_KEY, class_features, follow, label_colormap
+from napari_wsss.plugin.view import METADATA_KEY, class_features, follow, label_colormap, layers_of_kind
 from tiling.errors import ProjectError, RegionError, WsssError
 from tiling.geometry import Box
 from tiling.store import Store, open_store
@@ -109,11 +109,7 @@ class Corrector:
 
     def results(self) -> list[Any]:
         """Return the layers that show a result."""
-        return [
-            layer
-            for layer in self.viewer.layers
-            if layer.metadata.get(METADATA_KEY, {}).get("kind") == "store"
-        ]
+        return layers_of_kind(self.viewer, "store")
 
     def follow_layers(self) -> None:
         """Choose the result that came last when the chosen one has gone, and notice a painting that was deleted."""

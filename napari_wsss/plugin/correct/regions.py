@@ -18,8 +18,9 @@ from PIL import Image
 from napari_wsss.project import correction_name
 from tiling.classes import ClassSchema, reference_to_store, store_to_reference
 from tiling.errors import DataError
-from tiling.files import read_json, replacing, write_json_atomic
+from tiling.files import read_json, write_json_atomic
 from tiling.geometry import Box
+from tiling.patch_files import write_mask
 from tiling.store import Store
 
 __all__ = ["Region", "corrections_folder", "read_regions", "remove_regions", "write_region"]
@@ -66,8 +67,6 @@ def write_region(folder: Path, store: Store, region: Region) -> Path:
     name = correction_name(folder, f"{round(x)}_{round(y)}", place)
     time = region.time or datetime.datetime.now(datetime.UTC).isoformat(timespec="microseconds")
     indices = store_to_reference(region.labels, len(store.schema))
-    image = Image.fromarray(indices)
-    image.putpalette(_palette(store.schema))
     box = region.box
     description = {
         "slide_id": store.name,
@@ -81,8 +80,7 @@ def write_region(folder: Path, store: Store, region: Region) -> Path:
     }
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with replacing(folder / f"{name}.png") as file:
-            image.save(file, "PNG")
+        write_mask(folder / f"{name}.png", indices, store.schema)
         write_json_atomic(folder / f"{name}.json", description)
     except OSError as error:
         raise DataError(
@@ -131,9 +129,3 @@ def remove_regions(folder: Path) -> None:
             shutil.rmtree(folder)
     except OSError as error:
         raise DataError(f"{folder} cannot be removed: {error.strerror or error}; mend it.") from error
-
-
-def _palette(schema: ClassSchema) -> list[int]:
-    """Return the colours of the reference's indices: the classes, and white for the rest."""
-    colors = [tissue.rgb for tissue in schema.classes]
-    return [value for color in (colors + [(255, 255, 255)] * (256 - len(colors))) for value in color]

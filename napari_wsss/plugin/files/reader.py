@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from napari_wsss.plugin.results import load_look
-from napari_wsss.plugin.view import METADATA_KEY, LayerData, slide_layer, store_layers
+from napari_wsss.plugin.view import LayerData, layers_of_kind, slide_layer, store_layers
 from tiling.address import is_address
 from tiling.errors import WsssError
 from tiling.folders import is_store
@@ -91,6 +91,4 @@ def _a_slide_is_open() -> bool:
     from napari import current_viewer
 
     viewer = current_viewer()
-    if viewer is None:
-        return False
-    return any(layer.metadata.get(METADATA_KEY, {}).get("kind") == "slide" for layer in viewer.layers)
+    return viewer is not None and bool(layers_of_kind(viewer, "slide"))

@@ -61,19 +61,14 @@ def sample_slide(sample: SyntheticSlide = DEMO) -> list[LayerData]:
     ]
 
 
-def sample_files(sample: SyntheticSlide = DEMO, folder: Path | None = None) -> tuple[Path, Path]:
+def sample_files(sample: SyntheticSlide = DEMO) -> tuple[Path, Path]:
     """Return the paths of the synthetic slide and its truth (TIFF), written when they are not there.
 
-    Parameters
-    ----------
-    sample : SyntheticSlide
-        What to paint.
-    folder : Path, optional
-        Where to; the user's cache folder, or the one named by ``NAPARI_WSSS_CACHE``, by default.
+    They lie in the user's cache folder, or the one named by ``NAPARI_WSSS_CACHE``.
     """
     # Another version may paint another picture: the name holds all that decides the pixels.
     key = hashlib.sha256(f"{__version__} {sample!r}".encode()).hexdigest()[:8]
-    folder = folder or _cache_folder()
+    folder = _cache_folder()
     slide, truth = folder / f"synthetic-{key}.tif", folder / f"synthetic-{key}-truth.tif"
     if not (slide.exists() and truth.exists()):
         from napari.utils import progress

@@ -62,7 +62,7 @@ class QueueWidget(QWidget):
         row = QHBoxLayout()
         self.add_slides = button("&Add slides…", self._add_slides, "Slides that wait to be segmented")
         self.add_folder = button("Add &folder…", self._add_folder, "All slides in a folder")
-        self.clear = button("C&lear", self._clear, "Forget the list; results stay")
+        self.clear = button("C&lear", self.queue.clear, "Forget the list; results stay")
         for each in (self.add_slides, self.add_folder, self.clear):
             row.addWidget(each)
         layout.addLayout(row)
@@ -88,8 +88,8 @@ class QueueWidget(QWidget):
         self.summary = ElidedLabel()
         layout.addWidget(self.summary)
         row = QHBoxLayout()
-        self.run = button("&Run queue", self._run, "With the model and options of “Segment slide”")
-        self.stop = button("&Stop", self._stop, "Stop; what is done is kept")
+        self.run = button("&Run queue", self.queue.run, "With the model and options of “Segment slide”")
+        self.stop = button("&Stop", self.queue.stop, "Stop; what is done is kept")
         row.addWidget(self.run)
         row.addWidget(self.stop)
         layout.addLayout(row)
@@ -143,15 +143,6 @@ class QueueWidget(QWidget):
 
     def _scale_typed(self, value: float) -> None:
         self.queue.scale = value or None
-
-    def _clear(self) -> None:
-        self.queue.clear()
-
-    def _run(self) -> None:
-        self.queue.run()
-
-    def _stop(self) -> None:
-        self.queue.stop()
 
     def _look_at(self, item: QTableWidgetItem) -> None:
         self.queue.look_at(item.row())

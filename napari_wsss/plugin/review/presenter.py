@@ -15,7 +15,7 @@ from napari_wsss.plugin.common import STRIP_LENGTH, Job, Starter, Strip, explain
 from napari_wsss.plugin.review.doubt import ReviewEntry, ReviewOrder, review_entries, side_by_side
 from napari_wsss.plugin.review.verdicts import VerdictLog, verdict_path
 from napari_wsss.plugin.teach import slide_of_store
-from napari_wsss.plugin.view import METADATA_KEY, go_to_box, mark_box, slide_of
+from napari_wsss.plugin.view import METADATA_KEY, go_to_box, layers_of_kind, mark_box, slide_of
 from napari_wsss.project import Project, Tile
 from tiling.errors import WsssError
 from tiling.grid import TileGrid
@@ -97,11 +97,7 @@ class Reviewer:
 
     def result_layers(self) -> list[Any]:
         """Return the results that can be reviewed: those with a store."""
-        return [
-            layer
-            for layer in self.viewer.layers
-            if layer.metadata.get(METADATA_KEY, {}).get("kind") == "store"
-        ]
+        return layers_of_kind(self.viewer, "store")
 
     def follow_layers(self) -> None:
         """Choose the result that came last, when none is chosen or the chosen one has gone."""
@@ -190,11 +186,9 @@ class Reviewer:
     def _slide_path(self) -> Path | None:
         """Return the file of the result's slide, where that is open."""
         key = slide_of(self.layer) if self.layer is not None else None
-        for layer in self.viewer.layers:
-            known = layer.metadata.get(METADATA_KEY, {})
-            if key is not None and known.get("kind") == "slide" and slide_of(layer) == key:
-                return Path(known["path"])
-        return None
+        slides = (layer for layer in layers_of_kind(self.viewer, "slide") if slide_of(layer) == key)
+        slide = None if key is None else next(slides, None)
+        return None if slide is None else Path(slide.metadata[METADATA_KEY]["path"])
 
     def poll(self) -> bool:
         """Take pictures that have come; tell whether there were any."""

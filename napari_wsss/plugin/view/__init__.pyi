@@ -1,6 +1,7 @@
 from .colors import class_features as class_features, label_colormap as label_colormap
 from .frame import (
     layer_size as layer_size,
+    placement_of as placement_of,
     raster_frame as raster_frame,
     slide_frame as slide_frame,
     unit_factors as unit_factors,
@@ -33,4 +34,10 @@ from .placing import (
 )
 from .pyramid import COARSEST_MAX as COARSEST_MAX, resident as resident
 from .ruler import RULER as RULER, draw_ruler as draw_ruler
-from .slide_key import METADATA_KEY as METADATA_KEY, SlideKey as SlideKey, slide_of as slide_of
+from .slide_key import (
+    METADATA_KEY as METADATA_KEY,
+    SlideKey as SlideKey,
+    kind_of as kind_of,
+    layers_of_kind as layers_of_kind,
+    slide_of as slide_of,
+)

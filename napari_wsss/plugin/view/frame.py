@@ -18,6 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 __all__ = [
     "Frame",
     "layer_size",
+    "placement_of",
     "raster_frame",
     "slide_frame",
     "unit_factors",
@@ -139,3 +140,9 @@ def layer_size(layer: Any) -> tuple[int, int]:
     """Return height and width of a layer's finest level."""
     data = layer.data[0] if layer.multiscale else layer.data
     return int(data.shape[0]), int(data.shape[1])
+
+
+def placement_of(layer: Any) -> dict[str, Any]:
+    """Return the arguments that give another layer a layer's own data coordinates."""
+    names = ("scale", "translate", "rotate", "shear", "affine", "units")
+    return {name: getattr(layer, name) for name in names}

@@ -83,7 +83,7 @@ def slide_layer(slide: Slide) -> LayerData:
 
 
 def store_layers(
-    store: Store, name: str = "tissue", *, backdrop: bool = True, schema: ClassSchema | None = None
+    store: Store, *, backdrop: bool = True, schema: ClassSchema | None = None
 ) -> list[LayerData]:
     """Return a result store as layers: its overview as a backdrop, and the tissue classes on it.
 
@@ -91,8 +91,6 @@ def store_layers(
     ----------
     store : Store
         Complete or still growing.
-    name : str
-        Label image of the store.
     backdrop : bool
         Whether the overview is visible (it is not needed when the slide itself is open).
     schema : ClassSchema, optional
@@ -105,7 +103,7 @@ def store_layers(
     """
     return [
         overview_layer(store, visible=backdrop),
-        labels_layer(store, label_pyramid(store.labels(name)), name, schema),
+        labels_layer(store, label_pyramid(store.labels()), "tissue", schema),
     ]
 
 
@@ -275,8 +273,8 @@ def every_kth(level: Any, step: int) -> NDArray[Any]:
     return out
 
 
-def overview_image(store: Store, coarsest_max: int = COARSEST_MAX) -> NDArray[np.uint8]:
+def overview_image(store: Store) -> NDArray[np.uint8]:
     """Return the store's overview as (h, w, 3) uint8 in memory."""
     levels = store.overview
-    level = next((level for level in levels if max(level.shape[1:]) <= coarsest_max), levels[-1])
+    level = next((level for level in levels if max(level.shape[1:]) <= COARSEST_MAX), levels[-1])
     return np.ascontiguousarray(np.moveaxis(np.asarray(level), 0, -1))

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from napari_wsss.plugin.view.frame import unit_factors, viewer_units
+from napari_wsss.plugin.view.frame import placement_of, unit_factors, viewer_units
 from napari_wsss.plugin.view.outlines import keep_outlines_visible
-from napari_wsss.plugin.view.slide_key import METADATA_KEY, slide_of
+from napari_wsss.plugin.view.slide_key import METADATA_KEY, layers_of_kind, slide_of
 
 __all__ = ["MARKER", "go_to_box", "mark_box"]
 
@@ -30,10 +30,8 @@ def mark_box(viewer: Any, layer: Any, y: float, x: float, side: float) -> Any:
     """
     top, left = y - 0.5, x - 0.5
     corners = np.array([[top, left], [top, left + side], [top + side, left + side], [top + side, left]])
-    placed = {
-        name: getattr(layer, name) for name in ("scale", "translate", "rotate", "shear", "affine", "units")
-    }
-    marker = next((known for known in viewer.layers if _is_marker(known)), None)
+    placed = placement_of(layer)
+    marker = next(iter(layers_of_kind(viewer, "marker")), None)
     if marker is None:
         active = viewer.layers.selection.active
         marker = viewer.add_shapes(
@@ -53,10 +51,6 @@ def mark_box(viewer: Any, layer: Any, y: float, x: float, side: float) -> Any:
     marker.data = [corners]
     keep_outlines_visible(viewer)
     return marker
-
-
-def _is_marker(layer: Any) -> bool:
-    return bool(layer.metadata.get(METADATA_KEY, {}).get("kind") == "marker")
 
 
 def go_to_box(viewer: Any, layer: Any, y: float, x: float, side: float) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from napari_wsss.plugin.view.frame import unit_factors, viewer_units
-from napari_wsss.plugin.view.slide_key import METADATA_KEY
+from napari_wsss.plugin.view.slide_key import kind_of
 
 __all__ = ["keep_outlines_visible"]
 
@@ -21,7 +21,7 @@ _TOLERANCE = 0.25
 def keep_outlines_visible(viewer: Any) -> None:
     """Set the outlines of the plugin's shapes layers to some screen pixels; nothing happens while they have them."""
     for layer in viewer.layers:
-        if layer.metadata.get(METADATA_KEY, {}).get("kind") not in OUTLINES:
+        if kind_of(layer) not in OUTLINES:
             continue
         factor = float(unit_factors(layer.units, viewer_units(viewer, layer))[0])
         width = SCREEN_PIXELS / (float(viewer.scene.camera.zoom) * float(np.abs(layer.scale[-1])) * factor)

@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from napari_wsss.plugin.view.slide_key import METADATA_KEY, slide_of
+from napari_wsss.plugin.view.frame import placement_of
+from napari_wsss.plugin.view.slide_key import METADATA_KEY, layers_of_kind, slide_of
 
 __all__ = ["RULER", "draw_ruler", "length_text", "lengths_um"]
 
@@ -33,12 +34,9 @@ def draw_ruler(viewer: Any, slide: Any) -> Any:
     napari.layers.Shapes
         One layer for each slide, selected, in the mode that draws lines.
     """
-    layer = next((known for known in viewer.layers if _is_ruler_on(known, slide)), None)
+    rulers = layers_of_kind(viewer, "ruler")
+    layer = next((known for known in rulers if slide_of(known) == slide_of(slide)), None)
     if layer is None:
-        placed = {
-            name: getattr(slide, name)
-            for name in ("scale", "translate", "rotate", "shear", "affine", "units")
-        }
         layer = viewer.add_shapes(
             ndim=2,
             name=RULER,
@@ -48,7 +46,7 @@ def draw_ruler(viewer: Any, slide: Any) -> Any:
             features={"length": np.empty(0, object)},
             text={"string": "{length}", "color": COLOR, "size": 12, "anchor": "upper_left"},
             metadata={METADATA_KEY: {"kind": "ruler", "slide": slide_of(slide)}},
-            **placed,
+            **placement_of(slide),
         )
         # napari holds callbacks weakly: the layer keeps its own.
         labels = layer.metadata[METADATA_KEY]["labels"] = _Labels(layer)
@@ -83,8 +81,3 @@ def lengths_um(layer: Any) -> list[float]:
         float(np.linalg.norm(np.diff(np.asarray(shape)[:, -2:] * scale, axis=0), axis=1).sum())
         for shape in layer.data
     ]
-
-
-def _is_ruler_on(layer: Any, slide: Any) -> bool:
-    known = layer.metadata.get(METADATA_KEY, {})
-    return bool(known.get("kind") == "ruler" and slide_of(layer) == slide_of(slide))

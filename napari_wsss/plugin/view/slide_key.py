@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["METADATA_KEY", "SlideKey", "slide_of"]
+__all__ = ["METADATA_KEY", "SlideKey", "kind_of", "layers_of_kind", "slide_of"]
 
 METADATA_KEY = "wsss"
 """Key in ``layer.metadata`` under which the plugin keeps what it knows about a layer."""
@@ -47,3 +47,14 @@ def slide_of(layer: Any) -> SlideKey | None:
     """Return the slide that a layer shows or lies on; None for layers that are not of this plugin."""
     known: SlideKey | None = layer.metadata.get(METADATA_KEY, {}).get("slide")
     return known
+
+
+def kind_of(layer: Any) -> str | None:
+    """Return what a layer is to this plugin (``slide``, ``store``, ``marker`` …); None for layers of others."""
+    known: str | None = layer.metadata.get(METADATA_KEY, {}).get("kind")
+    return known
+
+
+def layers_of_kind(viewer: Any, kind: str) -> list[Any]:
+    """Return the layers of a kind, the last on top."""
+    return [layer for layer in viewer.layers if kind_of(layer) == kind]
