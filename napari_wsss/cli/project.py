@@ -241,7 +241,7 @@ def _draw_maps(project: Project, head: Head, folder: Path) -> None:
 
 def train_project(folder: Path, name: str, device: str, epochs: int | None, seed: int) -> int:
     """Run `project train`; prints the bundle's path."""
-    from napari_wsss.project import StepFinished, StepStarted, TrainProgress
+    from napari_wsss.project import StepFinished, StepStarted, Trained, TrainProgress
 
     last: tuple[str, int] = ("", 0)
 
@@ -257,6 +257,8 @@ def train_project(folder: Path, name: str, device: str, epochs: int | None, seed
             tell(f"  epoch {event.epoch} of {event.epochs}{loss}{score}{left}")
         elif isinstance(event, StepFinished):
             tell(f"  done in {event.seconds:.0f} s")
+        elif isinstance(event, Trained):
+            tell(event.advice)
 
     with _writing(folder) as project:
         answer(project.train(name, on_event=show, device=device, epochs=epochs, seed=seed))

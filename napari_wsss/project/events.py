@@ -96,7 +96,7 @@ class StepStarted:
     Attributes
     ----------
     step : str
-        ``patches``, ``stage1``, ``pseudo_masks``, ``stage2`` or ``evaluate``.
+        ``patches``, ``stage2``, or ``evaluate`` and what is evaluated on.
     number, steps : int
         Which of how many, from 1.
     """
@@ -160,12 +160,15 @@ class Trained:
     bundle : Path
     seconds : float
     metrics : mapping
-        As in the bundle's card.
+        Evaluations of this model and of the quick one, on what was set aside.
+    advice : str
+        One sentence: whether it is better than the quick model.
     """
 
     bundle: Path
     seconds: float
     metrics: Mapping[str, object] = field(default_factory=dict)
+    advice: str = ""
 
 
 TrainEvent = StepStarted | TrainProgress | StepFinished | Trained

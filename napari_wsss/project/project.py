@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Generator, Mapping
 from contextlib import closing
 from fnmatch import fnmatch
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -280,7 +281,7 @@ class Project(AnnotatedProject):
         ------
         FewLabelsError, FeaturesError, BundleError, ProjectReadOnlyError
         """
-        return write_quick_model(self, self.fit(), _model_name(name))
+        return write_quick_model(self, self.fit(), self.folder / "models" / _model_name(name))
 
     def train(
         self, name: str = "trained", *, on_event: Callable[[TrainEvent], object] | None = None, **options: Any
@@ -319,7 +320,7 @@ class Project(AnnotatedProject):
     def train_events(self, name: str = "trained", **options: Any) -> Generator[TrainEvent]:
         """Do what :meth:`train` does as a generator of events; closing it ends the running program."""
         agreed = [label for label in agreed_labels(self.labels())[0] if not label.test]
-        sketch = sketch_of(self, self._features)
+        sketch = partial(sketch_of, self, self._features)
         return train_events(self, _model_name(name), card_of(self, agreed), sketch, TrainOptions(**options))
 
     def models(self) -> dict[str, Path]:

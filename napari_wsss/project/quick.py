@@ -20,8 +20,8 @@ _NEVER = -50.0
 """Score of a class without labels: no probability is left, and no infinity goes through a network."""
 
 
-def write_quick_model(project: ProjectCore, head: Head, name: str) -> Path:
-    """Write ``models/<name>``; see :meth:`napari_wsss.project.Project.quick_model`."""
+def write_quick_model(project: ProjectCore, head: Head, folder: Path) -> Path:
+    """Write a bundle; see :meth:`napari_wsss.project.Project.quick_model`."""
     import torch
 
     from napari_wsss.models import Gate, save_bundle
@@ -42,10 +42,9 @@ def write_quick_model(project: ProjectCore, head: Head, name: str) -> Path:
             "miou": round(head.score.mean, 4),
             "iou": {c.name: None if c.iou is None else round(c.iou, 4) for c in head.score.classes},
         }
-    folder = project.folder / "models" / name
     save_bundle(
         folder,
-        name=f"{project.name}-{name}",
+        name=f"{project.name}-{folder.name}",
         schema=project.schema,
         mpp=project.mpp,
         tile=project.tile,

@@ -1,7 +1,7 @@
-"""What the head knows beside the labels: masks to compare pseudo masks with, and tiles that nobody has labelled.
+"""The head as a teacher: it draws the masks that stage 2 learns from, of tiles with labels and of others it is sure of.
 
-The class activations of a fine-tuned network and the sketch of a linear head on frozen features are wrong in different
-places: stage 2 learns where they agree. Tiles without labels teach it where the head is sure of itself.
+A label tells what a tile holds, and the head, which is fitted on all labels, where in it. What a linear head on frozen
+features gets wrong at random, a network that is trained on it need not repeat.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ from napari_wsss.project.asking import ask
 from napari_wsss.project.cache import FeatureCache
 from napari_wsss.project.core import ProjectCore
 from napari_wsss.project.corrections import read_corrections
+from napari_wsss.project.fitted import Head
 from napari_wsss.project.fitting import fit_head
-from napari_wsss.project.head import HeadWeights, softmax
+from napari_wsss.project.head import softmax
 from napari_wsss.project.tiles import Tile, TileLabel
 from tiling.classes import ClassSchema
-from tiling.errors import FewLabelsError, TrainingError
+from tiling.errors import TrainingError
 from tiling.files import read_json, write_json_atomic
 from tiling.patch_files import PatchName, write_mask
 
 __all__ = [
     "MASKS",
     "Sketch",
-    "agree_with_sketch",
     "classes_of",
     "draw_mask",
     "sketch_of",
@@ -43,8 +43,7 @@ __all__ = [
 MASKS = "masks"
 """Folder of the masks that stage 2 learns from, in the folder that :func:`write_sketch` fills."""
 
-LAYER = "PM_fused"
-"""Their one layer, as ``training.pseudo_masks`` names it."""
+_LAYER = "sketch"
 
 LOOKED_AT = 1000
 """Tiles without labels, drawn at random, of which those are taken that the head is sure of."""
@@ -53,7 +52,6 @@ SURE = 0.8
 """Probability from which the sketch of a tile without labels is believed; below it the pixel is ignored."""
 
 _MADE = "made.json"
-_SKETCH = "sketch"
 _MAY_BE_HELD = 0.05  # mean probability in a tile below which a class is taken to be absent
 _LEAST_SURE = 0.3  # share of a tile that must be believed
 _LEAST_HELD = 0.04  # share of what is believed that names a class
@@ -65,28 +63,31 @@ class Sketch:
 
     Attributes
     ----------
-    weights : HeadWeights
+    head : Head
     labelled : sequence of (TileLabel, (P, P, V) float16)
         What it was fitted on.
     others : sequence of (Tile, (P, P, V) float16)
         Tissue without labels, never what is set aside for a test.
     """
 
-    weights: HeadWeights
+    head: Head
     labelled: Sequence[tuple[TileLabel, NDArray[np.float16]]]
     others: Sequence[tuple[Tile, NDArray[np.float16]]]
 
     def probabilities(self, values: NDArray[np.float16]) -> NDArray[np.float32]:
         """Return class probabilities of places, (P, P, V) -> (P, P, C)."""
-        return softmax(self.weights.scores(values))
+        return softmax(self.head.weights.scores(values))
 
 
-def sketch_of(project: ProjectCore, cache: FeatureCache) -> Sketch | None:
-    """Return what the head can draw; None where no labelled tile is prepared."""
-    try:
-        head = fit_head(project, cache, None)
-    except FewLabelsError:
-        return None
+def sketch_of(project: ProjectCore, cache: FeatureCache) -> Sketch:
+    """Return what the head can draw.
+
+    Raises
+    ------
+    FewLabelsError
+        Where no labelled tile is prepared.
+    """
+    head = fit_head(project, cache, None)
     tiles = ask(project, cache, None, LOOKED_AT, "random", ())
     corrected = [
         (c.slide_id, c.box) for slide_id in project.slides for c in read_corrections(project, slide_id)
@@ -103,7 +104,7 @@ def sketch_of(project: ProjectCore, cache: FeatureCache) -> Sketch | None:
         found = cache.tiles(slide_id, [tile.place for tile in here]) if here else {}
         others += [(tile, found[tile.place]) for tile in here if tile.place in found]
     taught = head.taught
-    return Sketch(head.weights, list(zip(taught.labels, taught.values, strict=True)), others)
+    return Sketch(head, list(zip(taught.labels, taught.values, strict=True)), others)
 
 
 def draw_mask(
@@ -163,7 +164,7 @@ def sketched_patches(out: Path) -> int | None:
 
 
 def write_sketch(project: ProjectCore, sketch: Sketch, data: Path, out: Path) -> int:
-    """Write a data root for stage 2: the patches of ``data``, and tiles without labels that the head is sure of.
+    """Write a data root for stage 2: labelled tiles, tiles without labels that the head is sure of, and their masks.
 
     Parameters
     ----------
@@ -172,7 +173,8 @@ def write_sketch(project: ProjectCore, sketch: Sketch, data: Path, out: Path) ->
     data : Path
         What :func:`napari_wsss.project.data_set.write_data_set` has written.
     out : Path
-        Gets ``train/``, ``val/`` where there is one, and ``sketch/`` with a mask per patch.
+        Gets ``train/``, ``val/`` where there is one, and ``masks/``. A label of several classes on a tile that is not
+        prepared says nothing about where they are, and is left out.
 
     Returns
     -------
@@ -185,24 +187,40 @@ def write_sketch(project: ProjectCore, sketch: Sketch, data: Path, out: Path) ->
     """
     shutil.rmtree(out, ignore_errors=True)
     try:
-        (out / _SKETCH).mkdir(parents=True)
-        for part in ("train", "val"):
-            if (data / part).is_dir():
-                shutil.copytree(data / part, out / part, copy_function=_linked)
-        for label, values in sketch.labelled:
-            name = f"{PatchName.at(label.tile.slide_id, label.tile.x, label.tile.y, label.present)}.png"
-            with Image.open(out / "train" / name) as image:
+        (out / MASKS / f"PM_{_LAYER}").mkdir(parents=True)
+        (out / "train").mkdir()
+        if (data / "val").is_dir():
+            shutil.copytree(data / "val", out / "val", copy_function=_linked)
+        known = {_name(label.tile, label.present): values for label, values in sketch.labelled}
+        for patch in sorted((data / "train").iterdir()):
+            present = np.array(PatchName.parse(patch.name, len(project.schema)).label, np.bool_)
+            if patch.name not in known and present.sum() > 1:
+                continue
+            with Image.open(patch) as image:
                 pixels = np.asarray(image.convert("RGB"))
-            present = np.array(label.present, np.bool_)
-            mask = draw_mask(sketch.probabilities(values), present, pixels, project.schema)
-            write_mask(out / _SKETCH / name, mask, project.schema)
+            drawn = (
+                sketch.probabilities(known[patch.name])
+                if patch.name in known
+                else present[None, None].astype(np.float32)
+            )
+            _linked(str(patch), str(out / "train" / patch.name))
+            _write_mask(out, patch.name, draw_mask(drawn, present, pixels, project.schema), project.schema)
         for slide_id in project.slides:
             _add_unlabelled(project, sketch, slide_id, out)
+        write_json_atomic(out / MASKS / "masks.json", {"layers": [_LAYER], "made with": "sketch"})
         count = sum(1 for _ in (out / "train").iterdir())
         write_json_atomic(out / _MADE, {"patches": count})
     except OSError as error:
         raise TrainingError(f"{out} cannot be written: {error.strerror or error}; mend it.") from error
     return count
+
+
+def _name(tile: Tile, present: Sequence[bool]) -> str:
+    return f"{PatchName.at(tile.slide_id, tile.x, tile.y, tuple(present))}.png"
+
+
+def _write_mask(out: Path, name: str, mask: NDArray[np.uint8], schema: ClassSchema) -> None:
+    write_mask(out / MASKS / f"PM_{_LAYER}" / name, mask, schema)
 
 
 def _add_unlabelled(project: ProjectCore, sketch: Sketch, slide_id: str, out: Path) -> None:
@@ -223,54 +241,15 @@ def _add_unlabelled(project: ProjectCore, sketch: Sketch, slide_id: str, out: Pa
             if held is None:
                 continue
             mask[~np.append(held, True)[mask]] = classes
-            name = f"{PatchName.at(slide_id, tile.x, tile.y, tuple(held.tolist()))}.png"
+            name = _name(tile, held.tolist())
             Image.fromarray(pixels).save(out / "train" / name)
-            write_mask(out / _SKETCH / name, mask, project.schema)
+            _write_mask(out, name, mask, project.schema)
 
 
 def _best(probabilities: NDArray[np.float32], present: NDArray[np.bool_]) -> NDArray[np.float32]:
     """Return the share of the best class in what the present ones have, per place."""
     allowed = np.where(present, probabilities, np.float32(0))
     return np.asarray(allowed.max(-1) / np.maximum(allowed.sum(-1), np.float32(1e-9)))
-
-
-def agree_with_sketch(out: Path, masks: Path, schema: ClassSchema) -> Path:
-    """Write the masks that stage 2 learns from: pseudo masks where the sketch says the same, else nothing.
-
-    Parameters
-    ----------
-    out : Path
-        What :func:`write_sketch` has filled.
-    masks : Path
-        Pseudo masks of the labelled patches.
-    schema : ClassSchema
-
-    Returns
-    -------
-    Path
-        ``out/masks``.
-    """
-    ignored = len(schema)
-    try:
-        for patch in sorted((out / "train").iterdir()):
-            sketch, pseudo = out / _SKETCH / patch.name, masks / LAYER / patch.name
-            found = [_read_mask(path) for path in (pseudo, sketch) if path.is_file()]
-            mask = (
-                found[0] if len(found) == 1 else np.where(found[0] == found[1], found[0], np.uint8(ignored))
-            )
-            (out / MASKS / LAYER).mkdir(parents=True, exist_ok=True)
-            write_mask(out / MASKS / LAYER / patch.name, mask, schema)
-        write_json_atomic(
-            out / MASKS / "masks.json", {**read_json(masks / "masks.json"), "agree with": "sketch"}
-        )
-    except OSError as error:
-        raise TrainingError(f"{out} cannot be written: {error.strerror or error}; mend it.") from error
-    return out / MASKS
-
-
-def _read_mask(path: Path) -> NDArray[np.uint8]:
-    with Image.open(path) as image:
-        return np.asarray(image).astype(np.uint8)
 
 
 def _linked(source: str, target: str) -> None:

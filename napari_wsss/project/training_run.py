@@ -1,10 +1,11 @@
-"""From labels to a trained bundle: patches, stage 1, pseudo masks, stage 2, test scores, and the card."""
+"""From labels to a trained bundle: the quick model draws masks, stage 2 learns from them, and both are judged."""
 
 from __future__ import annotations
 
+import math
 import shutil
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,17 +16,19 @@ from napari_wsss.project.data_set import write_data_set
 from napari_wsss.project.encoder import DEFAULT_ENCODER
 from napari_wsss.project.events import StepFinished, StepStarted, Trained, TrainEvent, TrainProgress
 from napari_wsss.project.programs import Seen, run_program
+from napari_wsss.project.quick import write_quick_model
 from napari_wsss.project.recipe import Recipe, recipe_for
 from napari_wsss.project.run_lock import RunLock
-from napari_wsss.project.sketch import MASKS, Sketch, agree_with_sketch, sketched_patches, write_sketch
+from napari_wsss.project.sketch import MASKS, Sketch, sketched_patches, write_sketch
 from tiling.errors import TrainingError
 from tiling.files import read_json, write_json_atomic
 
-__all__ = ["TrainOptions", "train_events"]
+__all__ = ["TrainOptions", "advice_on", "train_events"]
 
 _RECORD = "project_run.json"
 _SKETCHED = "sketched"
-_SPLITS = ("test", "val")
+_QUICK = "quick"
+_SPLITS = {"test": "the test tiles", "val": "the corrected regions"}
 _OURS = "--trust-masks"  # they are written here: a class that they lack is no sign of another encoding
 
 
@@ -38,7 +41,7 @@ class TrainOptions:
     device : str
         ``auto``, ``cpu`` or ``cuda``.
     epochs : int or None
-        Of each stage; None: from the number of labels.
+        None: from the number of labels.
     seed : int
     """
 
@@ -57,13 +60,15 @@ class _Step:
     log: Path | None
     epochs: int
     share: float
-    proof: Path | None = None
+    proof: Path
 
 
 def train_events(
-    project: ProjectCore, name: str, card: Card, sketch: Sketch | None, options: TrainOptions
+    project: ProjectCore, name: str, card: Card, sketch: Callable[[], Sketch], options: TrainOptions
 ) -> Generator[TrainEvent]:
     """Train, as a generator of events; closing it ends the running program and leaves what the next call resumes.
+
+    ``sketch`` is asked once, at the beginning: what is resumed needs no features.
 
     Raises
     ------
@@ -81,7 +86,7 @@ def _train(
     name: str,
     folder: Path,
     card: Card,
-    sketch: Sketch | None,
+    sketch: Callable[[], Sketch],
     options: TrainOptions,
     lock: RunLock,
 ) -> Generator[TrainEvent]:
@@ -91,33 +96,31 @@ def _train(
     recipe = _recipe(manifest, options)
     _begin(folder, manifest, recipe, options)
     sketched = sketched_patches(folder / _SKETCHED)
-    # A run that began without features goes on without.
-    if sketched is None and sketch is not None and not (folder / "stage1").exists():
-        sketched = write_sketch(project, sketch, data, folder / _SKETCHED)
+    if sketched is None:
+        taught = sketch()
+        write_quick_model(project, taught.head, folder / _QUICK)
+        sketched = write_sketch(project, taught, data, folder / _SKETCHED)
     yield StepFinished("patches", time.monotonic() - started)
     steps = _steps(project, folder, data, recipe, sketched, options)
     done = 0.0
     for number, step in enumerate(steps, 1):
         yield StepStarted(step.name, number, len(steps))
         begun = time.monotonic()
-        if step.proof is None or not step.proof.is_file():
-            if step.name == "stage2" and sketched is not None:
-                agree_with_sketch(folder / _SKETCHED, folder / "masks", project.schema)
+        if not step.proof.is_file():
             for seen in run_program(step.module, step.words, step.log, lock.inherited):
                 yield _progress(step, seen, done, started)
         done += step.share
         yield StepFinished(step.name, time.monotonic() - begun)
-    bundle = _finish(project, name, folder, card, recipe, (data / "test").is_dir())
-    yield Trained(bundle, time.monotonic() - started, _metrics(folder))
+    metrics = _metrics(folder)
+    advice = advice_on(metrics)
+    bundle = _finish(project, name, folder, f"{card.sentence} {advice}", card, recipe, metrics)
+    yield Trained(bundle, time.monotonic() - started, metrics, advice)
 
 
 def _recipe(manifest: dict[str, Any], options: TrainOptions) -> Recipe:
     labels = [present for *_, present, test in manifest["labels"] if not test]
     single = [present.index(1) for present in labels if sum(present) == 1]
-    recipe = recipe_for(len(labels), len(single), len(set(single)), bool(manifest["corrections"]))
-    if options.epochs is None:
-        return recipe
-    return replace(recipe, epochs1=options.epochs, epochs2=options.epochs)
+    return replace(recipe_for(len(labels), len(single), len(set(single))), epochs=options.epochs)
 
 
 def _begin(folder: Path, manifest: dict[str, Any], recipe: Recipe, options: TrainOptions) -> None:
@@ -132,79 +135,75 @@ def _begin(folder: Path, manifest: dict[str, Any], recipe: Recipe, options: Trai
         return
     try:
         path.unlink(missing_ok=True)
-        for part in ("stage1", "masks", _SKETCHED, "stage2"):
+        for part in (_SKETCHED, _QUICK, "stage2"):
             shutil.rmtree(folder / part, ignore_errors=True)
-        for split in _SPLITS:
-            (folder / f"{split}.json").unlink(missing_ok=True)
+        for result in folder.glob("*.json"):
+            result.unlink()
         write_json_atomic(path, record)
     except OSError as error:
         raise TrainingError(f"{folder} cannot be written: {error.strerror or error}; mend it.") from error
 
 
 def _steps(
-    project: ProjectCore,
-    folder: Path,
-    data: Path,
-    recipe: Recipe,
-    sketched: int | None,
-    options: TrainOptions,
+    project: ProjectCore, folder: Path, data: Path, recipe: Recipe, sketched: int, options: TrainOptions
 ) -> list[_Step]:
-    stage1, stage2, masks = folder / "stage1", folder / "stage2", folder / "masks"
-    taught, made = (data, masks) if sketched is None else (folder / _SKETCHED, folder / _SKETCHED / MASKS)
-    patches = sketched if sketched is not None else sum(1 for _ in (data / "train").iterdir())
-    epochs2 = recipe.epochs_of_stage2(patches)
-    schema = ("--dataset", str(data / "schema.json"), _OURS)
-    loop = (
-        *("--batch-size", str(recipe.batch_size), "--mpp", f"{project.mpp:g}"),
+    stage2, quick, taught = folder / "stage2", folder / _QUICK, folder / _SKETCHED
+    epochs = recipe.epochs_of(sketched)
+    words = (
+        *(
+            "--dataset",
+            str(data / "schema.json"),
+            _OURS,
+            "--dataroot",
+            str(taught),
+            "--masks",
+            str(taught / MASKS),
+        ),
+        *("--stage1", str(quick), "--out", str(stage2), "--epochs", str(epochs), "--mpp", f"{project.mpp:g}"),
+        *("--batch-size", str(recipe.batch_size), "--mosaic", f"{recipe.mosaic:g}"),
+        *("--frozen-stages", str(recipe.frozen), *_start(project, recipe, quick)),
         *("--device", options.device, "--seed", str(options.seed), "--no-pictures"),
     )
-    width, weights = _start(project)
-    words1 = (
-        *("--dataroot", str(data), "--out", str(stage1), "--epochs", str(recipe.epochs1), *loop),
-        *("--width", f"{width:g}", "--weights", weights, "--frozen-stages", str(recipe.frozen1)),
-        *("--exact", f"{recipe.exact1:g}", "--mosaic", f"{recipe.mosaic1:g}", "--select", recipe.select),
-    )
-    words = (
-        *("--dataroot", str(data), "--weights", str(stage1 / "bundle")),
-        *("--out", str(masks), "--device", options.device),
-    )
-    words2 = (
-        *("--dataroot", str(taught), "--stage1", str(stage1 / "bundle"), "--masks", str(made)),
-        *("--out", str(stage2), "--epochs", str(epochs2), *loop, "--width", f"{width:g}"),
-        *("--weights", str(stage1 / "bundle"), "--frozen-stages", str(recipe.frozen2)),
-        *("--mosaic", f"{recipe.mosaic2:g}"),
-    )
-    proofs = [stage / "bundle" / "model.json" for stage in (stage1, stage2)]
-    steps = [
-        _Step(
-            "stage1",
-            "training.stage1",
-            (*schema, *words1),
-            stage1 / "log.csv",
-            recipe.epochs1,
-            0.3,
-            proofs[0],
-        ),
-        _Step("pseudo_masks", "training.pseudo_masks", (*schema, *words), None, 1, 0.1),
-        _Step("stage2", "training.stage2", (*schema, *words2), stage2 / "log.csv", epochs2, 0.55, proofs[1]),
-    ]
+    log, proof = stage2 / "log.csv", stage2 / "bundle" / "model.json"
+    steps = [_Step("stage2", "training.stage2", words, log, epochs, 0.9, proof)]
     for split in _SPLITS:
         if (data / split).is_dir():
-            judge = ("--bundle", str(stage2 / "bundle"), "--dataroot", str(data), "--split", split, _OURS)
-            result = ("--json", str(folder / f"{split}.json"), "--device", options.device)
-            steps.append(_Step(f"evaluate {split}", "training.evaluate", (*judge, *result), None, 1, 0.05))
+            for bundle, result in ((quick, _result(split, quick=True)), (stage2 / "bundle", _result(split))):
+                judge = ("--bundle", str(bundle), "--dataroot", str(data), "--split", split, _OURS)
+                rest = ("--json", str(folder / result), "--device", options.device)
+                name = f"evaluate {split}"
+                steps.append(
+                    _Step(name, "training.evaluate", (*judge, *rest), None, 1, 0.02, folder / result)
+                )
     return steps
 
 
-def _start(project: ProjectCore) -> tuple[float, str]:
-    """Return the width of the encoder and where stage 1 starts: from the encoder of the quick model."""
+def _result(split: str, quick: bool = False) -> str:
+    return f"{split}{'-quick' if quick else ''}.json"
+
+
+def _start(project: ProjectCore, recipe: Recipe, quick: Path) -> tuple[str, ...]:
+    """Return where stage 2 starts: it sees tissue as the quick model does, with what the encoder's bundle can draw."""
     name = project.description.encoder.name
     if name == DEFAULT_ENCODER:
-        return 1.0, "imagenet"
+        own = ("--least-side", str(recipe.side), "--head-channels", str(recipe.head_channels))
+        return "--weights", str(quick), *own
     from napari_wsss.models import load_bundle
 
     bundle = load_bundle(name)
-    return float(bundle.stage1.arguments.get("width", 1.0)), str(bundle.path)
+    seen = bundle.stage1.arguments
+    known = bundle.stage2 is not None and bundle.stage2.arguments.get("backbone") == "efficientnet-lite0"
+    channels = bundle.stage2.arguments["head_channels"] if known and bundle.stage2 else recipe.head_channels
+    return (
+        *("--weights", str(bundle.path if known else quick), "--head-channels", str(channels)),
+        *(
+            "--width",
+            f"{seen.get('width', 1.0):g}",
+            "--colour-smoothing",
+            str(seen.get("colour_smoothing", 0)),
+        ),
+        *("--least-side", str(round(seen.get("enlarge", 1.0) * project.tile))),
+    )
 
 
 def _progress(step: _Step, seen: Seen, done: float, started: float) -> TrainProgress:
@@ -227,20 +226,60 @@ def _progress(step: _Step, seen: Seen, done: float, started: float) -> TrainProg
 def _metrics(folder: Path) -> dict[str, Any]:
     found = {}
     for split in _SPLITS:
-        try:
-            found[split] = read_json(folder / f"{split}.json")
-        except (OSError, ValueError):
-            continue
+        for quick in (False, True):
+            try:
+                found[f"{split} of the quick model" if quick else split] = read_json(
+                    folder / _result(split, quick)
+                )
+            except (OSError, ValueError):
+                continue
     return found
 
 
-def _finish(project: ProjectCore, name: str, folder: Path, card: Card, recipe: Recipe, tested: bool) -> Path:
+def advice_on(metrics: Mapping[str, Any]) -> str:
+    """Say whether a trained model is better than the quick one of the same labels, where anything tells.
+
+    Parameters
+    ----------
+    metrics : mapping
+        Evaluations of both on what was set aside.
+    """
+    judged = []
+    for split, material in _SPLITS.items():
+        ours, quick = (_miou(metrics.get(key)) for key in (split, f"{split} of the quick model"))
+        if ours is not None and quick is not None:
+            judged.append((ours - quick, f"mIoU {ours:.2f} against {quick:.2f} on {material}"))
+    if not judged:
+        return (
+            "Nothing was set aside to judge it by, so whether it is better than the quick model is not known: "
+            "label test tiles, or correct a region, and train again."
+        )
+    scores = ", ".join(text for _, text in judged)
+    if any(gain < 0 for gain, _ in judged):
+        return f"It is not better than the quick model ({scores}): use the quick model, or label more."
+    return f"It is at least as good as the quick model ({scores})."
+
+
+def _miou(evaluation: Any) -> float | None:
+    """Return the gated mIoU; None without an evaluation, or where all of it was white."""
+    value = None if evaluation is None else evaluation["variants"]["gate_on"]["miou"]
+    return None if value is None or math.isnan(value) else float(value)
+
+
+def _finish(
+    project: ProjectCore,
+    name: str,
+    folder: Path,
+    about: str,
+    card: Card,
+    recipe: Recipe,
+    metrics: dict[str, Any],
+) -> Path:
     """Copy the bundle to ``models/`` with its card filled in."""
     from napari_wsss.models import load_bundle, save_bundle
 
     trained = load_bundle(folder / "stage2" / "bundle")
     out = project.folder / "models" / name
-    scores = {split: _plain(values) for split, values in _metrics(folder).items()}
     save_bundle(
         out,
         name=f"{project.name}-{name}",
@@ -249,10 +288,10 @@ def _finish(project: ProjectCore, name: str, folder: Path, card: Card, recipe: R
         tile=trained.tile,
         stage1=trained.build_stage1(),
         stage2=trained.build_stage2(),
-        description=f"Trained in the project {project.name}. {card.sentence}",
+        description=f"Trained in the project {project.name}. {about}",
         training_data=card.sentence,
         gate=trained.gate,
-        metrics={**trained.metrics, **scores} if tested or scores else trained.metrics,
+        metrics={**trained.metrics, **{split: _plain(values) for split, values in metrics.items()}},
         provenance={**trained.provenance, "project": card.to_dict(), "recipe": asdict(recipe)},
         overwrite=True,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from toy_projects import SMALL, held
 from napari_wsss import load_bundle, segment
 from napari_wsss.project import Project, StepFinished, Trained, TrainProgress
 from napari_wsss.project.recipe import recipe_for
-from napari_wsss.project.training_run import TrainOptions, _begin, _recipe
+from napari_wsss.project.training_run import TrainOptions, _begin, _recipe, advice_on
 from tiling.errors import FewLabelsError, TrainingError
 from tiling.synthetic import SYNTHETIC_SCHEMA
 
@@ -86,27 +87,26 @@ def test_training_goes_on_after_a_stop(make: Make, slides: dict[str, Path], tmp_
         project.label("small", *tile.middle, held(SMALL, tile) or {"Stroma"}, reader="KL")
     options = {"epochs": 1, "device": "cpu"}
 
-    # Stopped after the first program: what it did is not done again.
+    # Stopped after the first program: what it did is not done again, and needs no features any more.
     for event in (events := project.train_events("first", **options)):
-        if isinstance(event, StepFinished) and event.step == "stage1":
+        if isinstance(event, StepFinished) and event.step == "stage2":
             break
     events.close()
-    done = (project.folder / "runs" / "first" / "stage1" / "bundle" / "model.json").stat().st_mtime_ns
+    done = (project.folder / "runs" / "first" / "stage2" / "bundle" / "model.json").stat().st_mtime_ns
+    shutil.rmtree(project.folder / "features")
 
     seen: list[object] = []
     path = project.train("first", on_event=seen.append, **options)
     assert (path.parent / "first" / "model.json").is_file()
-    assert (project.folder / "runs" / "first" / "stage1" / "bundle" / "model.json").stat().st_mtime_ns == done
+    assert (project.folder / "runs" / "first" / "stage2" / "bundle" / "model.json").stat().st_mtime_ns == done
     assert [e.step for e in seen if isinstance(e, StepFinished)][1:] == [
-        "stage1",
-        "pseudo_masks",
         "stage2",
         "evaluate test",
+        "evaluate test",
     ]
-    last = [e for e in seen if isinstance(e, TrainProgress) and e.step == "stage2"][-1]
-    assert (last.epoch, last.epochs) == (1, 1)
-    assert last.loss is not None
+    assert [e for e in seen if isinstance(e, TrainProgress) and e.step == "evaluate test"]
     assert isinstance(seen[-1], Trained)
+    assert "the quick model (mIoU" in seen[-1].advice
 
     bundle = load_bundle(path)
     assert bundle.stage2 is not None
@@ -114,7 +114,8 @@ def test_training_goes_on_after_a_stop(make: Make, slides: dict[str, Path], tmp_
     card = bundle.provenance["project"]
     assert card["readers"] == ["KL"]
     assert card["labels"] == len([label for label in project.labels() if not label.test])
-    assert "test" in bundle.metrics
+    assert {"test", "test of the quick model"} <= set(bundle.metrics)
+    assert seen[-1].advice in bundle.description
     names = [p.name for p in (project.folder / "data" / "train").iterdir()]
     assert not [t for t in aside if any(n.startswith(f"small-{round(t.x)}-{round(t.y)}[") for n in names)]
     result = segment(slides["small"], path, tmp_path / "t.zarr", backend="torch")
@@ -125,23 +126,38 @@ def test_another_label_is_another_run(tmp_path: Path) -> None:
     manifest = {"labels": [["a", 0, 0, [1, 0], False]] * 40, "corrections": []}
     recipe = _recipe(manifest, TrainOptions())
     _begin(tmp_path, manifest, recipe, TrainOptions())
-    (tmp_path / "stage1" / "bundle").mkdir(parents=True)
+    (tmp_path / "stage2" / "bundle").mkdir(parents=True)
     (tmp_path / "test.json").write_text("{}")
     _begin(tmp_path, manifest, recipe, TrainOptions())
-    assert (tmp_path / "stage1").is_dir()
+    assert (tmp_path / "stage2").is_dir()
     more = {**manifest, "labels": [*manifest["labels"], ["a", 0, 1, [0, 1], False]]}
     _begin(tmp_path, more, _recipe(more, TrainOptions()), TrainOptions())
-    assert not (tmp_path / "stage1").exists()
+    assert not (tmp_path / "stage2").exists()
     assert not (tmp_path / "test.json").exists()
 
 
-@pytest.mark.parametrize(("labels", "most"), [(8, 30), (60, 27), (300, 12), (5000, 6)])
-def test_settings_follow_the_amount_of_labels(labels: int, most: int) -> None:
-    recipe = recipe_for(labels, labels // 2, 3, has_val=False)
-    assert recipe.epochs1 == most
+@pytest.mark.parametrize("labels", [8, 60, 300, 5000])
+def test_settings_follow_the_amount_of_labels(labels: int) -> None:
+    recipe = recipe_for(labels, labels // 2, 3)
     assert 4 <= recipe.batch_size <= max(4, labels)
-    assert recipe.select == "last"
-    # Stage 2 sees as many patches with tiles that nobody labelled as without.
-    assert recipe.epochs_of_stage2(labels) == 2 * most
-    assert recipe.epochs_of_stage2(2 * labels) == most
-    assert recipe_for(labels, 3, 1, has_val=True).mosaic2 == 0
+    assert recipe_for(4 * labels, labels, 3).patches == pytest.approx(2 * recipe.patches, rel=0.01)
+    # As many patches with tiles that nobody labelled as without.
+    assert recipe.epochs_of(2 * labels) == pytest.approx(recipe.epochs_of(labels) / 2, abs=1)
+    assert recipe.epochs_of(100 * recipe.patches) == 1
+    assert recipe_for(labels, 3, 1).mosaic == 0
+
+
+def judged(**scores: tuple[float, float]) -> dict[str, object]:
+    both = {}
+    for split, (ours, quick) in scores.items():
+        for key, value in ((split, ours), (f"{split} of the quick model", quick)):
+            both[key] = {"variants": {"gate_on": {"miou": value}}}
+    return both
+
+
+def test_a_trained_model_says_whether_it_is_better_than_the_quick_one() -> None:
+    assert "not known" in advice_on({})
+    assert advice_on(judged(test=(0.8, 0.7))).startswith("It is at least as good")
+    for worse in (judged(test=(0.6, 0.7)), judged(test=(0.8, 0.7), val=(0.50, 0.55))):
+        assert "use the quick model" in advice_on(worse)
+    assert "mIoU 0.50 against 0.55 on the corrected regions" in advice_on(worse)

@@ -113,8 +113,7 @@ class ClassifierStage(Stage):
 
     def trainee(self, schedule: LearningRateSchedule) -> ClassifierTrainee:
         """Build the classifier."""
-        classes = len(self.data.schema)
-        network = initial_classifier(self.settings, classes, self.weights, self.data.side)
+        network = initial_classifier(self.settings, self.data.schema, self.weights, self.data.side)
         return ClassifierTrainee(network, self.settings, schedule, self.options.seed)
 
     def finished(

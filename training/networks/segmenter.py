@@ -122,8 +122,7 @@ class SegmenterStage(Stage):
 
     def trainee(self, schedule: LearningRateSchedule) -> SegmenterTrainee:
         """Build the segmentation network."""
-        classes = len(self.data.schema)
-        network = initial_segmenter(self.settings, classes, self.weights, self.data.side)
+        network = initial_segmenter(self.settings, self.data.schema, self.weights, self.data.side)
         return SegmenterTrainee(network, self.stage1, self.settings, schedule, self.options.seed)
 
     def finished(

@@ -21,6 +21,7 @@ from napari_wsss.models import (
     load_encoder_weights,
     load_imagenet_weights,
 )
+from tiling.classes import ClassSchema
 from tiling.errors import TrainingError
 from training.networks.freezing import freeze_encoder
 from training.settings import Stage1Settings, Stage2Settings, StageSettings
@@ -33,14 +34,14 @@ _N = TypeVar("_N", bound=nn.Module)
 
 
 def initial_classifier(
-    settings: Stage1Settings, num_classes: int, weights: str | None, side: int
+    settings: Stage1Settings, schema: ClassSchema, weights: str | None, side: int
 ) -> PatchClassifier:
     """Build stage 1 with its initial weights.
 
     Parameters
     ----------
     settings : Stage1Settings
-    num_classes : int
+    schema : ClassSchema
     weights : str or None
         ``imagenet``, ``none``, a ``.pth`` or ``.params`` file, or a bundle; None: ImageNet where they come with a
         package, else random with a warning. An encoder by name needs the file that its makers give.
@@ -59,11 +60,11 @@ def initial_classifier(
         arguments |= {"width": settings.width, "enlarge": _enlarge(settings, side)}
     if settings.deep_heads:
         arguments["deep_heads"] = True
-    return _built(build_stage1, architecture, num_classes, arguments, settings, weights, stage=1)
+    return _built(build_stage1, architecture, schema, arguments, settings, weights, stage=1)
 
 
 def initial_segmenter(
-    settings: Stage2Settings, num_classes: int, weights: str | None, side: int
+    settings: Stage2Settings, schema: ClassSchema, weights: str | None, side: int
 ) -> SegmentationNetwork:
     """Build stage 2 with its initial weights; see :func:`initial_classifier`."""
     arguments: dict[str, Any] = {
@@ -74,13 +75,13 @@ def initial_segmenter(
     }
     if settings.head_channels:
         arguments["head_channels"] = settings.head_channels
-    return _built(build_stage2, "deeplabv3plus", num_classes, arguments, settings, weights, stage=2)
+    return _built(build_stage2, "deeplabv3plus", schema, arguments, settings, weights, stage=2)
 
 
 def _built(
     build: Callable[..., _N],
     architecture: str,
-    num_classes: int,
+    schema: ClassSchema,
     arguments: dict[str, Any],
     settings: StageSettings,
     weights: str | None,
@@ -90,10 +91,10 @@ def _built(
     if settings.colour_smoothing:
         arguments["colour_smoothing"] = settings.colour_smoothing
     try:
-        network = build(architecture, num_classes, **arguments)
+        network = build(architecture, len(schema), **arguments)
     except (TypeError, ValueError) as error:
         raise TrainingError(f"--backbone {settings.backbone} cannot be built ({error}).") from error
-    _fill(network, settings, weights, stage)
+    _fill(network, settings, schema, weights, stage)
     if settings.frozen_stages:
         freeze_encoder(network, settings.frozen_stages)
     return network
@@ -104,7 +105,9 @@ def _enlarge(settings: StageSettings, side: int) -> float:
     return min(8.0, max(1.0, settings.least_side / side))
 
 
-def _fill(network: nn.Module, settings: StageSettings, weights: str | None, stage: int) -> None:
+def _fill(
+    network: nn.Module, settings: StageSettings, schema: ClassSchema, weights: str | None, stage: int
+) -> None:
     """Put the wanted weights into a fresh network; an encoder by name stays as published unless asked for."""
     light = settings.backbone == _LIGHT and settings.width == 1.0
     encoder = next((m for m in network.modules() if isinstance(m, Encoder)), None)
@@ -135,7 +138,7 @@ def _fill(network: nn.Module, settings: StageSettings, weights: str | None, stag
         return
     path = Path(weights)
     if path.is_dir() or path.name == "model.json":
-        _fill_from_bundle(network, path, stage)
+        _fill_from_bundle(network, path, schema, stage)
         return
     from napari_wsss.models import legacy
 
@@ -148,15 +151,20 @@ def _fill(network: nn.Module, settings: StageSettings, weights: str | None, stag
     _log.info("stage %d starts from %s", stage, path)
 
 
-def _fill_from_bundle(network: nn.Module, path: Path, stage: int) -> None:
-    """Start from a bundle's network of the same stage; from the light encoder of its stage 1 where only that fits."""
+def _fill_from_bundle(network: nn.Module, path: Path, schema: ClassSchema, stage: int) -> None:
+    """Start from a bundle's network of the same stage; from the light encoder of its stage 1 where only that fits.
+
+    What tells classes apart at the end begins anew where the bundle's classes are others.
+    """
     bundle = load_bundle(path)
     first = bundle.build_stage1()
     source: nn.Module | None = first if stage == 1 else bundle.build_stage2()
-    state = {} if source is None else source.state_dict()
-    shapes = {key: value.shape for key, value in state.items()}
-    if shapes == {key: value.shape for key, value in network.state_dict().items()}:
-        network.load_state_dict(state)
+    state = {} if source is None else dict(source.state_dict())
+    state = {key: value for key, value in state.items() if not key.startswith("presence.")}
+    fresh = network.state_dict()
+    anew = set() if bundle.schema.names == schema.names else _last_layers(network, len(schema))
+    if set(state) == set(fresh) and all(state[k].shape == v.shape for k, v in fresh.items() if k not in anew):
+        network.load_state_dict({key: fresh[key] if key in anew else value for key, value in state.items()})
         return
     own, known = (
         next((m for m in each.modules() if isinstance(m, EfficientNetLite0)), None)
@@ -169,6 +177,17 @@ def _fill_from_bundle(network: nn.Module, path: Path, stage: int) -> None:
         raise TrainingError(f"{path} has an encoder of width {known.width:g}; pass --width {known.width:g}.")
     wanted = own.state_dict()
     own.load_state_dict({key: value for key, value in known.state_dict().items() if key in wanted})
+
+
+def _last_layers(network: nn.Module, classes: int) -> set[str]:
+    """Return the keys of the layers behind the encoder that give one value per class."""
+    return {
+        f"{name}.{key}"
+        for name, module in network.named_modules()
+        if isinstance(module, nn.Conv2d) and module.out_channels == classes
+        for key in module.state_dict()
+        if not name.startswith(("encoder.", "backbone."))
+    }
 
 
 def _quicken(network: nn.Module) -> None:

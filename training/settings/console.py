@@ -176,6 +176,12 @@ def add_training_options(parser: argparse.ArgumentParser) -> None:
         help="the network enlarges smaller patches to this; 0 is off",
     )
     fit.add_argument(
+        "--colour-smoothing",
+        type=natural,
+        metavar="PX",
+        help="the network smooths colour with a box of this side; 0 is off",
+    )
+    fit.add_argument(
         "--frozen-stages",
         type=natural,
         metavar="N",

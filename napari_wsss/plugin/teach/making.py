@@ -22,9 +22,7 @@ QUICK = "quick"
 TRAINED = "trained"
 
 STEPS = {
-    "patches": "cutting patches",
-    "stage1": "learning which classes a tile holds",
-    "pseudo_masks": "drawing masks",
+    "patches": "cutting patches and drawing masks",
     "stage2": "learning to draw classes",
     "evaluate": "scoring",
 }
@@ -208,7 +206,7 @@ class Making:
             assert self.training is not None
             self.training = advance(self.training, event)
             if (bundle := getattr(event, "bundle", None)) is not None:
-                self._offer(bundle)
+                self._offer(bundle, event.advice)
         if ended:
             self._train = None
             if job.error is not None:
@@ -220,11 +218,11 @@ class Making:
             self.work.changed()
         return bool(events) or ended
 
-    def _offer(self, bundle: Path) -> None:
-        """Choose a model in the Segment dock."""
+    def _offer(self, bundle: Path, advice: str = "") -> None:
+        """Choose a model in the Segment dock, and say what is to be said about it."""
         self._session = session_for(self.work.viewer)  # held, so that it lives until its dock is opened
         self._session.choose_bundle(str(bundle))
-        self.work.say(f"The model “{bundle.name}” is ready and chosen in “Segment slide”.")
+        self.work.say(f"The model “{bundle.name}” is ready and chosen in “Segment slide”. {advice}".rstrip())
 
     def _free_name(self, project: Project) -> str:
         taken = set(project.models())

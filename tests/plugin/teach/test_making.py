@@ -31,20 +31,17 @@ def test_a_training_in_words() -> None:
     training = Training("trained-1")
     assert training.words() == "starting"
     for event in (
-        StepStarted("stage1", 1, 4),
-        progress("stage1", 1, 0.9),
-        progress("stage1", 1, 0.8),
-        progress("stage1", 2, 0.5, 0.61),
+        StepStarted("stage2", 1, 4),
+        progress("stage2", 1, 0.9),
+        progress("stage2", 1, 0.8),
+        progress("stage2", 2, 0.5, 0.61),
     ):
         training = advance(training, event)
     assert training.losses == (0.8, 0.5), "one value per round"
-    assert (
-        training.words()
-        == "learning which classes a tile holds · round 2 of 3 · loss 0.5 · score 0.61 · 1:15 left"
-    )
-    training = advance(training, StepFinished("stage1", 1.0))
+    assert training.words() == "learning to draw classes · round 2 of 3 · loss 0.5 · score 0.61 · 1:15 left"
+    training = advance(training, StepFinished("stage2", 1.0))
     assert training.losses == (0.8, 0.5)
-    training = advance(training, StepStarted("stage2", 3, 4))
+    training = advance(training, StepStarted("evaluate test", 3, 4))
     assert training.losses == ()
     training = advance(training, Trained(Path("x"), 5.0))
     assert training.step == "done"
@@ -80,7 +77,7 @@ def test_a_training_goes_on_where_it_stopped_and_ends_in_segment(
         epoch = 0
         while True:
             epoch += 1
-            yield progress("stage1", epoch, 1.0 / epoch)
+            yield progress("stage2", epoch, 1.0 / epoch)
 
     train_with(teacher, monkeypatch, endless)
     assert not teacher.making.train(), "one at a time"
@@ -93,14 +90,16 @@ def test_a_training_goes_on_where_it_stopped_and_ends_in_segment(
 
     def short(project: Project, name: str) -> Generator[Any]:
         asked.append(name)
-        yield StepStarted("stage1", 1, 1)
+        yield StepStarted("stage2", 1, 1)
         bundle = project.folder / "models" / name
         bundle.mkdir(parents=True)
         (bundle / "model.json").write_text("{}")
-        yield Trained(bundle, 1.0)
+        yield Trained(bundle, 1.0, {}, "It is not better than the quick model.")
 
     train_with(teacher, monkeypatch, short)
     settled(teacher)
+    assert "is ready" in teacher.work.notice
+    assert teacher.work.notice.endswith("It is not better than the quick model.")
     assert asked == ["trained-1", "trained-1"]
     assert chosen == [str(folder / "models" / "trained-1")]
     assert teacher.making.unfinished == ""
@@ -114,7 +113,7 @@ def test_a_training_that_fails_says_why(
     teacher: Teacher, settled: Callable[[Teacher], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(project: Project, name: str) -> Generator[Any]:
-        yield StepStarted("stage1", 1, 1)
+        yield StepStarted("stage2", 1, 1)
         raise MemoryError("no room")
 
     label(teacher)
