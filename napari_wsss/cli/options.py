@@ -79,12 +79,19 @@ Model = Annotated[
 ]
 BatchSize = Annotated[
     int,
-    typer.Option("--batch-size", metavar="N", min=1, help="Tiles per prediction.", rich_help_panel=_HOW),
+    typer.Option(
+        "--batch-size", metavar="N", min=1, max=65_536, help="Tiles per prediction.", rich_help_panel=_HOW
+    ),
 ]
 ReadThreads = Annotated[
     int,
     typer.Option(
-        "--read-threads", metavar="N", min=1, help="Threads that read and decode.", rich_help_panel=_HOW
+        "--read-threads",
+        metavar="N",
+        min=1,
+        max=1024,
+        help="Threads that read and decode.",
+        rich_help_panel=_HOW,
     ),
 ]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections import Counter
 from collections.abc import Callable, Generator, Mapping, Sequence
@@ -295,6 +296,11 @@ def _scheduler(request: RunRequest) -> Scheduler:
         return one_after_another
     if request.cluster is not None and request.workers:
         raise UsageProblem("Give either --workers, for processes of this machine, or --cluster, not both.")
+    most = 4 * max(4, os.cpu_count() or 1)
+    if request.workers > most:
+        raise UsageProblem(
+            f"--workers {request.workers} would start more processes than this machine can use; give {most} at most."
+        )
     gpu = str(request.options.get("device", "auto")).startswith("cuda")
     return DaskScheduler(request.workers, request.cluster, gpu)
 

@@ -359,7 +359,7 @@ def test_results_do_not_depend_on(wsss: Commands, place: Path, finished: Path, f
     "locale", [{"LANG": "C"}, {"LC_ALL": "POSIX", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}]
 )
 def test_names_of_any_bytes_in_a_poor_locale(place: Path, locale: dict[str, str]) -> None:
-    names = ["Präparat 1", "標本", os.fsdecode(b"Pr\xe4parat 2"), "-v", "a\nb", "🔬"]
+    names = ["🔬 Präparat", os.fsdecode(b"Pr\xe4parat 2"), "-v\nb"]
     folder = place / "in"
     folder.mkdir()
     for name in names:

@@ -164,6 +164,11 @@ def test_each_bad_slide_is_one_sentence_and_the_others_are_done(
         (["--overlap", "1"], "--overlap"),
         (["--mpp", "inf"], "--mpp"),
         (["--mpp", "0"], "--mpp"),
+        (["--batch-size", "9" * 400], "--batch-size"),
+        (["--read-threads", "9" * 400], "--read-threads"),
+        (["--workers", "9" * 400], "more processes than this machine can use"),
+        (["--shard", f"1/{'9' * 5000}"], "K/N"),
+        (["--match", "\n=TUM", "--roi", "FILE"], "--match cannot be read"),
     ],
 )
 def test_a_wrong_command_starts_nothing_and_exits_with_2(

@@ -51,7 +51,11 @@ def parse_match(text: str, schema: ClassSchema | None = None) -> dict[str, str]:
         When a part has no ``=``, a name is given twice, or a class is not one of the schema, if that is given.
     """
     found: dict[str, str] = {}
-    for part in next(csv.reader([text], skipinitialspace=True), []):
+    try:
+        parts = next(csv.reader([text], skipinitialspace=True), [])
+    except csv.Error as error:
+        raise AnnotationError(f"--match cannot be read ({error}); write 'Tumor: Positive=tumour'.") from error
+    for part in parts:
         name, equals, meaning = part.rpartition("=")
         key = _key(name)
         if not equals or not key:

@@ -35,7 +35,8 @@ class Shard:
     def parse(cls, text: str) -> Shard:
         """Read ``K/N``."""
         number, slash, count = text.partition("/")
-        if not (slash and number.strip().isdecimal() and count.strip().isdecimal()):
+        number, count = number.strip(), count.strip()
+        if not (slash and number.isdecimal() and count.isdecimal() and max(len(number), len(count)) < 10):
             raise JobError(f"Shard {text!r} is not K/N with K from 1 to N, such as 1/4.")
         return cls(int(number), int(count))
 
