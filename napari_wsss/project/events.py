@@ -123,6 +123,8 @@ class TrainProgress:
         Since the start, and what is estimated to be left.
     message : str
         The program's own last line.
+    samples : Path or None
+        The newest page of tiles with what is known of them and what is drawn by now (PNG).
     """
 
     step: str
@@ -134,6 +136,7 @@ class TrainProgress:
     seconds: float
     seconds_left: float | None
     message: str = ""
+    samples: Path | None = None
 
 
 @dataclass(frozen=True)

@@ -162,7 +162,7 @@ def _steps(
         *("--stage1", str(quick), "--out", str(stage2), "--epochs", str(epochs), "--mpp", f"{project.mpp:g}"),
         *("--batch-size", str(recipe.batch_size), "--mosaic", f"{recipe.mosaic:g}"),
         *("--frozen-stages", str(recipe.frozen), *_start(project, recipe, quick)),
-        *("--device", options.device, "--seed", str(options.seed), "--no-pictures"),
+        *("--device", options.device, "--seed", str(options.seed), "--samples", "2"),
     )
     log, proof = stage2 / "log.csv", stage2 / "bundle" / "model.json"
     steps = [_Step("stage2", "training.stage2", words, log, epochs, 0.9, proof)]
@@ -220,7 +220,15 @@ def _progress(step: _Step, seen: Seen, done: float, started: float) -> TrainProg
         seconds=seconds,
         seconds_left=seconds * (1 - share) / share if share > 0.02 else None,
         message=seen.message,
+        samples=_newest_samples(step, last.epoch) if last else None,
     )
+
+
+def _newest_samples(step: _Step, epoch: int) -> Path | None:
+    """Return the page of an epoch, or of the one before while it is being drawn."""
+    folder = (step.log or Path()).parent / "samples"
+    pages = (folder / f"epoch_{number:03}.png" for number in (epoch, epoch - 1))
+    return next((page for page in pages if page.is_file()), None)
 
 
 def _metrics(folder: Path) -> dict[str, Any]:

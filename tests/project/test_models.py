@@ -88,10 +88,15 @@ def test_training_goes_on_after_a_stop(make: Make, slides: dict[str, Path], tmp_
     options = {"epochs": 1, "device": "cpu"}
 
     # Stopped after the first program: what it did is not done again, and needs no features any more.
+    pages = set()
     for event in (events := project.train_events("first", **options)):
+        if isinstance(event, TrainProgress) and event.samples is not None:
+            assert event.samples.is_file()
+            pages.add(event.samples.name)
         if isinstance(event, StepFinished) and event.step == "stage2":
             break
     events.close()
+    assert pages == {"epoch_001.png"}, "what it draws can be looked at while it learns"
     done = (project.folder / "runs" / "first" / "stage2" / "bundle" / "model.json").stat().st_mtime_ns
     shutil.rmtree(project.folder / "features")
 

@@ -344,6 +344,11 @@ def test_training_without_val(trained: Path, tmp_path: Path, make_root: Any) -> 
     assert bundle.gate.thresholds == (0.1,)
     assert bundle.metrics == {}
     assert bundle.provenance["stage2"]["epoch"] == EPOCHS
+    # The page shows training patches with what stage 2 is taught about them; stage 1 has nothing to compare with.
+    page, *_ = sorted((tmp_path / "s2" / "samples").iterdir())
+    with Image.open(page) as picture:
+        assert len(picture.convert("RGB").getcolors(1 << 24)) > 50
+    assert not (tmp_path / "s1" / "samples").exists()
 
 
 def test_training_continues_from_a_bundle(trained: Path, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Pictures after every epoch: a page of val windows with truth and prediction, and the learning curves."""
+"""Pictures after every epoch: a page of windows with what is known of them and the prediction, and the curves."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from tiling.classes import ClassSchema
+from tiling.files import replacing
 from training.data import EvaluationSet
 from training.loop.pages import contact_sheet, learning_curves, overlay
 from training.loop.run_folder import RunFolder
@@ -22,11 +23,12 @@ __all__ = ["Reporter", "SamplePages"]
 
 @dataclass(frozen=True)
 class SamplePages:
-    """Which windows of val the page shows: ``count`` of them, evenly spread."""
+    """Which windows the page shows: ``count`` of them, evenly spread; ``known`` is the heading of their masks."""
 
     schema: ClassSchema
     windows: EvaluationSet
     count: int = 8
+    known: str = "truth"
 
     @property
     def chosen(self) -> list[int]:
@@ -58,7 +60,10 @@ class Reporter:
         )
         samples = self.folder.path / "samples"
         samples.mkdir(exist_ok=True)
-        sheet.save(samples / f"epoch_{int(rows[-1]['epoch']):03}.png")
+        with replacing(
+            samples / f"epoch_{int(rows[-1]['epoch']):03}.png"
+        ) as file:  # somebody may be watching
+            sheet.save(file, format="PNG")
 
     def _rows(self, trainee: Trainee, pages: SamplePages) -> list[tuple[str, dict[str, Any]]]:
         items = [pages.windows[i] for i in pages.chosen]
@@ -72,7 +77,7 @@ class Reporter:
         rows = []
         for n, (index, (image, mask)) in enumerate(zip(pages.chosen, items, strict=True)):
             pixels = (image.permute(1, 2, 0).numpy() * 255).round().astype(np.uint8)
-            pictures = {"patch": pixels, "truth": overlay(pixels, mask.numpy(), pages.schema)}
+            pictures = {"patch": pixels, pages.known: overlay(pixels, mask.numpy(), pages.schema)}
             pictures |= {name: overlay(pixels, labels[n], pages.schema) for name, labels in maps.items()}
             number, x, y = pages.windows.windows[index]
             rows.append((f"{pages.windows.pairs[number].image.name} at {x}, {y}", pictures))

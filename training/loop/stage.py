@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from napari_wsss.models import Bundle, find_encoder, load_bundle, save_bundle
 from tiling.errors import DataError
-from training.data import EpochSampler, EvaluationSet, TrainingData, balance_weights
+from training.data import EpochSampler, EvaluationSet, MaskedImage, TrainingData, balance_weights
 from training.loop.fit import fit_trainee, load_best, seed_everything
 from training.loop.reports import SamplePages
 from training.loop.run_folder import RunFolder
@@ -65,6 +65,11 @@ class Stage(ABC):
     def facts(self) -> Mapping[str, Any]:
         """JSON-ready facts that decide the result, beside those that every stage has."""
         return {}
+
+    @property
+    def taught(self) -> Sequence[MaskedImage]:
+        """Training patches with masks, for the page of samples where there is no val."""
+        return ()
 
     @property
     def misfit(self) -> str | None:
@@ -137,10 +142,11 @@ class Stage(ABC):
         trainee = self.trainee(schedule)
         trainee.batch_names = [p.path.name for p in data.train]
         val, pages = None, None
-        if data.val:
-            windows = EvaluationSet(data.val, len(data.schema), data.side)
-            pages = SamplePages(data.schema, windows)
-            val = DataLoader(windows, settings.batch_size, num_workers=options.workers)
+        if shown := data.val or self.taught:
+            windows = EvaluationSet(shown, len(data.schema), data.side)
+            pages = SamplePages(data.schema, windows, options.samples, "truth" if data.val else "taught")
+            if data.val:
+                val = DataLoader(windows, settings.batch_size, num_workers=options.workers)
         for remark in data.remarks:
             _log.warning(remark)
         _log.info(

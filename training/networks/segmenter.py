@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from napari_wsss.models import Gate, PatchClassifier, SegmentationNetwork, apply_gate
-from training.data import PseudoMaskSet
+from training.data import MaskedImage, PseudoMaskSet, pseudo_mask_path
 from training.loop import Stage, Trainee, channels_last, run_device
 from training.networks.gate_search import calibrate_gate
 from training.networks.losses import masked_loss, noise_weights, reference_loss
@@ -91,6 +91,15 @@ class SegmenterStage(Stage):
             "masks": dict(data.made_with),
             "stage1": dict(self.stage1_facts),
         }
+
+    @property
+    def taught(self) -> Sequence[MaskedImage]:
+        """The patches with the masks of the deepest layer."""
+        assert self.data.masks is not None
+        return [
+            MaskedImage(p.path, pseudo_mask_path(self.data.masks, self.data.layers[0], p.path), p.size)
+            for p in self.data.train
+        ]
 
     @property
     def misfit(self) -> str | None:

@@ -217,6 +217,9 @@ def add_training_options(parser: argparse.ArgumentParser) -> None:
         default=True,
         help="curves and sample pages each epoch",
     )
+    machine.add_argument(
+        "--samples", type=positive_int, default=8, metavar="N", help="windows on the page of samples"
+    )
     machine.add_argument("--tensorboard", action="store_true", help="also write TensorBoard logs")
 
 

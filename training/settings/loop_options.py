@@ -22,6 +22,7 @@ class LoopOptions:
     sync_bn: bool = False
     tensorboard: bool = False
     pictures: bool = True
+    samples: int = 8
 
 
 @dataclass(frozen=True)

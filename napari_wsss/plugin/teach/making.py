@@ -46,6 +46,8 @@ class Training:
     share : float
         Of the whole, 0 … 1.
     seconds_left : float or None
+    samples : Path or None
+        A picture of what it draws by now.
     """
 
     name: str
@@ -56,6 +58,7 @@ class Training:
     score: float | None = None
     share: float = 0.0
     seconds_left: float | None = None
+    samples: Path | None = None
 
     def words(self) -> str:
         """Return one line about it."""
@@ -94,6 +97,7 @@ def advance(training: Training, event: Any) -> Training:
         score=training.score if event.score is None else event.score,
         share=event.share,
         seconds_left=event.seconds_left,
+        samples=event.samples or training.samples,
     )
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QPointF, QRectF, QSize, Qt
-from qtpy.QtGui import QColor, QPainter, QPaintEvent, QPen, QPolygonF
+from qtpy.QtGui import QColor, QPainter, QPaintEvent, QPen, QPixmap, QPolygonF
 from qtpy.QtWidgets import QHBoxLayout, QLabel, QProgressBar, QSizePolicy, QVBoxLayout, QWidget
 
 from napari_wsss.plugin.common import button
@@ -112,8 +113,17 @@ class ModelSection(QWidget):
         self.state = QLabel()
         self.state.setWordWrap(True)
         column.addWidget(self.state)
+        self.samples = QLabel()
+        self.samples.setAccessibleName("Samples of what is drawn by now")
+        self.samples.setToolTip(
+            "Tiles; what the model is taught about them, or what is known in corrected regions; what it draws by now; "
+            "and the same with only the classes seen in the neighbourhood"
+        )
+        self.samples.hide()
+        self._shown: Path | None = None
         self.losses = Curve("loss")
         self.scores = Curve("score over labels")
+        column.addWidget(self.samples)
         column.addWidget(self.losses)
         column.addWidget(self.scores)
 
@@ -141,7 +151,19 @@ class ModelSection(QWidget):
             self.bar.setValue(round(1000 * training.share))
             self.state.setText(f"{training.name}: {training.words()}")
             self.losses.show_points([(i, v, v, v) for i, v in enumerate(training.losses)])
+        self._show_samples(training.samples if training is not None and making.is_training else None)
         self.scores.show_points(self.teacher.sketching.history)
+
+    def _show_samples(self, page: Path | None) -> None:
+        if page == self._shown:
+            return
+        self._shown = page
+        pixels = QPixmap() if page is None else QPixmap(str(page))
+        if not pixels.isNull():
+            smooth = Qt.TransformationMode.SmoothTransformation
+            pixels = pixels.scaledToWidth(min(pixels.width(), self.width()), smooth)
+        self.samples.setPixmap(pixels)
+        self.samples.setVisible(not pixels.isNull())
 
     def _train(self) -> None:
         if self.teacher.making.is_training:

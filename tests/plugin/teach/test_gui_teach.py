@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 from teach_hands import Hands, new_project_by_hand
 
+from napari_wsss.project import TrainProgress
 from tiling.synthetic import SYNTHETIC_SCHEMA, SyntheticSlide, write_slide
 
 pytestmark = pytest.mark.gui
@@ -205,3 +208,39 @@ def test_the_second_window_reads_and_says_so(
     other.press(teach.slides.open)
     teach.tick()
     assert len(teach.teacher.work.labels()) == 2
+
+
+def test_samples_of_a_training_are_seen_while_it_goes_on(
+    hands: Hands, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, qtbot: Any
+) -> None:
+    """The page that the training program draws after each round, as wide as the dock at the most."""
+    section, teacher = hands.teach.models, hands.teach.teacher
+    make_project(hands, tmp_path / "samples.wsss")
+    hands.move(*teacher.work.project.tile_of("first", 5, 5).middle)
+    hands.key("1")
+    going_on = threading.Event()
+
+    def train_events(project: Any, name: str) -> Iterator[Any]:
+        for number, colour in ((1, "red"), (2, "lime")):
+            page = tmp_path / f"epoch_{number:03}.png"
+            Image.new("RGB", (900, 300), colour).save(page)
+            yield TrainProgress("stage2", number, 2, 0.5, None, 0.5, 1.0, 1.0, samples=page)
+            assert going_on.wait(60)
+            going_on.clear()
+
+    monkeypatch.setattr(type(teacher.work.project), "train_events", train_events)
+    assert not section.samples.isVisible()
+    section.train.click()
+    for colour in ("#ff0000", "#00ff00"):
+        qtbot.waitUntil(lambda c=colour: shown(section.samples) == c)
+        assert section.samples.pixmap().width() <= section.width()
+        going_on.set()
+    qtbot.waitUntil(lambda: not teacher.making.is_training and not section.samples.isVisible())
+
+
+def shown(label: Any) -> str:
+    """The colour in the middle of a picture that is seen."""
+    picture = label.pixmap()
+    if picture.isNull() or not label.isVisible():
+        return ""
+    return str(picture.toImage().pixelColor(picture.width() // 2, picture.height() // 2).name())

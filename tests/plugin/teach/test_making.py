@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,11 @@ def test_a_training_in_words() -> None:
     ):
         training = advance(training, event)
     assert training.losses == (0.8, 0.5), "one value per round"
+    assert training.samples is None
+    seen = advance(training, replace(progress("stage2", 2, 0.5), samples=Path("epoch_002.png")))
+    assert advance(seen, progress("stage2", 2, 0.5)).samples == Path("epoch_002.png"), (
+        "until there is a newer one"
+    )
     assert training.words() == "learning to draw classes · round 2 of 3 · loss 0.5 · score 0.61 · 1:15 left"
     training = advance(training, StepFinished("stage2", 1.0))
     assert training.losses == (0.8, 0.5)
