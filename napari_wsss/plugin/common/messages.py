@@ -31,7 +31,7 @@ _COMMAND_LINE = re.compile(r"--[a-z]|wsss-tile|python -m|\bsha256\b|\bmanifest\b
 _HASH = re.compile(r"\b[0-9a-f]{16,}\b")
 
 
-def in_plain_words(error: WsssError) -> str:
+def in_plain_words(error: WsssError | str) -> str:
     """Return the sentence of an error without what only helps on a command line: options, commands, hashes."""
     # What is wrong comes first in our messages, what to do about it after a semicolon or in brackets.
     text = re.sub(

@@ -84,6 +84,7 @@ class QueueWidget(QWidget):
             across.resizeSection(0, NAME_WIDTH)
         self.table.setAccessibleName("Slides")
         self.table.itemDoubleClicked.connect(self._look_at)
+        self.table.itemSelectionChanged.connect(self._say_why)
         layout.addWidget(self.table, 1)
         self.summary = ElidedLabel()
         layout.addWidget(self.summary)
@@ -129,7 +130,14 @@ class QueueWidget(QWidget):
         self.stop.setVisible(queue.is_running)
         for each in (self.add_slides, self.add_folder, self.clear, self.scale):
             each.setEnabled(not queue.is_running)
-        set_note(self.error, queue.problem)
+        self._say_why()
+
+    def _say_why(self) -> None:
+        """Say in full why the chosen slide failed, or the first that did: a cell of the table has no room for it."""
+        queue, chosen = self.queue, self.table.currentRow()
+        rows = [*queue.rows[chosen : chosen + 1], *queue.rows] if chosen >= 0 else queue.rows
+        failed = next((f"{row.job.slide_id}: {row.error}" for row in rows if row.error), "")
+        set_note(self.error, queue.problem or failed)
 
     def _add_slides(self) -> None:
         paths, _ = QFileDialog.getOpenFileNames(self, "Add slides", "", "All files (*)")

@@ -21,6 +21,7 @@ from napari_wsss.plugin.common import (
     Starter,
     borrow_networks,
     explain,
+    in_plain_words,
     limit_compute_threads,
     start_in_thread,
 )
@@ -184,7 +185,12 @@ class SlideQueue:
         ended = job.has_ended
         before = self.rows
         for outcome in job.poll():
-            self._put(outcome.slide_id, status=outcome.status.value, error=outcome.error, done=outcome.tiles)
+            self._put(
+                outcome.slide_id,
+                status=outcome.status.value,
+                error=in_plain_words(outcome.error),
+                done=outcome.tiles,
+            )
         if now is not None:
             self._put(now[0], only=("waiting", "running"), status="running", done=now[1], tiles=now[2])
         if ended:

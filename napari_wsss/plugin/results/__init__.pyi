@@ -16,6 +16,7 @@ from .numbers import (
     legend_table as legend_table,
     percent_text as percent_text,
     ratio_text as ratio_text,
+    usual_ratio as usual_ratio,
 )
 from .result import (
     Result as Result,

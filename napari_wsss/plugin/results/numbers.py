@@ -9,7 +9,18 @@ from dataclasses import dataclass
 from napari_wsss.plugin.results.state import RunState
 from tiling.classes import ClassSchema
 
-__all__ = ["LegendRow", "area_text", "class_areas", "legend", "legend_table", "percent_text", "ratio_text"]
+__all__ = [
+    "LegendRow",
+    "area_text",
+    "class_areas",
+    "legend",
+    "legend_table",
+    "percent_text",
+    "ratio_text",
+    "usual_ratio",
+]
+
+_TUMOUR = ("tumor", "tumour", "cancer", "carcinoma", "neoplas", "karzinom")
 
 
 @dataclass(frozen=True)
@@ -95,6 +106,17 @@ def legend(
         )
         for label, (tissue, area) in enumerate(zip(schema.classes, areas, strict=True), start=1)
     ]
+
+
+def usual_ratio(names: Sequence[str]) -> tuple[int, int]:
+    """Return the store labels whose ratio is most asked for: tumour to stroma, else the first to the second."""
+    stroma = [label for label, name in enumerate(names, start=1) if "stroma" in name.lower()]
+    tumour = [
+        label
+        for label, name in enumerate(names, start=1)
+        if label not in stroma and any(word in name.lower() for word in _TUMOUR)
+    ]
+    return (tumour[0], stroma[0]) if tumour and stroma else (1, 2)
 
 
 def ratio_text(rows: Sequence[LegendRow], one: int, other: int) -> str:

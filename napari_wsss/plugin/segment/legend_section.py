@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,7 +34,7 @@ from napari_wsss.plugin.common import (
     set_quietly,
     set_tip,
 )
-from napari_wsss.plugin.results import ratio_text
+from napari_wsss.plugin.results import ratio_text, usual_ratio
 from napari_wsss.plugin.segment.session import SegmentSession
 
 if TYPE_CHECKING:
@@ -151,6 +152,9 @@ class LegendSection(QWidget):
         self.session = session
         self.rows: list[ClassRow] = []
         self._at = -1  # the class that keys speak of
+        self._ratio_of: object = (
+            None  # the classes, as their model calls them, that the ratio was chosen among
+        )
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         row = QHBoxLayout()
@@ -246,11 +250,7 @@ class LegendSection(QWidget):
         for row, entry in zip(self.rows, legend, strict=True):
             row.show(entry, entry.label not in hidden)
             row.shown.setVisible(bool(hidden))
-        classes = [(entry.name, entry.label) for entry in legend]
-        for combo, usual in ((self.one, 1), (self.other, 2)):
-            known = combo.currentData()
-            fill_combo(combo, classes, known if known in {label for _, label in classes} else usual)
-        self._ratio_chosen()
+        self._fill_ratio(legend)
         layer = session.result_layer
         self.opacity.setEnabled(layer is not None)
         self.contour.setEnabled(layer is not None)
@@ -260,6 +260,17 @@ class LegendSection(QWidget):
         self.show_again.setVisible(result is not None and layer is None)
         self.show_doubt.setVisible(result is not None and result.is_finished and live is not None)
         self.show_cams.setVisible(live is not None and live.has_cams and not session.state.is_active)
+
+    def _fill_ratio(self, legend: Sequence[LegendRow]) -> None:
+        """Offer the classes; what was chosen stays while they are the same ones, whatever they are renamed to."""
+        classes = [(entry.name, entry.label) for entry in legend]
+        result = self.session.result
+        same = None if result is None else result.run["schema"]
+        usual = usual_ratio([name for name, _ in classes])
+        for combo, label in zip((self.one, self.other), usual, strict=True):
+            fill_combo(combo, classes, combo.currentData() if same == self._ratio_of else label)
+        self._ratio_of = same
+        self._ratio_chosen()
 
     def step(self, by: int) -> None:
         """Go to the next (1) or the previous (-1) class: its box takes the focus."""

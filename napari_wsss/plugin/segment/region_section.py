@@ -52,7 +52,7 @@ class RegionSection(QWidget):
         fill_combo(self.choice, REGIONS, self.session.region)
         drawn = self.session.region == "shapes"
         layers = self.session.shapes_layers()
-        self.shapes.setVisible(drawn and bool(layers))
+        self.shapes.setVisible(drawn and len(layers) > 1)  # of one layer there is nothing to choose
         self.new_shapes.setVisible(drawn)
         current = None if self.session.shapes is None else self.session.shapes.name
         fill_combo(self.shapes, [(layer.name, layer.name) for layer in layers], current)

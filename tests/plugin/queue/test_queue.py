@@ -150,5 +150,15 @@ def test_the_dock(
     qtbot.waitUntil(lambda: widget.run.isVisible(), timeout=120_000)
     qtbot.waitUntil(lambda: widget.table.item(2, 1).text() == "done")
     assert widget.table.item(1, 1).text().startswith("failed: ")
+    # A cell has no room for the reason: it stands below, of the first that failed, or of the chosen one.
+    assert widget.error.isVisible()
+    assert widget.error.text().startswith("b: ")
+    assert "b.svs is not a slide" in widget.error.text()
+    widget.queue._put("c", error="Of the third.")
+    widget.table.selectRow(2)
+    assert widget.error.text() == "c: Of the third."
+    widget.queue._put("c", error="")
+    widget.tick()
+    widget.table.clearSelection()
     widget.table.itemDoubleClicked.emit(widget.table.item(2, 0))
     assert [layer.name for layer in viewer.layers if layer.visible] == ["c.tif", "c tissue"]

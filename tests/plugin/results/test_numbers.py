@@ -10,6 +10,7 @@ from napari_wsss.plugin.results.numbers import (
     legend_table,
     percent_text,
     ratio_text,
+    usual_ratio,
 )
 from napari_wsss.plugin.results.state import RunState
 from tiling.synthetic import SYNTHETIC_SCHEMA
@@ -68,6 +69,21 @@ def test_the_ratio_of_two_classes() -> None:
     assert ratio_text(rows, 1, 2) == "2 : 1"
     assert ratio_text(rows, 2, 1) == "0.5 : 1"
     assert ratio_text(rows, 1, 3) == "–"
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (("adipose", "smooth muscle", "cancer-associated stroma", "tumour epithelium"), (4, 3)),
+        (("Tumorstroma", "Fett", "Tumor"), (3, 1)),
+        (("stroma", "invasive carcinoma", "tumor in situ"), (2, 1)),
+        (("tumor", "normal"), (1, 2)),
+        (("a", "b", "c"), (1, 2)),
+        (("a",), (1, 2)),
+    ],
+)
+def test_the_ratio_starts_with_tumour_to_stroma(names: tuple[str, ...], expected: tuple[int, int]) -> None:
+    assert usual_ratio(names) == expected
 
 
 def test_the_table_for_the_clipboard() -> None:

@@ -357,7 +357,12 @@ def test_classes_are_renamed_and_recoloured_for_good(
     widget.legend.rows[1].name.click()
     qtbot.waitUntil(lambda: widget.legend.rows[1].shown.text() == "–")
     assert widget.legend.rows[0].shown.text() == "33.3 %"
+    # The ratio is that of tumour to stroma where there are such classes, by whatever names.
+    assert (widget.legend.one.currentText(), widget.legend.other.currentText()) == ("Karzinom", "Stroma")
     assert widget.legend.ratio.text() == "1 : 1"
+    widget.legend.other.setCurrentIndex(3)
+    session.name_class(4, name="Glatte Muskulatur")
+    qtbot.waitUntil(lambda: widget.legend.other.currentText() == "Glatte Muskulatur")
     # Keys of the window: to a class, and hide it.
     for key in ("Alt+Down", "Alt+Down", "Alt+Return"):
         widget.keys.shortcuts[key].activated.emit()
