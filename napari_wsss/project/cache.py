@@ -29,6 +29,15 @@ class _Loaded:
     index: dict[Place, int] = field(default_factory=dict)
 
 
+_REASONS = {
+    "slide": "the slide's file has changed since",
+    "encoder": "it was made with another encoder than the project's",
+    "reduction": "it was reduced in another way than the project's",
+    "mpp": "it was made at another µm per pixel",
+    "grid": "it was made on another lattice of tiles",
+}
+
+
 class FeatureCache:
     """Hands out the features of slides.
 
@@ -57,19 +66,23 @@ class FeatureCache:
         found = described(path)
         if found is None:
             return f"The slide {slide_id} is not prepared; run `wsss-tile project prepare` or press Prepare."
-        reasons = {
-            "slide": "the slide's file has changed since",
-            "encoder": "they were made with another encoder than the project's",
-            "reduction": "they were reduced in another way than the project's",
-            "mpp": "they were made at another µm per pixel",
-            "grid": "they were made on another lattice of tiles",
-        }
-        for key, value in self._expected(slide_id).items():
-            if found.get(key) != value:
-                return (
-                    f"{path}: the features cannot be used, because {reasons[key]}; prepare the slide again."
-                )
-        return None
+        reason = self.reason(slide_id, found)
+        if not reason:
+            return None
+        return f"{path}: what was prepared cannot be used, because {reason}; prepare the slide again."
+
+    def reason(self, slide_id: str, found: Mapping[str, Any] | None = None) -> str:
+        """Return why the features of a slide are not those of this project; empty when they are, or there are none.
+
+        Parameters
+        ----------
+        slide_id : str
+        found : mapping, optional
+            What the features say of themselves, where that was read already.
+        """
+        found = described(self._path_of(slide_id)) if found is None else found
+        expected = {} if found is None else self._expected(slide_id)
+        return next((_REASONS[key] for key, value in expected.items() if (found or {}).get(key) != value), "")
 
     def get(self, slide_id: str) -> Features:
         """Return what is prepared of a slide so far.

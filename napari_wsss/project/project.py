@@ -177,6 +177,10 @@ class Project(AnnotatedProject):
             return 0, 0
         return tiles_done(path) or 0, len(read_table(path)[0])
 
+    def outdated(self, slide_id: str) -> str:
+        """Return why the features of a slide are not those of this project, in half a sentence; empty when they are."""
+        return self._features.reason(slide_id)
+
     def fit(self) -> Head:
         """Fit the head on all labels of all slides; well under a second.
 

@@ -211,6 +211,7 @@ class Teacher:
         self.sketching.look_up()
         if self.work.slide_ids:
             self.choose_slide(self.work.slide_ids[0])
+        self.work.say_what_is_outdated()
         self.mouse.switch(self._listening and project is not None)
 
     # --- slides ------------------------------------------------------------------------------------------------

@@ -153,6 +153,7 @@ class Sketching:
             if isinstance(job.error, FewLabelsError):
                 self.canvas.hide_map()
                 self.work.say("Kept. The map follows when a labelled tile is prepared.")
+                self.work.say_what_is_outdated()
             elif job.error is not None:
                 self.work.report(job.error)
         elif self._debouncer.is_stale and self.head is not None:

@@ -96,6 +96,19 @@ class Workspace:
         done, total = self.project.prepared(slide_id)
         return done / total if total else 0.0
 
+    def say_what_is_outdated(self) -> None:
+        """Say which slides must be prepared again, unless something else is wrong: the map would silently miss them."""
+        project = self.project
+        found = [] if project is None else [(name, project.outdated(name)) for name in self.slide_ids]
+        reason = next((why for _, why in found if why), "")
+        if reason and not self.problem:
+            names = ", ".join(name for name, why in found if why == reason)
+            self.problem = (
+                f"What was prepared of {names} cannot be used, because {reason}."
+                " Press Prepare; the labels are kept."
+            )
+            self.changed()
+
     # --- the slide ---------------------------------------------------------------------------------------------
 
     def choose(self, slide_id: str | None) -> bool:
