@@ -139,17 +139,17 @@ def new_project_by_hand(
     hands.press(teach.slides.new)
     dialog = teach.findChild(ProjectDialog)
     assert dialog.slides.isVisible()
-    dialog.folder.setText(str(folder))
     while dialog.classes.table.rowCount() < len(names):
         hands.press(dialog.classes.more)
     for row, name in enumerate(names):
         dialog.classes.table.item(row, 1).setText(name)
     dialog.encoder.setCurrentIndex(dialog.encoder.findData(encoder))
     dialog.tile.setValue(tile_um)
-    if picture:
-        hands.picture("dialog")
-        if os.environ.get("WSSS_PICTURES"):
-            dialog.grab().save(str(Path(os.environ["WSSS_PICTURES"]) / "dialog.png"))
+    if picture and (pictures := os.environ.get("WSSS_PICTURES")):
+        dialog.folder.setText(f"/home/ada/slides/{folder.name}")  # not where tests write
+        hands.qtbot.wait(300)
+        dialog.grab().save(str(Path(pictures) / "dialog.png"))
+    dialog.folder.setText(str(folder))
     hands.press(dialog.buttons.button(dialog.buttons.StandardButton.Ok))
     hands.qtbot.waitUntil(lambda: teach.findChild(ProjectDialog) is None, timeout=60_000)
     assert teach.teacher.work.project is not None, teach.teacher.work.problem
