@@ -92,9 +92,9 @@ class SlideMouse:
         self._viewer.scene.camera.mouse_pan = not (self._on and self._tool != "click")
 
     def _is_tool_of_another(self) -> bool:
-        """Tell whether the mouse paints or draws in a layer (a correction, a region): that is no word about a tile."""
+        """Tell whether the mouse paints, draws or moves in a layer (a correction, a region): no word about a tile."""
         active = self._viewer.layers.selection.active
-        return str(getattr(active, "mode", "pan_zoom")) not in ("pan_zoom", "transform")
+        return str(getattr(active, "mode", "pan_zoom")) != "pan_zoom"
 
     def _moved(self, _viewer: Any, event: Any) -> None:
         if self._is_tool_of_another():

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import json
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -339,3 +341,52 @@ def test_the_chosen_slide_is_what_napari_speaks_of(
     mine = viewer.add_points([[0, 0]], units=("micrometer",) * 2)
     widget.input.slides.setCurrentIndex(0)
     assert viewer.layers.selection.active == mine
+
+
+def test_nothing_known_is_awaited_after_run(
+    make_napari_viewer_proxy: Callable[..., Any],
+    small_bundle: Any,
+    banded_slide: Path,
+    tmp_path: Path,
+    qtbot: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Fault 27: overview and networks are those that the panel has; what is left is done beside the window."""
+    from napari_wsss.plugin.common import Preferences
+    from napari_wsss.plugin.segment.dock import SegmentWidget
+    from napari_wsss.plugin.segment.session import SegmentSession
+    from tiling.slides import Slide
+
+    monkeypatch.setattr("napari_wsss.plugin.segment.choices.load_preferences", Preferences)
+    monkeypatch.setattr("napari_wsss.plugin.segment.choices.save_preferences", lambda preferences: None)
+    monkeypatch.chdir(tmp_path)
+    viewer = make_napari_viewer_proxy(show=True)
+    session = SegmentSession(viewer)
+    session.bundle, session.bundle_problem = small_bundle, ""
+    session.set_preferences(skip_background=False, folder="results", device="cpu")
+    widget = SegmentWidget(viewer, session)
+    viewer.window.add_dock_widget(widget, name="Segment slide")
+    widget.input.open_path(str(banded_slide))
+    qtbot.waitUntil(lambda: "about" in widget.run.cost.text())
+    tiles = widget.estimate.estimate.tiles
+
+    happened: list[tuple[str, bool]] = []
+
+    def watch(owner: Any, name: str) -> None:
+        real = getattr(owner, name)
+
+        def watched(*args: Any, **kwargs: Any) -> Any:
+            happened.append((name, threading.current_thread() is threading.main_thread()))
+            return real(*args, **kwargs)
+
+        monkeypatch.setattr(owner, name, watched)
+
+    watch(Slide, "_thumbnail")
+    watch(importlib.import_module("napari_wsss.pipeline"), "make_predictor")
+    drive = importlib.import_module("tiling.engine.drive")
+    watch(drive, "make_plan")
+    watch(drive, "create_store")
+    run_to_the_end(qtbot, widget)
+    assert happened == [("make_plan", False), ("create_store", False)]
+    assert session.state.tiles == tiles
+    assert session.state.store.is_relative_to(tmp_path / "results")

@@ -321,10 +321,17 @@ def test_a_stroke_of_a_brush_labels_no_tile(teacher: Teacher, viewer: Any) -> No
             pass
 
     painting = viewer.add_labels(np.ones((900, 900), np.uint8))
-    painting.mode = "paint"
-    click()
-    assert teacher.work.labels() == []
-    assert teacher.labelling.tile is None
+    for mode in ("paint", "erase", "fill", "polygon", "pick", "transform"):
+        painting.mode = mode
+        click()
+        assert teacher.work.labels() == [], mode
+        assert teacher.labelling.tile is None, mode
+    drawing = viewer.add_shapes(ndim=2)
+    for mode in ("select", "direct", "add_rectangle", "add_path", "vertex_insert"):
+        drawing.mode = mode
+        click()
+        assert teacher.work.labels() == [], mode
+    viewer.layers.selection.active = painting
     painting.mode = "pan_zoom"
     click()
     assert len(teacher.work.labels()) == 1
