@@ -54,8 +54,10 @@ class RunSection(QWidget):
         active = session.active
         shown = buttons(state)
         why_not = session.why_not()
-        self.cost.setText(why_not or estimate_text(self.estimate.estimate) or self.estimate.problem)
-        self.cost.setVisible(bool(self.cost.text()) and not state.is_active)
+        # Something always stands here, lest Run moves under the mouse when the estimate comes.
+        cost = estimate_text(self.estimate.estimate) or self.estimate.problem or "Estimating…"
+        self.cost.setText(why_not or cost)
+        self.cost.setVisible(not state.is_active)
         self.run.setVisible(shown.run)
         self.run.setEnabled(not why_not)
         self.run.setToolTip(why_not or "Segment the region with the model")

@@ -369,6 +369,13 @@ def test_nothing_known_is_awaited_after_run(
     widget.input.open_path(str(banded_slide))
     qtbot.waitUntil(lambda: "about" in widget.run.cost.text())
     tiles = widget.estimate.estimate.tiles
+    # Nor does Run move under the mouse while the estimate of another choice is made.
+    place = widget.run.run.mapTo(widget, widget.run.run.rect().topLeft())
+    widget.estimate.estimate = None
+    widget.run.sync()
+    qtbot.wait(50)
+    assert widget.run.cost.text() == "Estimating…"
+    assert widget.run.run.mapTo(widget, widget.run.run.rect().topLeft()) == place
 
     happened: list[tuple[str, bool]] = []
 
