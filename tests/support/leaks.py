@@ -102,5 +102,13 @@ def left_behind(before: Holdings, temporary: Path) -> list[str]:
             return []
         if time.monotonic() > end:
             return [f"thread {t.name}" for t in threads] + [f"open file {name}" for name in files]
+        _let_qt_delete()
         gc.collect()
         time.sleep(0.05)
+
+
+def _let_qt_delete() -> None:
+    """Do what a running event loop would: PyQt lets go of slots of destroyed objects in its next turn only."""
+    core = sys.modules.get("qtpy.QtCore")
+    if core is not None and core.QCoreApplication.instance() is not None:
+        core.QCoreApplication.sendPostedEvents(None, core.QEvent.Type.DeferredDelete)

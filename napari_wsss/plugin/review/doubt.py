@@ -146,7 +146,10 @@ def _run_tiles(grid: TileGrid, lattice: TileGrid) -> NDArray[np.int64]:
 
 
 def _class_shares(store: Store, lattice: TileGrid) -> NDArray[np.float64]:
-    """Return the share of every place of the lattice that the result gives to each class, (rows, columns, C)."""
+    """Return the share of every place of the lattice that the result gives to each class, (rows, columns, C).
+
+    Of the whole place: what hangs over the slide's edge shows nothing.
+    """
     levels = store.labels()
     level = next((level for level in levels if max(level.shape) <= _COARSE), levels[-1])
     labels = np.asarray(level[...])
@@ -154,17 +157,19 @@ def _class_shares(store: Store, lattice: TileGrid) -> NDArray[np.float64]:
     # Level-0 pixels per pixel of this level: the same for the whole pyramid, halved with rounding up.
     step_y, step_x = (store.grid.scale * n / m for n, m in zip(levels[0].shape, labels.shape, strict=True))
 
-    def edges(count: int, axis: int, step: float, extent: int) -> tuple[NDArray[Any], NDArray[Any]]:
+    def edges(count: int, axis: int, step: float) -> tuple[NDArray[Any], NDArray[Any]]:
         start = (
             np.arange(count) * lattice.stride * lattice.scale + lattice.origin[axis] - store.origin[axis]
         ) / step
         end = start + lattice.tile * lattice.scale / step
-        low = np.clip(np.rint(start), 0, extent).astype(int)
-        return low, np.clip(np.maximum(np.rint(end), low + 1), 0, extent).astype(int)
+        low = np.rint(start).astype(int)
+        return low, np.maximum(np.rint(end).astype(int), low + 1)
 
-    top, bottom = edges(lattice.rows, 1, step_y, height)
-    left, right = edges(lattice.columns, 0, step_x, width)
-    area = np.maximum((bottom - top)[:, None] * (right - left)[None], 1)
+    top, bottom = edges(lattice.rows, 1, step_y)
+    left, right = edges(lattice.columns, 0, step_x)
+    area = (bottom - top)[:, None] * (right - left)[None]
+    top, bottom = (np.clip(edge, 0, height) for edge in (top, bottom))
+    left, right = (np.clip(edge, 0, width) for edge in (left, right))
     shares = np.empty((lattice.rows, lattice.columns, len(store.schema)))
     for index in range(len(store.schema)):
         total = np.zeros((height + 1, width + 1), np.int64)

@@ -143,7 +143,7 @@ class Making:
             if job is not None:
                 job.cancel()
                 job.wait(10)
-        self._quick = self._train = self.training = None
+        self._quick = self._train = self.training = self._session = None
 
     def look_up(self) -> None:
         """See whether there is a training that was not finished."""
@@ -224,7 +224,7 @@ class Making:
 
     def _offer(self, bundle: Path, advice: str = "") -> None:
         """Choose a model in the Segment dock, and say what is to be said about it."""
-        self._session = session_for(self.work.viewer)  # held, so that it lives until its dock is opened
+        self._session = session_for(self.work.viewer)  # held until its dock is opened, or our project closed
         self._session.choose_bundle(str(bundle))
         self.work.say(f"The model “{bundle.name}” is ready and chosen in “Segment slide”. {advice}".rstrip())
 

@@ -39,6 +39,34 @@ def test_review_goes_to_the_tile(make_napari_viewer: Callable[..., Any], result:
     qtbot.waitUntil(lambda: review.table.rowCount() == 0, timeout=120_000)
 
 
+def test_no_picture_of_glass_is_asked_about(
+    make_napari_viewer: Callable[..., Any], toy: Any, toy_bundle: Bundle, tmp_path: Path, qtbot: Any
+) -> None:
+    """Fault 13: tiles at the edge hold two things, so the model is unsure, but what they show is mostly glass."""
+    import tifffile
+
+    y, x = np.indices((1200, 1600))
+    pixels = np.full((1200, 1600, 3), 245, np.uint8)
+    stained = x + 0.4 * y < 900
+    noise = np.random.default_rng(0).normal(0, 14, (int(stained.sum()), 3))
+    pixels[stained] = np.clip(np.array([170, 90, 160]) + noise, 0, 255)
+    slide = tmp_path / "edge.tif"
+    scale = {"resolution": (2e4, 2e4), "resolutionunit": "CENTIMETER"}
+    tifffile.imwrite(slide, pixels, tile=(256, 256), photometric="rgb", **scale)
+    request = RunRequest(slide, toy_bundle, tmp_path / "edge.zarr", None, None, None, Preferences())
+    list(toy.events(request))
+    viewer = make_napari_viewer(show=True)
+    viewer.open([str(slide), str(request.out)], plugin="napari-wsss")
+    _, review = viewer.window.add_plugin_dock_widget("napari-wsss", "Review tiles")
+    strip = review.reviewer.strip
+    qtbot.waitUntil(lambda: len(strip.tiles) > 3, timeout=120_000)
+    qtbot.waitUntil(lambda: all(tile in review.reviewer.pictures for tile in strip.tiles), timeout=120_000)
+    for tile in strip.tiles:
+        shown = float((review.reviewer.pictures[tile].min(-1) < 215).mean())
+        assert shown > 0.25
+        assert tile.tissue == pytest.approx(shown, abs=0.1)
+
+
 def test_compare_shows_a_table_and_a_layer(
     make_napari_viewer: Callable[..., Any], result: Path, qtbot: Any
 ) -> None:

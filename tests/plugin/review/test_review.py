@@ -131,7 +131,9 @@ def test_neighbours_of_a_doubtful_tile_wait(store: Store) -> None:
     for i, a in enumerate(entries):
         assert all(max(abs(a.row - b.row), abs(a.column - b.column)) > 1 for b in entries[:i])
     everything = review_entries(store, "uncertain", limit=10_000)
-    assert len({(e.row, e.column) for e in everything}) == len(everything) == lattice.rows * lattice.columns
+    # The one in the corner hangs over two edges of the slide and shows nothing on four fifths of its picture.
+    most = lattice.rows * lattice.columns - 1
+    assert len({(e.row, e.column) for e in everything}) == len(everything) == most
 
 
 def test_the_classes_of_an_entry_are_those_of_the_picture(store: Store) -> None:

@@ -181,8 +181,6 @@ def correct(hands: Pathologist, store: Path) -> Path:
     return Path(corrector.result.metadata["wsss"]["path"])
 
 
-# Something keeps the slides' files open until the next test; what it is, is not known yet.
-@pytest.mark.leaves_behind
 def test_a_model_of_unknown_slides_by_this_evening(
     hands: Pathologist, painted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Callable, Generator
 from dataclasses import replace
 from pathlib import Path
@@ -164,3 +166,13 @@ def test_the_quick_model_is_chosen_at_once(
     assert "Segment slide" in teacher.work.notice
     session.close()
     teacher.close()
+
+
+def test_what_a_model_was_offered_to_ends_with_the_project(teacher: Teacher, folder: Path) -> None:
+    """Its session holds the files of all slides that are open."""
+    teacher.making._offer(folder / "models" / "none")
+    session = weakref.ref(session_for(teacher.viewer))
+    assert session() is teacher.making._session
+    teacher._use(None)
+    gc.collect()
+    assert session() is None
