@@ -119,7 +119,7 @@ def teach_window(
     return viewer, viewer.window.add_plugin_dock_widget("napari-wsss", "Teach")[1]
 
 
-def settle(teacher: Teacher, timeout: float = 60.0) -> None:
+def settle(teacher: Teacher, timeout: float = 300.0) -> None:
     """Wait until map, score and strip are up to date."""
     assert teacher.wait(timeout), "the dock never came to rest"
 
