@@ -1,9 +1,4 @@
-"""What runs the networks of a bundle, torch or OpenVINO, behind one small interface.
-
-Other rooms use the names listed in ``__init__.pyi``; each is loaded on first use.
-"""
-
-from __future__ import annotations
+"""What runs the networks of a bundle, torch or OpenVINO, behind one small interface."""
 
 import lazy_loader
 

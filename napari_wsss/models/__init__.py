@@ -1,9 +1,4 @@
-"""Networks, CAM, gate, checkpoints and bundles: shared by the plugin, the command line and training.
-
-Other rooms use the names listed in ``__init__.pyi``; each is loaded on first use.
-"""
-
-from __future__ import annotations
+"""Networks, CAM, gate, checkpoints and bundles: shared by the plugin, the command line and training."""
 
 import lazy_loader
 

@@ -1,9 +1,4 @@
-"""What a person taught: slides, tile labels, features, a head, and the models that follow.
-
-Other rooms use the names listed in ``__init__.pyi``; each is loaded on first use.
-"""
-
-from __future__ import annotations
+"""What a person taught: slides, tile labels, features, a head, and the models that follow."""
 
 import lazy_loader
 

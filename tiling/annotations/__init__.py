@@ -1,9 +1,4 @@
-"""Annotations that people drew, as polygons in level-0 pixels: one reader per file format.
-
-Other rooms use the names listed in ``__init__.pyi``; each is loaded on first use.
-"""
-
-from __future__ import annotations
+"""Annotations that people drew, as polygons in level-0 pixels: one reader per file format."""
 
 import lazy_loader
 

@@ -1,9 +1,4 @@
-"""Many slides: which ones, each on its own, alone or on a cluster, and the summary.
-
-Other rooms use the names listed in ``__init__.pyi``; each is loaded on first use.
-"""
-
-from __future__ import annotations
+"""Many slides: which ones, each on its own, alone or on a cluster, and the summary."""
 
 import lazy_loader
 

@@ -1,9 +1,4 @@
-"""Training data cut from annotated slides: weakly labelled patches.
-
-Other rooms use the names listed in ``__init__.pyi``; each is loaded on first use.
-"""
-
-from __future__ import annotations
+"""Training data cut from annotated slides: weakly labelled patches."""
 
 import lazy_loader
 

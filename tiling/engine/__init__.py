@@ -1,9 +1,4 @@
-"""The engine: slide and predictor in, store out, told as a stream of events.
-
-Other rooms use the names listed in ``__init__.pyi``; each is loaded on first use.
-"""
-
-from __future__ import annotations
+"""The engine: slide and predictor in, store out, told as a stream of events."""
 
 import lazy_loader
 

@@ -1,9 +1,4 @@
-"""Results in the formats of other programs: QuPath, spreadsheets, TIFF viewers, slides for a talk.
-
-Other rooms use the names listed in ``__init__.pyi``; each is loaded on first use.
-"""
-
-from __future__ import annotations
+"""Results in the formats of other programs: QuPath, spreadsheets, TIFF viewers, slides for a talk."""
 
 import lazy_loader
 

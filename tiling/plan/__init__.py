@@ -1,9 +1,4 @@
-"""What a run will do, decided before anything is written: tissue, region of interest, tiles.
-
-Other rooms use the names listed in ``__init__.pyi``; each is loaded on first use.
-"""
-
-from __future__ import annotations
+"""What a run will do, decided before anything is written: tissue, region of interest, tiles."""
 
 import lazy_loader
 

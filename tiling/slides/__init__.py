@@ -1,9 +1,4 @@
-"""Slides of every format as one thing: pixels of any region at any µm per pixel.
-
-Other rooms use the names listed in ``__init__.pyi``; each is loaded on first use.
-"""
-
-from __future__ import annotations
+"""Slides of every format as one thing: pixels of any region at any µm per pixel."""
 
 import lazy_loader
 

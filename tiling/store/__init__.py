@@ -1,9 +1,4 @@
-"""The result store of one slide: its layout, its writing row by row, its receipt, its reading.
-
-Other rooms use the names listed in ``__init__.pyi``; each is loaded on first use.
-"""
-
-from __future__ import annotations
+"""The result store of one slide: its layout, its writing row by row, its receipt, its reading."""
 
 import lazy_loader
 

@@ -1,9 +1,4 @@
-"""Synthetic tissue: seeded H&E-like slides with known truth, and weakly labelled patches cut from them.
-
-Other rooms use the names listed in ``__init__.pyi``; each is loaded on first use.
-"""
-
-from __future__ import annotations
+"""Synthetic tissue: seeded H&E-like slides with known truth, and weakly labelled patches cut from them."""
 
 import lazy_loader
 

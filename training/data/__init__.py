@@ -1,9 +1,4 @@
-"""What training reads: patches, masks, augmentation, mosaics.
-
-Other rooms use the names listed in ``__init__.pyi``; each is loaded on first use.
-"""
-
-from __future__ import annotations
+"""What training reads: patches, masks, augmentation, mosaics."""
 
 import lazy_loader
 

@@ -1,9 +1,4 @@
-"""How it is trained: the loop, its run folder, checkpoints and reports.
-
-Other rooms use the names listed in ``__init__.pyi``; each is loaded on first use.
-"""
-
-from __future__ import annotations
+"""How it is trained: the loop, its run folder, checkpoints and reports."""
 
 import lazy_loader
 

@@ -1,9 +1,4 @@
-"""What is trained: stage 1 with its CAMs, stage 2 with its gate, losses and initial weights.
-
-Other rooms use the names listed in ``__init__.pyi``; each is loaded on first use.
-"""
-
-from __future__ import annotations
+"""What is trained: stage 1 with its CAMs, stage 2 with its gate, losses and initial weights."""
 
 import lazy_loader
 

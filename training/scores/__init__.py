@@ -1,9 +1,4 @@
-"""How good it is: scores from a confusion matrix, on patches and on images of any size.
-
-Other rooms use the names listed in ``__init__.pyi``; each is loaded on first use.
-"""
-
-from __future__ import annotations
+"""How good it is: scores from a confusion matrix, on patches and on images of any size."""
 
 import lazy_loader
 

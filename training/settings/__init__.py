@@ -1,9 +1,4 @@
-"""What a training program is asked to do: its command line, presets, schedules.
-
-Other rooms use the names listed in ``__init__.pyi``; each is loaded on first use.
-"""
-
-from __future__ import annotations
+"""What a training program is asked to do: its command line, presets, schedules."""
 
 import lazy_loader
 

@@ -1,9 +1,4 @@
-"""What every dock uses: background jobs, messages, preferences, small widgets.
-
-Other rooms use the names listed in ``__init__.pyi``; each is loaded on first use.
-"""
-
-from __future__ import annotations
+"""What every dock uses: background jobs, messages, preferences, small widgets."""
 
 import lazy_loader
 

@@ -1,9 +1,4 @@
-"""Files into napari and out of it: readers, writers, the sample slide, exports.
-
-Other rooms use the names listed in ``__init__.pyi``; each is loaded on first use.
-"""
-
-from __future__ import annotations
+"""Files into napari and out of it: readers, writers, the sample slide, exports."""
 
 import lazy_loader
 

@@ -1,9 +1,4 @@
-"""Results of slides: what each store is, which there are of a slide, what is called how, and their numbers. No Qt.
-
-Other rooms use the names listed in ``__init__.pyi``; each is loaded on first use.
-"""
-
-from __future__ import annotations
+"""Results of slides: what each store is, which there are of a slide, what is called how, and their numbers. No Qt."""
 
 import lazy_loader
 

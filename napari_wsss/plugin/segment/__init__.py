@@ -1,9 +1,4 @@
-"""The Segment dock: slide, model, region, run, legend, export.
-
-Other rooms use the names listed in ``__init__.pyi``; each is loaded on first use.
-"""
-
-from __future__ import annotations
+"""The Segment dock: slide, model, region, run, legend, export."""
 
 import lazy_loader
 

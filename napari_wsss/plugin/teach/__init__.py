@@ -1,9 +1,4 @@
-"""The Teach dock: from clicks on tiles to a map of the whole slide, and to a model.
-
-Other rooms use the names listed in ``__init__.pyi``; each is loaded on first use.
-"""
-
-from __future__ import annotations
+"""The Teach dock: from clicks on tiles to a map of the whole slide, and to a model."""
 
 import lazy_loader
 

@@ -1,9 +1,4 @@
-"""Slides and results as napari layers: frames of coordinates, pyramids, colours, markers.
-
-Other rooms use the names listed in ``__init__.pyi``; each is loaded on first use.
-"""
-
-from __future__ import annotations
+"""Slides and results as napari layers: frames of coordinates, pyramids, colours, markers."""
 
 import lazy_loader
 
