@@ -16,8 +16,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from tiling.files import read_json, write_json_atomic
 from training.data import read_data
 from training.loop import RunFolder
@@ -181,23 +179,12 @@ def score_slide(bundle: Bundle, slide: SyntheticSlide, folder: Path) -> dict[str
         mIoU, FwIoU and IoU per class over the tissue of the truth; tissue without a label counts as wrong.
     """
     from napari_wsss.pipeline import segment
-    from tiling.classes import store_to_reference
-    from tiling.confusion import confusion, scores_of
-    from tiling.synthetic import write_slide
+    from tiling.synthetic import score_labels, write_slide
 
-    classes = len(bundle.schema)
     path = folder / "slide.tif"
     write_slide(path, slide)
     result = segment(path, bundle, folder / "slide.zarr", device="cpu")
-    labels = result.labels[0]
-    total = np.zeros((classes + 1, classes + 1), np.int64)
-    for y in range(0, slide.height, 512):
-        lines = min(512, slide.height - y)
-        truth = store_to_reference(slide.truth(0, y, slide.width, lines), classes)
-        found = store_to_reference(np.asarray(labels[y : y + lines]), classes)
-        total += confusion(truth, found, classes + 1)
-    total[classes] = 0
-    scores = scores_of(total, classes)
+    scores = score_labels(result.labels[0], result.store.scale, slide)
     return {
         "miou": round(scores.miou, 4),
         "fwiou": round(scores.fwiou, 4),

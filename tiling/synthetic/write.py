@@ -155,7 +155,6 @@ def write_slide(
     truth: str | os.PathLike[str] | None = None,
     tile: int = 256,
     compression: Literal["jpeg", "zlib"] = "jpeg",
-    quality: int = 90,
     on_strip: Callable[[int, int], None] | None = None,
 ) -> None:
     """Write a slide as a pyramidal tiled TIFF that OpenSlide reads as ``generic-tiff``, with its mpp.
@@ -176,8 +175,6 @@ def write_slide(
         Side of a tile in pixels, a multiple of 16.
     compression : "jpeg" or "zlib"
         Real slides are JPEG; zlib is lossless.
-    quality : int
-        JPEG quality, 1 to 100.
     on_strip : callable, optional
         Called as ``on_strip(lines done, lines)`` while the finest level is painted.
 
@@ -192,7 +189,7 @@ def write_slide(
         raise ValueError(f"the side of a tile must be a multiple of 16 that divides {_STRIP}, not {tile}")
     colour: dict[str, Any] = {"photometric": "rgb", "compression": compression}
     if compression == "jpeg":
-        colour["compressionargs"] = {"level": quality}
+        colour["compressionargs"] = {"level": 90}
     else:
         colour["predictor"] = True
     palette = np.zeros((3, 256), np.uint16)
