@@ -34,6 +34,7 @@ __all__ = ["Evaluation", "TilePredictor", "best_and_worst", "bootstrap", "evalua
 
 _log = logging.getLogger("training")
 Matrix = NDArray[np.int64]
+_PICTURES = 4  # of the best images, and of the worst
 
 
 @dataclass(frozen=True)
@@ -197,9 +198,7 @@ def evaluate(
     return Evaluation(classes, groups, {variant: tuple(m) for variant, m in matrices.items()})
 
 
-def bootstrap(
-    evaluation: Evaluation, variant: str, rounds: int = 1000, seed: int = 1
-) -> dict[str, tuple[float, float]]:
+def bootstrap(evaluation: Evaluation, variant: str, rounds: int = 1000) -> dict[str, tuple[float, float]]:
     """Return 95 % intervals of mIoU and FwIoU from resampled groups of images.
 
     Parameters
@@ -207,7 +206,6 @@ def bootstrap(
     evaluation : Evaluation
     variant : str
     rounds : int
-    seed : int
     """
     names = sorted(set(evaluation.groups))
     sums = np.stack(
@@ -220,7 +218,7 @@ def bootstrap(
         ]
     )
     sums[:, evaluation.classes] = 0
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(1)
     found: dict[str, list[float]] = {"miou": [], "fwiou": []}
     for _ in range(rounds):
         scores = scores_of(sums[rng.integers(len(sums), size=len(sums))].sum(0), evaluation.classes)
@@ -270,7 +268,6 @@ def best_and_worst(
     pairs: Sequence[MaskedImage],
     evaluation: Evaluation,
     *,
-    count: int = 4,
     overlap: float = 0.25,
     batch_size: int = 16,
 ) -> Image.Image:
@@ -282,8 +279,6 @@ def best_and_worst(
     pairs : sequence of MaskedImage
         Those of ``evaluation``.
     evaluation : Evaluation
-    count : int
-        Images at each end.
     overlap : float
     batch_size : int
 
@@ -299,7 +294,7 @@ def best_and_worst(
     tissue = slice(0, evaluation.classes)
     right = [m.diagonal()[tissue].sum() / max(1, m[tissue].sum()) for m in evaluation.matrices["gate_on"]]
     order = [i for i in np.argsort(right) if evaluation.matrices["gate_on"][i][tissue].any()]
-    chosen = order[::-1][:count] + order[:count]
+    chosen = order[::-1][:_PICTURES] + order[:_PICTURES]
     rows = []
     for i in dict.fromkeys(int(i) for i in chosen):
         image, truth = read_image(pairs[i].image), read_mask(pairs[i].mask, evaluation.classes)

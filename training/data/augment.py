@@ -21,6 +21,7 @@ __all__ = ["augment", "coarser_colour", "crop", "mosaic", "recompress", "stain_j
 _STAINS = np.array([[0.65, 0.70, 0.29], [0.07, 0.99, 0.11], [0.27, 0.57, 0.78]])
 _STAINS /= np.linalg.norm(_STAINS, axis=1, keepdims=True)
 _UNMIX = np.linalg.inv(_STAINS)
+_JAG = 6.0  # amplitude of the warp of Voronoi cells in px
 
 
 def augment(
@@ -193,7 +194,7 @@ def mosaic(
 
 
 def voronoi_cells(
-    shape: tuple[int, int], pieces: int, sources: int, rng: np.random.Generator, jag: float = 6.0
+    shape: tuple[int, int], pieces: int, sources: int, rng: np.random.Generator
 ) -> NDArray[np.intp]:
     """Partition a patch into irregular cells and give each a source patch.
 
@@ -208,8 +209,6 @@ def voronoi_cells(
     sources : int
         Number of patches to draw from; each is used at least once if ``pieces`` ≥ ``sources``.
     rng : numpy.random.Generator
-    jag : float
-        Amplitude of the warp in px.
 
     Returns
     -------
@@ -223,8 +222,8 @@ def voronoi_cells(
         wave_y, wave_x = rng.uniform(0.02, 0.15, 2)
         phase = rng.uniform(0, 2 * np.pi, 2)
         rows, columns = (
-            rows + np.float32(jag / 3) * np.sin(columns * wave_x + phase[0]).astype(np.float32),
-            columns + np.float32(jag / 3) * np.sin(rows * wave_y + phase[1]).astype(np.float32),
+            rows + np.float32(_JAG / 3) * np.sin(columns * wave_x + phase[0]).astype(np.float32),
+            columns + np.float32(_JAG / 3) * np.sin(rows * wave_y + phase[1]).astype(np.float32),
         )
     distance = (rows[..., None] - points[:, 0]) ** 2 + (columns[..., None] - points[:, 1]) ** 2
     owner = np.concatenate(

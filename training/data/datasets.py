@@ -92,18 +92,14 @@ class EpochSampler(Sampler[EpochIndex]):
     length : int
         Number of samples.
     seed : int
-    shuffle : bool
     weights : (length,) float, optional
         How often a sample comes, relative to others (:func:`balance_weights`); an epoch still has ``length`` samples.
         The second time in an epoch it carries another epoch number, so that it is changed in another way.
     """
 
-    def __init__(
-        self, length: int, seed: int, shuffle: bool = True, weights: NDArray[np.float64] | None = None
-    ) -> None:
+    def __init__(self, length: int, seed: int, weights: NDArray[np.float64] | None = None) -> None:
         self.length = length
         self.seed = seed
-        self.shuffle = shuffle
         self.weights = weights
         self.epoch = 0
 
@@ -117,8 +113,7 @@ class EpochSampler(Sampler[EpochIndex]):
     def __iter__(self) -> Iterator[EpochIndex]:
         order = np.arange(self.length)
         rng = np.random.default_rng((self.seed, self.epoch))
-        if self.shuffle:
-            rng.shuffle(order)
+        rng.shuffle(order)
         if self.weights is None:
             return ((self.epoch, int(i)) for i in order)
         # Evenly spaced marks on the line of weights: each sample comes as often as it should, up to one.
@@ -127,7 +122,7 @@ class EpochSampler(Sampler[EpochIndex]):
         drawn = order[np.minimum(np.searchsorted(line, marks, side="right"), self.length - 1)]
         runs = np.concatenate([[0], np.cumsum(drawn[1:] != drawn[:-1])])
         repeat = np.arange(self.length) - np.searchsorted(runs, runs)
-        shuffled = rng.permutation(self.length) if self.shuffle else np.arange(self.length)
+        shuffled = rng.permutation(self.length)
         return ((self.epoch + _REPEAT * int(repeat[k]), int(drawn[k])) for k in shuffled)
 
 

@@ -72,13 +72,11 @@ class TrainingBar(ProgressBar):
         if self._progress is not None and self._task is not None:
             self._progress.update(self._task, advance=1)
 
-    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Take the bar away."""
-        self._stop()
-
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Take the bar away before the epoch's log line is written."""
         self._stop()
+
+    on_validation_end = on_train_epoch_end
 
     def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Leave the terminal as it was, however the run ended."""

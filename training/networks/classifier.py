@@ -65,17 +65,13 @@ def classes_in(masks: Tensor, num_classes: int) -> Tensor:
     return (masks.flatten(1).unsqueeze(1) == classes).any(2).float()
 
 
-def cam_labels(
-    network: PatchClassifier, images: Tensor, threshold: float = CAM_THRESHOLD
-) -> tuple[Tensor, Tensor]:
-    """Segment with the closed-form CAM of the last layer.
+def cam_labels(network: PatchClassifier, images: Tensor) -> tuple[Tensor, Tensor]:
+    """Segment with the closed-form CAM of the last layer; the most probable class always may appear.
 
     Parameters
     ----------
     network : PatchClassifier
     images : (N, 3, H, W) float
-    threshold : float
-        Only classes with a higher probability may appear; the most probable one always may.
 
     Returns
     -------
@@ -85,7 +81,7 @@ def cam_labels(
     features = network.features(images.contiguous(memory_format=torch.channels_last))
     maps = class_activation(features.float(), network.classifier_weights.float())
     probabilities = torch.sigmoid(network.classify(features).float())
-    allowed = open_classes(probabilities, threshold)[:, :, None, None]
+    allowed = open_classes(probabilities, CAM_THRESHOLD)[:, :, None, None]
     maps = F.interpolate(maps, images.shape[2:], mode="bilinear", align_corners=False)
     return maps.masked_fill(~allowed, -torch.inf).argmax(1), probabilities
 

@@ -22,6 +22,8 @@ __all__ = ["SQUARE", "GateCalibrator", "calibrate_gate"]
 SQUARE = 8
 """Side in pixels of the squares within which the presence field is taken as one number."""
 
+_ROUNDS = 2  # passes over the classes
+
 
 class GateCalibrator:
     """Chooses the gate's thresholds on val: one for all classes first, then each class in turn.
@@ -88,15 +90,13 @@ class GateCalibrator:
             predicted = np.where(is_open[image, rank], rank, predicted)
         return scores_of(confusion(codes, predicted, size, counts), self.num_classes)
 
-    def calibrate(self, start: float = 0.1, rounds: int = 2) -> tuple[float, ...]:
+    def calibrate(self, start: float = 0.1) -> tuple[float, ...]:
         """Return one threshold per class.
 
         Parameters
         ----------
         start : float
             Where the search begins.
-        rounds : int
-            Passes over the classes.
         """
         best = (start,) * self.num_classes
         if not self._cases:
@@ -107,7 +107,7 @@ class GateCalibrator:
             return scores.miou + scores.fwiou
 
         best = max(((t,) * self.num_classes for t in self._near(start)), key=value)
-        for _ in range(rounds):
+        for _ in range(_ROUNDS):
             before = best
             for c in range(self.num_classes):
                 best = max(((*best[:c], t, *best[c + 1 :]) for t in self._near(best[c])), key=value)

@@ -120,7 +120,7 @@ def masked_loss(
     return total, tuple(terms)
 
 
-def noise_weights(logits: Tensor, target: Tensor, temperature: float = 1.0) -> Tensor:
+def noise_weights(logits: Tensor, target: Tensor) -> Tensor:
     """Pixel weights that trust what the network finds easy (online easy-example mining, OEEM, MICCAI 2022).
 
     The softmax of the negative loss over the labelled pixels of an image, scaled to mean 1. Images whose target holds
@@ -131,8 +131,6 @@ def noise_weights(logits: Tensor, target: Tensor, temperature: float = 1.0) -> T
     logits : (N, C, H, W) float
     target : (N, H, W) int
         C and above is ignored.
-    temperature : float
-        Divides the loss; larger is closer to uniform.
 
     Returns
     -------
@@ -144,7 +142,7 @@ def noise_weights(logits: Tensor, target: Tensor, temperature: float = 1.0) -> T
         valid = target < classes
         safe = torch.where(valid, target, classes).long()
         loss = F.cross_entropy(logits.float(), safe, ignore_index=classes, reduction="none")
-        score = (-loss / temperature).masked_fill(~valid, -torch.inf).flatten(1)
+        score = (-loss).masked_fill(~valid, -torch.inf).flatten(1)
         count = valid.flatten(1).sum(1, keepdim=True)
         weights = (torch.softmax(score, dim=1) * count).nan_to_num(0.0).view_as(loss)
         one_hot = F.one_hot(safe, classes + 1)[..., :classes].flatten(1, 2).amax(1)

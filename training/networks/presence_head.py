@@ -34,7 +34,7 @@ def labelled_batches(patches: Sequence[Patch], size: int = 16) -> Iterator[tuple
 
 
 def with_presence(
-    network: SegmentationNetwork, batches: Iterable[tuple[Tensor, Tensor]], penalty: float = 0.01
+    network: SegmentationNetwork, batches: Iterable[tuple[Tensor, Tensor]]
 ) -> SegmentationNetwork:
     """Return a copy of a segmentation network that also says which classes are present.
 
@@ -44,8 +44,6 @@ def with_presence(
         Put into eval mode, otherwise unchanged.
     batches : iterable of ((N, 3, H, W) float, (N, C) float)
         RGB / 255, and 1 where the class is somewhere in the image.
-    penalty : float, optional
-        See :func:`fit_linear`.
 
     Returns
     -------
@@ -60,7 +58,7 @@ def with_presence(
             x = images.to(device, memory_format=torch.channels_last)
             features.append(network.pooled(x).float().cpu())
             labels.append(present)
-    weight, bias = fit_linear(torch.cat(features), torch.cat(labels), penalty)
+    weight, bias = fit_linear(torch.cat(features), torch.cat(labels))
     arguments = {**network.arguments, "presence": True}
     result = build_stage2(network.architecture, network.num_classes, **arguments)
     known = {k: v for k, v in network.state_dict().items() if not k.startswith("presence.")}

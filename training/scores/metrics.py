@@ -18,20 +18,17 @@ class SegmentationScores:
     Parameters
     ----------
     num_classes : int
-        Number of tissue classes C.
-    keep_background : bool
-        False: pixels whose truth is C or above are ignored (Han's protocol). True: they form class C of the matrix.
+        Number of tissue classes C; pixels whose truth is C or above are ignored (Han's protocol).
     """
 
-    def __init__(self, num_classes: int, keep_background: bool = False) -> None:
+    def __init__(self, num_classes: int) -> None:
         self.num_classes = num_classes
-        self.keep_background = keep_background
         self.reset()
 
     def update(self, prediction: Tensor | NDArray[np.uint8], truth: Tensor | NDArray[np.uint8]) -> None:
         """Add label maps of equal shape; values are class indexes, C and above is background.
 
-        Background called on a tissue pixel is an error of that pixel's class in both protocols.
+        Background called on a tissue pixel is an error of that pixel's class.
         """
         found, true = (
             torch.as_tensor(labels).clamp(max=self.num_classes).to(torch.uint8).cpu().numpy()
@@ -48,8 +45,7 @@ class SegmentationScores:
             shared = torch.from_numpy(total).to(device)
             torch.distributed.all_reduce(shared)
             total = shared.cpu().numpy()
-        if not self.keep_background:
-            total[self.num_classes] = 0
+        total[self.num_classes] = 0
         return total
 
     def compute(self) -> Scores:
@@ -61,13 +57,13 @@ class SegmentationScores:
         self._matrix = np.zeros((self.num_classes + 1,) * 2, np.int64)
 
 
-def presence_accuracy(probabilities: Tensor, labels: Tensor, threshold: float = 0.5) -> tuple[float, float]:
+def presence_accuracy(probabilities: Tensor, labels: Tensor) -> tuple[float, float]:
     """Image-level accuracy of stage 1 as the reference logs it.
 
     Parameters
     ----------
     probabilities, labels : (N, C) float
-    threshold : float
+        Above a half counts as present.
 
     Returns
     -------
@@ -76,7 +72,7 @@ def presence_accuracy(probabilities: Tensor, labels: Tensor, threshold: float = 
     jaccard : float
         Mean of intersection over union of the two sets of classes; 1 when both are empty.
     """
-    called, true = probabilities > threshold, labels > 0.5
+    called, true = probabilities > 0.5, labels > 0.5
     exact = (called == true).all(1).float().mean()
     union = (called | true).sum(1)
     jaccard = torch.where(union > 0, (called & true).sum(1) / union.clamp(min=1), 1.0).mean()
