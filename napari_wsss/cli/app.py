@@ -297,7 +297,7 @@ def patches(
     json: Json = False,
 ) -> int:
     """Cut weakly labelled training patches from an annotated slide."""
-    from napari_wsss.cli.patches import PatchRequest, cut_patches
+    from napari_wsss.cli.patches import cut_patches
     from tiling.dataset import PatchOptions
 
     options = PatchOptions(
@@ -308,8 +308,7 @@ def patches(
         min_annotated=min_annotated,
         split=split.value,
     )
-    request = PatchRequest(slide, annotations, out, schema, options, mpp, frame.value, skip_unknown, match)
-    return cut_patches(request, json)
+    return cut_patches(slide, annotations, schema, out, options, mpp, match, skip_unknown, frame.value, json)
 
 
 @app.command()

@@ -64,10 +64,9 @@ def export_store(path: Path, targets: ExportTargets, min_area: float, simplify: 
 
 def files_beside(store: Path, formats: Sequence[str]) -> ExportTargets:
     """Return the names of the exports of ``<slide_id>.zarr``: none can be that of a slide or of another's export."""
-    from tiling.export import other_exports
+    from tiling.export import OWN_EXPORTS as endings, other_exports
 
     stem = store.with_suffix("")
-    endings = {"geojson": ".geojson", "tiff": ".labels.ome.tif", "csv": ".areas.csv", "png": ".overview.png"}
     own = {name: stem.with_name(stem.name + endings[name]) for name in formats if name in endings}
     others = [other_exports()[name] for name in formats if name not in endings]
     return ExportTargets(**own, others=tuple((e.name, stem.with_name(stem.name + e.ending)) for e in others))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,39 +11,21 @@ if TYPE_CHECKING:
     from tiling.dataset import PatchOptions
     from tiling.export import Frame
 
-__all__ = ["PatchRequest", "cut_patches"]
+__all__ = ["cut_patches"]
 
 
-@dataclass(frozen=True)
-class PatchRequest:
-    """The command line of `patches`.
-
-    Attributes
-    ----------
-    slide, annotations, out : Path
-    schema : str
-        ``bcss``, ``luad`` or a file.
-    options : PatchOptions
-    slide_mpp : float or None
-        Overrides the slide's metadata.
-    frame : {"qupath", "openslide"}
-    skip_unknown : bool
-    match : str
-        What names of annotations mean, ``NAME=CLASS,…``.
-    """
-
-    slide: Path
-    annotations: Path
-    out: Path
-    schema: str
-    options: PatchOptions
-    slide_mpp: float | None
-    frame: Frame
-    skip_unknown: bool
-    match: str = ""
-
-
-def cut_patches(request: PatchRequest, as_json: bool) -> int:
+def cut_patches(
+    path: Path,
+    file: Path,
+    schema_name: str,
+    out: Path,
+    options: PatchOptions,
+    mpp: float | None,
+    names: str,
+    skip_unknown: bool,
+    frame: Frame,
+    as_json: bool,
+) -> int:
     """Run the command; prints how many patches show each class."""
     from napari_wsss.models import resolve_schema
     from tiling.annotations import parse_match, place_on, read_class_areas
@@ -52,20 +33,17 @@ def cut_patches(request: PatchRequest, as_json: bool) -> int:
     from tiling.slides import open_slide
 
     with before_work():
-        schema = resolve_schema(request.schema)
-        match = parse_match(request.match, schema)
-    with open_slide(request.slide, mpp=request.slide_mpp) as slide:
-        annotations = read_class_areas(
-            request.annotations, schema, place_on(slide, request.frame), match, request.skip_unknown
-        )
+        schema = resolve_schema(schema_name)
+        match = parse_match(names, schema)
+    with open_slide(path, mpp=mpp) as slide:
+        annotations = read_class_areas(file, schema, place_on(slide, frame), match, skip_unknown)
         for note in annotations.notes:
             tell(f"Note: {note}")
-        name = request.slide.stem
-        counts = write_patches(slide, annotations, schema, request.out, name, request.options)
+        counts = write_patches(slide, annotations, schema, out, path.stem, options)
     if as_json:
         answer_json(counts)
     else:
         for what, count in counts.items():
             answer(f"{what}: {count}")
-    tell(f"Written to {request.out / request.options.split}")
+    tell(f"Written to {out / options.split}")
     return 0

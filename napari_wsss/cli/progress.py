@@ -6,11 +6,13 @@ import time
 from typing import TYPE_CHECKING, Self
 
 from napari_wsss.cli.border import tell
+from tiling.engine import Planned, Progress
 from tiling.untrusted import printable
 from tiling.words import clock
 
 if TYPE_CHECKING:
-    from rich.progress import Progress, TaskID
+    from rich.console import Console
+    from rich.progress import TaskID
 
     from tiling.batch import SlideJob, SlideOutcome
     from tiling.engine import Event
@@ -34,8 +36,6 @@ class PlainDisplay:
 
     def event(self, job: SlideJob, event: Event) -> None:
         """Say where a slide stands twice a minute."""
-        from tiling.engine import Planned, Progress
-
         if isinstance(event, Planned):
             tell(f"{printable(job.slide_id)}: {_planned(event)}")
             self._last = time.monotonic()
@@ -56,12 +56,10 @@ class PlainDisplay:
 class LiveDisplay:
     """Two bars, slides and the tiles of the current slide, with rates below them."""
 
-    def __init__(self, slides: int, console: object) -> None:
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+    def __init__(self, slides: int, console: Console) -> None:
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress as Bars, TextColumn
 
-        assert isinstance(console, Console)
-        self._bars: Progress = Progress(
+        self._bars = Bars(
             TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=24),
             MofNCompleteColumn(),
@@ -82,8 +80,6 @@ class LiveDisplay:
 
     def event(self, job: SlideJob, event: Event) -> None:
         """Move the bar of the current slide."""
-        from tiling.engine import Planned, Progress
-
         if isinstance(event, Planned):
             self._bars.reset(
                 self._tiles,
@@ -140,18 +136,12 @@ def duration(seconds: float) -> str:
     return f"{clock(seconds)} {'h' if round(seconds) >= 3600 else 'min'}"
 
 
-def _planned(event: object) -> str:
-    from tiling.engine import Planned
-
-    assert isinstance(event, Planned)
+def _planned(event: Planned) -> str:
     resumed = f", {event.tiles_done} of them done earlier" if event.tiles_done else ""
     return f"{event.tiles} tiles{resumed}, about {event.memory_bytes / 1e6:,.0f} MB of memory"
 
 
-def _rates(event: object) -> str:
-    from tiling.engine import Progress
-
-    assert isinstance(event, Progress)
+def _rates(event: Progress) -> str:
     left = "" if event.seconds_left is None else f"{duration(event.seconds_left)} left · "
     busy = f"read {event.read_busy:.0%} predict {event.predict_busy:.0%} write {event.write_busy:.0%}"
     return f"{event.tiles_per_second:.1f} tiles/s · {left}{busy}"

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from tiling.batch.report_style import STYLE
-from tiling.export import areas_table, image_tag, other_exports, slide_and_classes
+from tiling.export import OWN_EXPORTS, areas_table, image_tag, other_exports, slide_and_classes
 from tiling.store import DOUBTS, Store
 
 __all__ = ["slide_page"]
@@ -20,7 +20,6 @@ __all__ = ["slide_page"]
 _PICTURE = 900
 _OUTLINE = (0, 150, 60)
 _DOUBT_COLOURS = {"blur": "#1e88e5", "pen": "#d81b60", "fold": "#f9a825", "bubble": "#6d4c41"}
-_EXPORTS = (".geojson", ".labels.ome.tif", ".areas.csv", ".tiles.csv", ".overview.png")
 
 
 def slide_page(store: Store, zoom: str = "") -> bytes:
@@ -114,7 +113,7 @@ def _doubts(counters: Mapping[str, Any]) -> str:
 def _exports(store: Store) -> Iterator[str]:
     """Yield links to the exports that lie beside the store."""
     stem = store.path.name.removesuffix(".zarr")
-    endings = (*_EXPORTS, *(export.ending for export in other_exports().values()))
+    endings = (*OWN_EXPORTS.values(), ".tiles.csv", *(export.ending for export in other_exports().values()))
     found = [f"{stem}{end}" for end in endings if (store.path.parent / f"{stem}{end}").is_file()]
     if found:
         links = " · ".join(f'<a href="../{quote(file)}">{html.escape(file)}</a>' for file in found)

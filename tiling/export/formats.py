@@ -20,8 +20,8 @@ __all__ = ["GROUP", "OWN_EXPORTS", "Export", "other_exports", "register_export"]
 GROUP = "napari_wsss.exports"
 """Entry-point group of exports."""
 
-OWN_EXPORTS = ("geojson", "tiff", "csv", "png")
-"""Names of ours."""
+OWN_EXPORTS = {"geojson": ".geojson", "tiff": ".labels.ome.tif", "csv": ".areas.csv", "png": ".overview.png"}
+"""Names of ours, and what their files beside a store end in."""
 
 
 @dataclass(frozen=True)

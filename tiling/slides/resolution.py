@@ -130,18 +130,17 @@ def resolve_mpp(
     name: str,
     *,
     override: float | None = None,
-    manifest: float | None = None,
     statements: Sequence[WeighedStatement] = (),
     override_source: str = "--mpp",
 ) -> Resolution:
-    """Decide the µm per pixel of a slide: override, then manifest, then the file.
+    """Decide the µm per pixel of a slide: what the user says of it, then the file.
 
     Parameters
     ----------
     name : str
         File name for messages.
-    override, manifest : float, optional
-        What the user said for this run, and for this slide.
+    override : float, optional
+        What the user said.
     statements : sequence of WeighedStatement
         What the file says, see :func:`weigh`.
     override_source : str
@@ -157,10 +156,9 @@ def resolve_mpp(
         When the first source that has a value has an implausible one, when the file contradicts itself, or when none
         has a value. A worse source never stands in for a bad one: that would hide the mistake.
     """
-    for given, source in ((override, override_source), (manifest, "manifest")):
-        if given is not None:
-            _check_range(name, given, source)
-            return Resolution(float(given), source)
+    if override is not None:
+        _check_range(name, override, override_source)
+        return Resolution(float(override), override_source)
     conflicting = [w.statement for w in statements if w.verdict == "in conflict"]
     if conflicting:
         said = " and ".join(_in_words(statement) for statement in _different(conflicting))

@@ -37,7 +37,6 @@ def _multiscale(
     mpp: tuple[float, float],
     translation: tuple[float, float],
     channels: bool,
-    paths: Sequence[str] | None = None,
 ) -> v05.Multiscale:
     """Describe ``levels`` levels, each half as fine as the one before, aligned by their outer corner."""
     axes: list[Any] = [v05.ChannelAxis(name="c")] if channels else []
@@ -51,7 +50,7 @@ def _multiscale(
         shift = [t + m * (factor - 1) / 2 for t, m in zip(translation, mpp, strict=True)]
         datasets.append(
             v05.Dataset(
-                path=paths[level] if paths else str(level),
+                path=str(level),
                 coordinateTransformations=[
                     v05.ScaleTransformation(scale=[*lead_scale, *(m * factor for m in mpp)]),
                     v05.TranslationTransformation(translation=[*lead_shift, *shift]),

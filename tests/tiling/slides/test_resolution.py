@@ -35,17 +35,11 @@ def said(
     return weigh([Statement(x, y, source)], (640, 512))
 
 
-@given(override=plausible, manifest=st.none() | plausible, stored=st.none() | st.floats())
-def test_the_override_wins(override: float, manifest: float | None, stored: float | None) -> None:
+@given(override=plausible, source=st.sampled_from(["--mpp", "manifest"]), stored=st.none() | st.floats())
+def test_what_the_user_says_wins_over_the_file(override: float, source: str, stored: float | None) -> None:
     statements = said(stored, stored, "openslide.mpp-x")
-    got = resolve_mpp("a.svs", override=override, manifest=manifest, statements=statements)
-    assert got == Resolution(override, "--mpp")
-
-
-@given(manifest=plausible, stored=st.none() | st.floats())
-def test_the_manifest_wins_over_the_file(manifest: float, stored: float | None) -> None:
-    got = resolve_mpp("a.svs", manifest=manifest, statements=said(stored, stored))
-    assert got == Resolution(manifest, "manifest")
+    got = resolve_mpp("a.svs", override=override, override_source=source, statements=statements)
+    assert got == Resolution(override, source)
 
 
 @given(stored=plausible)
@@ -60,9 +54,8 @@ def test_the_files_own_value_is_taken_as_it_is(stored: float) -> None:
 @given(bad=implausible, good=plausible)
 def test_a_bad_value_is_refused_and_never_replaced_by_a_worse_source(bad: float, good: float) -> None:
     statements = said(good, good)
-    for arguments in ({"override": bad, "manifest": good}, {"manifest": bad}):
-        with pytest.raises(ResolutionError, match=r"a\.svs.*--mpp"):
-            resolve_mpp("a.svs", statements=statements, **arguments)
+    with pytest.raises(ResolutionError, match=r"a\.svs.*--mpp"):
+        resolve_mpp("a.svs", override=bad, statements=statements)
     with pytest.raises(ResolutionError, match=r"a\.svs.*TIFF XResolution.*--mpp"):
         resolve_mpp("a.svs", statements=said(bad, bad, "TIFF XResolution"))
 
