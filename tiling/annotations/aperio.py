@@ -29,9 +29,7 @@ def read_aperio(content: bytes, into: Collector) -> None:
     AnnotationError
         When the file is not ImageScope's.
     """
-    root = parse_xml(content)
-    if root.tag != "Annotations":
-        raise AnnotationError(f"its root is <{root.tag}>, and ImageScope writes <Annotations>")
+    root = parse_xml(content, "Annotations", "ImageScope")
     _compare(number(root.get("MicronsPerPixel")), into)
     for place, layer in enumerate(root.iter("Annotation"), 1):
         regions = [(region, _is_negative(region)) for region in layer.iter("Region")]

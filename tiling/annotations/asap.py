@@ -7,7 +7,6 @@ from xml.etree.ElementTree import Element
 
 from tiling.annotations.model import Collector, Ring
 from tiling.annotations.xml import number, parse_xml
-from tiling.errors import AnnotationError
 
 __all__ = ["is_asap", "read_asap"]
 
@@ -31,9 +30,7 @@ def read_asap(content: bytes, into: Collector) -> None:
     AnnotationError
         When the file is not ASAP's.
     """
-    root = parse_xml(content)
-    if root.tag != "ASAP_Annotations":
-        raise AnnotationError(f"its root is <{root.tag}>, and ASAP writes <ASAP_Annotations>")
+    root = parse_xml(content, "ASAP_Annotations", "ASAP")
     annotations = list(root.iter("Annotation"))
     groups = {group.get("PartOfGroup", "") for group in annotations}
     excluding = set(_EXCLUDING) | ({"_2"} if groups & {"_0", "_1"} else set())

@@ -27,9 +27,7 @@ def read_ndpa(content: bytes, into: Collector) -> None:
     AnnotationError
         When the file is not NDP.view's, counts in units that are not known, or the slide lacks its µm per pixel.
     """
-    root = parse_xml(content)
-    if root.tag != "annotations":
-        raise AnnotationError(f"its root is <{root.tag}>, and NDP.view writes <annotations>")
+    root = parse_xml(content, "annotations", "NDP.view")
     to_pixels, per_pixel = _conversion(into)
     for state in root.iter("ndpviewstate"):
         unit = (state.findtext("coordformat") or "nanometers").strip()

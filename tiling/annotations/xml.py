@@ -21,13 +21,19 @@ def number(text: str | None) -> float:
         return float("nan")
 
 
-def parse_xml(content: bytes) -> ElementTree.Element:
+def parse_xml(content: bytes, root: str, program: str) -> ElementTree.Element:
     """Return the root element.
+
+    Parameters
+    ----------
+    content : bytes
+    root, program : str
+        Its name, and who writes it.
 
     Raises
     ------
     AnnotationError
-        When this is no XML, or declares a document type (which entities need: bombs, other files).
+        When this is no XML, has another root, or declares a document type (which entities need: bombs, other files).
     """
     builder = ElementTree.TreeBuilder()
     depth = 0
@@ -54,6 +60,9 @@ def parse_xml(content: bytes) -> ElementTree.Element:
     parser.StartDoctypeDeclHandler = refuse
     try:
         parser.Parse(content, True)
-        return builder.close()
+        found = builder.close()
     except (expat.ExpatError, AssertionError, ValueError, LookupError) as error:
         raise AnnotationError(f"it is not well-formed XML ({error})") from error
+    if found.tag != root:
+        raise AnnotationError(f"its root is <{found.tag}>, and {program} writes <{root}>")
+    return found
