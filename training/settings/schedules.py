@@ -18,28 +18,13 @@ _POWER = 0.9
 _STEP_FACTOR = 0.1
 
 
-def _poly(progress: float, epoch: int, lr_step: int) -> float:
-    return float((1.0 - progress) ** _POWER)
-
-
-def _cos(progress: float, epoch: int, lr_step: int) -> float:
-    return 0.5 * (1.0 + math.cos(math.pi * progress))
-
-
-def _step(progress: float, epoch: int, lr_step: int) -> float:
-    return float(_STEP_FACTOR ** (epoch // lr_step))
-
-
-def _constant(progress: float, epoch: int, lr_step: int) -> float:
-    return 1.0
-
-
 SCHEDULES: dict[str, Callable[[float, int, int], float]] = {
-    "poly": _poly,
-    "cos": _cos,
-    "step": _step,
-    "constant": _constant,
+    "poly": lambda progress, epoch, lr_step: (1.0 - progress) ** _POWER,
+    "cos": lambda progress, epoch, lr_step: 0.5 * (1.0 + math.cos(math.pi * progress)),
+    "step": lambda progress, epoch, lr_step: _STEP_FACTOR ** (epoch // lr_step),
+    "constant": lambda progress, epoch, lr_step: 1.0,
 }
+"""Factor by progress (0 to 1), epoch and epochs between two drops."""
 
 
 @dataclass(frozen=True)
