@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from napari_wsss.plugin.view import coarsest_level, levels_on_disk, resident
 from tiling.classes import ClassSchema
-from tiling.confusion import confusion
+from tiling.confusion import Scores, confusion, scores_of
 from tiling.errors import DataError
 
 __all__ = ["AGREE", "DIFFER", "Comparison", "LabelRaster", "agreement_pyramid", "compare"]
@@ -61,23 +61,9 @@ class Comparison:
     only_second: int
 
     @property
-    def iou(self) -> NDArray[np.float64]:
-        """Intersection over union per class; NaN for a class that neither has in the compared area."""
-        both = np.diag(self.confusion)
-        union = self.confusion.sum(0) + self.confusion.sum(1) - both
-        return np.asarray(np.divide(both, union, out=np.full(len(both), np.nan), where=union > 0))
-
-    @property
-    def mean_iou(self) -> float:
-        """Mean over the classes that occur; NaN when none does."""
-        found = self.iou[np.isfinite(self.iou)]
-        return float(found.mean()) if len(found) else float("nan")
-
-    @property
-    def agreement(self) -> float:
-        """Share of the compared pixels with equal classes; NaN when nothing was compared."""
-        total = int(self.confusion.sum())
-        return float(np.trace(self.confusion)) / total if total else float("nan")
+    def scores(self) -> Scores:
+        """Those of the compared pixels, the second raster against the first; NaN for what neither has there."""
+        return scores_of(self.confusion)
 
     @property
     def coverage(self) -> float:

@@ -81,9 +81,12 @@ def _schema_of(layer: Any, coarsest: Any) -> ClassSchema:
 def comparison_rows(comparison: Comparison) -> list[tuple[str, str]]:
     """Return the table for the panel: (name, value) lines."""
     return [
-        *((name, _number(value)) for name, value in zip(comparison.names, comparison.iou, strict=True)),
-        ("Mean IoU", _number(comparison.mean_iou)),
-        ("Equal pixels", _percent(comparison.agreement)),
+        *(
+            (name, _number(value))
+            for name, value in zip(comparison.names, comparison.scores.iou, strict=True)
+        ),
+        ("Mean IoU", _number(comparison.scores.miou)),
+        ("Equal pixels", _percent(comparison.scores.pixel_accuracy)),
         ("Compared (labelled by both)", _percent(comparison.coverage)),
     ]
 

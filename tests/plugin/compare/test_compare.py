@@ -29,8 +29,8 @@ def noise(height: int, width: int, seed: int = 0) -> np.ndarray:
 def test_a_raster_agrees_with_itself() -> None:
     labels = noise(60, 70)
     found = compare(raster(labels), raster(labels))
-    np.testing.assert_allclose(found.iou, 1)
-    assert found.mean_iou == found.agreement == found.coverage == 1
+    np.testing.assert_allclose(found.scores.iou, 1)
+    assert found.scores.miou == found.scores.pixel_accuracy == found.coverage == 1
 
 
 def test_counts_are_those_of_a_plain_confusion(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -43,7 +43,7 @@ def test_counts_are_those_of_a_plain_confusion(monkeypatch: pytest.MonkeyPatch) 
     assert found.only_first == ((a > 0) & (b == 0)).sum()
     assert found.only_second == ((a == 0) & (b > 0)).sum()
     both = (a > 0) & (b > 0)
-    assert found.iou[0] == (both & (a == 1) & (b == 1)).sum() / (both & ((a == 1) | (b == 1))).sum()
+    assert found.scores.iou[0] == (both & (a == 1) & (b == 1)).sum() / (both & ((a == 1) | (b == 1))).sum()
 
 
 @given(st.sampled_from([1, 2, 4]), st.integers(0, 9), st.integers(0, 9))
@@ -56,10 +56,10 @@ def test_any_resolution_and_origin(step: int, x: int, y: int) -> None:
     fine[y : y + blown.shape[0], x : x + blown.shape[1]] = blown
     there = raster(coarse, step=step, origin=(x, y))
     found = compare(there, raster(fine))
-    assert found.agreement == 1
+    assert found.scores.pixel_accuracy == 1
     assert found.only_first == found.only_second == 0
     back = compare(raster(fine), there)
-    assert back.agreement == 1
+    assert back.scores.pixel_accuracy == 1
     assert back.only_first == back.only_second == 0
 
 
@@ -76,15 +76,15 @@ def test_classes_are_matched_by_name() -> None:
     theirs = np.array([[2, 1, 3, 3]], np.uint8)
     found = compare(raster(ours), raster(theirs, schema=other))
     assert found.names == (*SYNTHETIC_SCHEMA.names, "Fat")
-    np.testing.assert_allclose(found.iou, [1, 0, 0, 1, 0])
-    assert found.agreement == 0.5
+    np.testing.assert_allclose(found.scores.iou, [1, 0, 0, 1, 0])
+    assert found.scores.pixel_accuracy == 0.5
 
 
 def test_nothing_in_common() -> None:
     found = compare(raster(np.ones((5, 5), np.uint8)), raster(np.ones((5, 5), np.uint8), origin=(100, 0)))
     assert found.only_first == 25
-    assert np.isnan(found.mean_iou)
-    assert np.isnan(found.agreement)
+    assert np.isnan(found.scores.miou)
+    assert np.isnan(found.scores.pixel_accuracy)
     assert dict(comparison_rows(found))["Mean IoU"] == "–"
 
 
@@ -102,7 +102,7 @@ def test_layers_turned_together_are_compared() -> None:
     spin = np.array([[0.0, -1, 7], [1, 0, 3], [0, 0, 1]])
     rasters = (raster(coarse, step=2), raster(fine))
     found = compare(*(LabelRaster(r.levels, spin @ r.matrix, r.schema) for r in rasters))
-    assert found.agreement == 1
+    assert found.scores.pixel_accuracy == 1
     assert found.only_first == found.only_second == 0
 
 
@@ -143,7 +143,7 @@ def test_from_layers_to_table_and_layer() -> None:
     assert not comparer.run()
     found = comparer.wait()
     assert found is not None
-    assert found.agreement == 1
+    assert found.scores.pixel_accuracy == 1
     agreement = viewer.layers["Agreement"]
     np.testing.assert_allclose(agreement.scale, first.scale)
     assert set(np.unique(np.asarray(agreement.data[0]))) == {0, AGREE}
