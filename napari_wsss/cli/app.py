@@ -232,9 +232,9 @@ def export(
     ] = Frame.QUPATH,
 ) -> int:
     """Write a finished store in other programs' formats."""
-    from napari_wsss.cli.export import ExportTargets, export_store
+    from napari_wsss.cli.export import export_store, export_targets
 
-    targets = ExportTargets.parse(to or (), geojson=geojson, tiff=tiff, csv=csv, png=png)
+    targets = export_targets(to or (), geojson=geojson, tiff=tiff, csv=csv, png=png)
     return export_store(store, targets, min_area, simplify, frame.value)
 
 

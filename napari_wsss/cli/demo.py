@@ -41,15 +41,15 @@ def run_demo(out: Path, as_json: bool) -> int:
     store = open_store(path)
     scores = score_labels(store.labels()[0], store.scale, DEMO)
     targets = files_beside(path, ("png", "geojson"))
-    for file in write_exports(store, targets):
+    for file in write_exports(store, targets.items()):
         tell(f"Wrote {file}")
     facts: dict[str, Any] = {
         "miou": round(scores.miou, 4),
         "iou": {n: round(value, 4) for n, value in zip(store.schema.names, scores.iou, strict=True)},
         "slide": str(slide),
         "store": str(path),
-        "overview": str(targets.png),
-        "geojson": str(targets.geojson),
+        "overview": str(targets["png"]),
+        "geojson": str(targets["geojson"]),
         "open": f"napari --plugin napari-wsss {slide} {path}",
         "seconds": round(time.perf_counter() - start, 1),
         "notice": "Research use only, not for diagnosis.",

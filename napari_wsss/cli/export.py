@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,39 +13,30 @@ if TYPE_CHECKING:
     from tiling.export import Frame
     from tiling.store import Store
 
-__all__ = ["ExportTargets", "export_store", "files_beside", "write_exports"]
+__all__ = ["export_store", "export_targets", "files_beside", "write_exports"]
 
 
-@dataclass(frozen=True)
-class ExportTargets:
-    """Where each format goes; None: not wanted."""
+def export_targets(others: Sequence[str], **own: Path | None) -> list[tuple[str, Path]]:
+    """Return where each export goes, by name: ours that have a file, and ``NAME=FILE`` of other packages."""
+    from tiling.export import other_exports
 
-    geojson: Path | None = None
-    tiff: Path | None = None
-    csv: Path | None = None
-    png: Path | None = None
-    others: tuple[tuple[str, Path], ...] = ()
-
-    @classmethod
-    def parse(cls, others: Sequence[str], **own: Path | None) -> ExportTargets:
-        """Read ``NAME=FILE`` for exports of other packages."""
-        from tiling.export import other_exports
-
-        found = []
-        for text in others:
-            name, equals, file = text.partition("=")
-            if not (equals and file) or name not in other_exports():
-                known = ", ".join(other_exports()) or "none is installed"
-                raise UsageProblem(
-                    f"--to {text!r} is not NAME=FILE with the export of an installed package ({known})."
-                )
-            found.append((name, Path(file)))
-        return cls(**own, others=tuple(found))
+    targets = [(name, file) for name, file in own.items() if file is not None]
+    for text in others:
+        name, equals, file = text.partition("=")
+        if not (equals and file) or name not in other_exports():
+            known = ", ".join(other_exports()) or "none is installed"
+            raise UsageProblem(
+                f"--to {text!r} is not NAME=FILE with the export of an installed package ({known})."
+            )
+        targets.append((name, Path(file)))
+    return targets
 
 
-def export_store(path: Path, targets: ExportTargets, min_area: float, simplify: float, frame: Frame) -> int:
+def export_store(
+    path: Path, targets: Sequence[tuple[str, Path]], min_area: float, simplify: float, frame: Frame
+) -> int:
     """Run the command; prints the files written."""
-    if not any(getattr(targets, field.name) for field in fields(targets)):
+    if not targets:
         raise UsageProblem("Nothing to write: give at least one of --geojson, --tiff, --csv, --png and --to.")
     from tiling.store import open_store, verify
 
@@ -62,19 +52,18 @@ def export_store(path: Path, targets: ExportTargets, min_area: float, simplify: 
     return 0
 
 
-def files_beside(store: Path, formats: Sequence[str]) -> ExportTargets:
+def files_beside(store: Path, formats: Sequence[str]) -> dict[str, Path]:
     """Return the names of the exports of ``<slide_id>.zarr``: none can be that of a slide or of another's export."""
-    from tiling.export import OWN_EXPORTS as endings, other_exports
+    from tiling.export import OWN_EXPORTS, other_exports
 
     stem = store.with_suffix("")
-    own = {name: stem.with_name(stem.name + endings[name]) for name in formats if name in endings}
-    others = [other_exports()[name] for name in formats if name not in endings]
-    return ExportTargets(**own, others=tuple((e.name, stem.with_name(stem.name + e.ending)) for e in others))
+    endings = OWN_EXPORTS | {name: export.ending for name, export in other_exports().items()}
+    return {name: stem.with_name(stem.name + endings[name]) for name in formats}
 
 
 def write_exports(
     store: Store,
-    targets: ExportTargets,
+    targets: Iterable[tuple[str, Path]],
     min_area: float = 0.0,
     simplify: float = 0.0,
     frame: Frame = "qupath",
@@ -82,24 +71,21 @@ def write_exports(
     """Write what is wanted; yields each file when it is there."""
     from tiling import export
 
-    if targets.geojson:
-        export.write_geojson(store, targets.geojson, frame=frame, min_area_um2=min_area, simplify_um=simplify)
-        yield targets.geojson
-    if targets.tiff:
-        export.write_tiff(store, targets.tiff)
-        yield targets.tiff
-    if targets.csv:
-        export.write_areas(store, targets.csv)
-        yield targets.csv
-        tiles = _tiles_file(targets.csv)
-        export.write_tiles(store, tiles)
-        yield tiles
-    if targets.png:
-        export.write_overview(store, targets.png)
-        yield targets.png
-    for name, file in targets.others:
-        export.other_exports()[name](store, file)
+    for name, file in targets:
+        if name == "geojson":
+            export.write_geojson(store, file, frame=frame, min_area_um2=min_area, simplify_um=simplify)
+        elif name == "tiff":
+            export.write_tiff(store, file)
+        elif name == "csv":
+            export.write_areas(store, file)
+            export.write_tiles(store, _tiles_file(file))
+        elif name == "png":
+            export.write_overview(store, file)
+        else:
+            export.other_exports()[name](store, file)
         yield file
+        if name == "csv":
+            yield _tiles_file(file)
 
 
 def _tiles_file(areas: Path) -> Path:

@@ -170,7 +170,7 @@ class SegmentSlide:
             )
             finished = self._watch(job, events)
         store = open_store(path)
-        for _ in write_exports(store, files_beside(path, self.exports)):
+        for _ in write_exports(store, files_beside(path, self.exports).items()):
             pass
         receipt = store.receipt
         assert receipt is not None, "the run has just written or checked it"

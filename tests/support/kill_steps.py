@@ -104,7 +104,7 @@ def _export(folder: Path) -> None:
     from tiling.store import open_store
 
     store = folder / "a.zarr"
-    list(write_exports(open_store(store), files_beside(store, ("geojson", "tiff", "csv", "png"))))
+    list(write_exports(open_store(store), files_beside(store, ("geojson", "tiff", "csv", "png")).items()))
 
 
 # --- report ---

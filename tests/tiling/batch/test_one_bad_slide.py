@@ -57,5 +57,5 @@ def test_no_format_of_slides_is_written_into_names(tmp_path: Path, ending: str) 
         (path / "zarr.json").touch()
     (job,) = find_jobs([path])
     target = files_beside(tmp_path / "out" / f"{job.slide_id}.zarr", ("geojson",))
-    assert target.geojson == tmp_path / "out" / f"{job.slide_id}.geojson"
+    assert target["geojson"] == tmp_path / "out" / f"{job.slide_id}.geojson"
     assert job.slide_id.startswith("case.7")
