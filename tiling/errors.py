@@ -35,6 +35,8 @@ by::
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import ClassVar
 
 __all__ = [
@@ -65,6 +67,7 @@ __all__ = [
     "TrainingError",
     "UsageProblem",
     "WsssError",
+    "disk_errors_as",
 ]
 
 
@@ -237,3 +240,20 @@ class FewLabelsError(ProjectError):
     """There are too few labels for what was asked."""
 
     code = "few-labels"
+
+
+@contextmanager
+def disk_errors_as(kind: type[WsssError], what: str, advice: str) -> Iterator[None]:
+    """Turn an ``OSError`` into an error of ours: what cannot be done, why the system says so, and what to do.
+
+    Parameters
+    ----------
+    kind : type
+        Of the error that is raised.
+    what, advice : str
+        Start and end of its sentence.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise kind(f"{what}: {error.strerror or error}; {advice}.") from error

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from tiling.batch.jobs import SlideJob
 from tiling.batch.summary import SlideOutcome, Status, Summary
-from tiling.errors import StoreError, WsssError
+from tiling.errors import StoreError, WsssError, disk_errors_as
 from tiling.files import LEFTOVERS, create_new, open_own, refuse_address, temporary_name
 from tiling.untrusted import printable
 
@@ -118,7 +118,7 @@ def prepare_output(out: Path) -> None:
         When it cannot, with the reason.
     """
     refuse_address(out)
-    try:
+    with disk_errors_as(StoreError, f"Output folder {out} cannot be written to", "choose another one"):
         out.mkdir(parents=True, exist_ok=True)
         probe = out / temporary_name()
         os.close(create_new(probe))
@@ -127,10 +127,6 @@ def prepare_output(out: Path) -> None:
             with contextlib.suppress(FileNotFoundError):  # it lived, and has just taken its own away
                 if time.time() - leftover.lstat().st_mtime > _OLD_S:
                     leftover.unlink()
-    except OSError as error:
-        raise StoreError(
-            f"Output folder {out} cannot be written to ({error.strerror or error}); choose another one."
-        ) from error
 
 
 def run_batch(

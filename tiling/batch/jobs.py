@@ -11,7 +11,7 @@ from tiling.address import address_of, is_address
 from tiling.batch.job import SlideJob, expanded
 from tiling.batch.manifest import read_manifest
 from tiling.batch.scan import IMAGE_SUFFIXES, dicom_slides, real, slide_name, slides_below
-from tiling.errors import JobError
+from tiling.errors import JobError, disk_errors_as
 from tiling.folders import is_ome_zarr, is_own_export, is_store
 from tiling.slides import may_be_dicom, slide_suffixes
 
@@ -71,7 +71,9 @@ def find_jobs(arguments: Iterable[str | Path], *, exclude: Collection[Path] = ()
     excluded = {real(path) for path in exclude}
     jobs: dict[tuple[str, Path], SlideJob] = {}
     for argument in _once([str(argument) for argument in arguments]):
-        for job in _expanded(argument, excluded):
+        with disk_errors_as(JobError, f"{argument} cannot be looked up", "check the path"):
+            found = list(_expand(argument, excluded))
+        for job in found:
             key = (job.slide_id, real(job.path))
             known = jobs.setdefault(key, job)
             if known.mpp != job.mpp:
@@ -81,16 +83,6 @@ def find_jobs(arguments: Iterable[str | Path], *, exclude: Collection[Path] = ()
                 )
     _refuse_shared_ids(jobs.values())
     return list(jobs.values())
-
-
-def _expanded(argument: str, excluded: Collection[Path]) -> list[SlideJob]:
-    """Return the jobs of one argument."""
-    try:
-        return list(_expand(argument, excluded))
-    except OSError as error:  # a name too long, a folder that is no longer there
-        raise JobError(
-            f"{argument} cannot be looked up: {error.strerror or error}; check the path."
-        ) from error
 
 
 def _expand(argument: str, excluded: Collection[Path]) -> Iterator[SlideJob]:

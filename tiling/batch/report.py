@@ -24,7 +24,7 @@ from tiling.batch.report_index import INDEX, script_data
 from tiling.batch.report_page import slide_page
 from tiling.batch.report_zoom import ZOOM, copy_viewer, write_zoom
 from tiling.batch.summary import SUMMARY
-from tiling.errors import ExportError, WsssError
+from tiling.errors import ExportError, WsssError, disk_errors_as
 from tiling.export import slide_and_classes
 from tiling.files import read_regular, replacing
 from tiling.store import Store, open_store
@@ -94,7 +94,8 @@ def write_report(folder: Path, *, zoom: Callable[[str], object] | None = None) -
     """
     summary = list(_summary(folder))
     colours: dict[str, str] = {}
-    try:
+    what = f"The report of {folder} cannot be written"
+    with disk_errors_as(ExportError, what, "mend it and run report again"):
         (folder / FOLDER).mkdir(exist_ok=True)
         if zoom is not None:
             copy_viewer(folder / FOLDER)
@@ -102,10 +103,6 @@ def write_report(folder: Path, *, zoom: Callable[[str], object] | None = None) -
         index = folder / "index.html"
         with replacing(index) as file:
             file.write(_index(folder.name, rows, colours).encode())
-    except OSError as error:
-        raise ExportError(
-            f"The report of {folder} cannot be written: {error.strerror or error}; mend it and run report again."
-        ) from error
     return index
 
 

@@ -18,7 +18,7 @@ from PIL import Image
 
 from tiling.annotations import ClassAreas
 from tiling.classes import ClassSchema, store_to_reference
-from tiling.errors import DataError
+from tiling.errors import DataError, disk_errors_as
 from tiling.geometry import Box
 from tiling.patch_files import PatchName, write_mask
 from tiling.plan import tissue_mask
@@ -112,7 +112,7 @@ def write_patches(
     counts: Counter[str] = Counter(dict.fromkeys(["patches", *schema.names], 0))
     folder = out / options.split
     images = folder if options.split == "train" else folder / "img"
-    try:
+    with disk_errors_as(DataError, f"{out} cannot be written", "choose another place"):
         images.mkdir(parents=True, exist_ok=True)
         _write_schema(out / "schema.json", schema)
         earlier = _earlier(images, name, len(schema))
@@ -129,10 +129,6 @@ def write_patches(
         for file in earlier if counts["patches"] else ():
             (images / file).unlink(missing_ok=True)
             (folder / "mask" / file).unlink(missing_ok=True)
-    except OSError as error:
-        raise DataError(
-            f"{out} cannot be written: {error.strerror or error}; choose another place."
-        ) from error
     if not counts["patches"]:
         raise DataError(
             f"{slide.path}: no patch of {options.size} px at {options.mpp:g} µm has {options.min_annotated:.0%} of its "

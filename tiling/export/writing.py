@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from tiling.errors import ExportError
+from tiling.errors import ExportError, disk_errors_as
 from tiling.files import replacing
 
 __all__ = ["export_file"]
@@ -22,11 +22,7 @@ def export_file(path: Path) -> Iterator[BinaryIO]:
     ExportError
         When it cannot be written.
     """
-    try:
+    with disk_errors_as(ExportError, f"{path} cannot be written", "choose another place"):
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as file:
             yield file
-    except OSError as error:
-        raise ExportError(
-            f"{path} cannot be written: {error.strerror or error}; choose another place."
-        ) from error

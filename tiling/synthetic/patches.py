@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from tiling.classes import store_to_reference
-from tiling.errors import DataError
+from tiling.errors import DataError, disk_errors_as
 from tiling.patch_files import PatchName, write_mask
 from tiling.synthetic.slide import SYNTHETIC_SCHEMA, SyntheticSlide
 
@@ -142,7 +142,8 @@ def paint_patches(
     """
     root = Path(directory)
     written = {"train": count, "val": val, "test": test}
-    try:
+    what = f"The patches cannot be written to {str(root)!r}"
+    with disk_errors_as(DataError, what, "choose another folder"):
         root.mkdir(parents=True, exist_ok=True)
         (root / "schema.json").write_text(
             json.dumps(SYNTHETIC_SCHEMA.to_dict(), indent=2) + "\n", encoding="utf-8"
@@ -156,8 +157,4 @@ def paint_patches(
                 if split != "train":
                     masks.mkdir(exist_ok=True)
                     write_mask(masks / patch.name, patch.mask, SYNTHETIC_SCHEMA)
-    except OSError as error:
-        raise DataError(
-            f"The patches cannot be written to {str(root)!r} ({error.strerror or error}); choose another folder."
-        ) from error
     return written

@@ -12,7 +12,7 @@ import numpy as np
 import tifffile
 from numpy.typing import NDArray
 
-from tiling.errors import DataError
+from tiling.errors import DataError, disk_errors_as
 from tiling.synthetic.slide import DEMO, SYNTHETIC_SCHEMA, SyntheticSlide
 
 __all__ = ["write_slide"]
@@ -204,10 +204,6 @@ def write_slide(
             (truth, lambda y, n: slide.truth(0, y, width, n), (height, width), _nearest, None, indexed)
         )
     for target, read, shape, halve, report, options in jobs:
-        try:
+        what = f"The synthetic slide {os.fspath(target)!r} cannot be written"
+        with disk_errors_as(DataError, what, "choose another place"):
             _write_pyramid(Path(target), read, shape, slide.mpp, tile, halve, report, options)
-        except OSError as error:
-            raise DataError(
-                f"The synthetic slide {os.fspath(target)!r} cannot be written ({error.strerror or error}); "
-                "choose another place."
-            ) from error

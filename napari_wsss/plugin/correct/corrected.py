@@ -18,7 +18,7 @@ import zarr
 from numpy.typing import NDArray
 
 from napari_wsss.plugin.correct.regions import Region
-from tiling.errors import StoreError
+from tiling.errors import StoreError, disk_errors_as
 from tiling.files import read_json, write_json_atomic
 from tiling.geometry import Box
 from tiling.store import Store, areas_mm2, content_digest, halve_labels, open_store, write_receipt
@@ -95,11 +95,9 @@ def remove_corrected(original: Path) -> None:
         When it cannot be removed.
     """
     path = corrected_path(original)
-    try:
+    with disk_errors_as(StoreError, f"{path} cannot be removed", "mend it"):
         if path != original and path.exists():
             shutil.rmtree(path)
-    except OSError as error:
-        raise StoreError(f"{path} cannot be removed: {error.strerror or error}; mend it.") from error
 
 
 def repaint(levels: Sequence[Any], box: Box, labels: NDArray[np.uint8]) -> None:

@@ -17,7 +17,7 @@ from PIL import Image
 
 from napari_wsss.project import correction_name
 from tiling.classes import ClassSchema, reference_to_store, store_to_reference
-from tiling.errors import DataError
+from tiling.errors import DataError, disk_errors_as
 from tiling.files import read_json, write_json_atomic
 from tiling.geometry import Box
 from tiling.patch_files import write_mask
@@ -78,14 +78,10 @@ def write_region(folder: Path, store: Store, region: Region) -> Path:
         "time": time,
         "project": region.project,
     }
-    try:
+    with disk_errors_as(DataError, f"{folder / name}.png cannot be written", "mend it"):
         folder.mkdir(parents=True, exist_ok=True)
         write_mask(folder / f"{name}.png", indices, store.schema)
         write_json_atomic(folder / f"{name}.json", description)
-    except OSError as error:
-        raise DataError(
-            f"{folder / name}.png cannot be written: {error.strerror or error}; mend it."
-        ) from error
     return folder / f"{name}.png"
 
 
@@ -124,8 +120,6 @@ def remove_regions(folder: Path) -> None:
     DataError
         When they cannot be removed.
     """
-    try:
+    with disk_errors_as(DataError, f"{folder} cannot be removed", "mend it"):
         if folder.is_dir():
             shutil.rmtree(folder)
-    except OSError as error:
-        raise DataError(f"{folder} cannot be removed: {error.strerror or error}; mend it.") from error

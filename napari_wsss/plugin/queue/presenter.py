@@ -25,11 +25,10 @@ from napari_wsss.plugin.common import (
     limit_compute_threads,
     start_in_thread,
 )
-from napari_wsss.plugin.segment import SegmentSession
+from napari_wsss.plugin.segment import SegmentSession, settings_of
 from tiling.batch import SlideJob, SlideOutcome, Status, find_jobs, run_batch
 from tiling.engine import Event, Finished, Planned, TilesDone
 from tiling.errors import BundleError, JobError, WsssError
-from tiling.plan import TissueParameters
 from tiling.slides import open_slide
 from tiling.store import open_store
 
@@ -255,16 +254,7 @@ class SlideQueue:
         bundle, options = self.session.bundle, self.session.preferences
         if bundle is None:
             raise BundleError(self.session.bundle_problem or "No model is chosen.")
-        settings = Settings(
-            overlap=options.overlap,
-            gate=options.gate,
-            gate_threshold=options.threshold,
-            batch_size=options.batch_size,
-            device=options.device,
-            tissue=TissueParameters() if options.skip_background else None,
-            keep_cams=options.keep_cams,
-        )
-        return partial(_segment, bundle, settings)
+        return partial(_segment, bundle, settings_of(options))
 
     def _events(
         self, jobs: Sequence[SlideJob], segment: Segment, scale: float | None, out: Path

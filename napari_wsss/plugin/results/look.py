@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from tiling.classes import ClassSchema
-from tiling.errors import DataError, ExportError
+from tiling.errors import DataError, ExportError, disk_errors_as
 from tiling.files import read_json, write_json_atomic
 
 __all__ = ["load_look", "look_path", "save_look", "with_class"]
@@ -46,12 +46,9 @@ def save_look(store: Path, schema: ClassSchema) -> None:
     ExportError
         When the file cannot be written.
     """
-    try:
+    what = f"{look_path(store)} cannot be written"
+    with disk_errors_as(ExportError, what, "the names last until napari closes"):
         write_json_atomic(look_path(store), schema.to_dict())
-    except OSError as error:
-        raise ExportError(
-            f"{look_path(store)} cannot be written: {error.strerror or error}; the names last until napari closes."
-        ) from error
 
 
 def with_class(

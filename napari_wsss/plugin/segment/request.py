@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +23,7 @@ from tiling.slides import open_slide
 if TYPE_CHECKING:
     from napari_wsss.pipeline import Settings
 
-__all__ = ["RunRequest", "default_folder", "free_path", "result_path", "slide_id"]
+__all__ = ["RunRequest", "default_folder", "free_path", "result_path", "settings_of", "slide_id"]
 
 
 @dataclass(frozen=True)
@@ -65,22 +65,8 @@ class RunRequest:
 
     def settings(self) -> Settings:
         """Return the options of the pipeline."""
-        from napari_wsss.pipeline import Settings
-
-        return Settings(
-            region=self.region,
-            roi=self.roi,
-            overlap=self.preferences.overlap,
-            gate=self.preferences.gate,
-            gate_threshold=self.preferences.threshold,
-            batch_size=self.preferences.batch_size,
-            device=self.preferences.device,
-            tissue=TissueParameters(threshold=self.tissue_threshold)
-            if self.preferences.skip_background
-            else None,
-            tissue_areas=self.tissue_areas,
-            keep_cams=self.preferences.keep_cams,
-        )
+        settings = settings_of(self.preferences, self.tissue_threshold)
+        return replace(settings, region=self.region, roi=self.roi, tissue_areas=self.tissue_areas)
 
     def events(self) -> Generator[Event]:
         """Run it; see :func:`napari_wsss.segment_events`."""
@@ -115,6 +101,21 @@ class RunRequest:
             "parameters": self.settings().run_options(self.bundle.mpp).deciding(),
             "resolution": {"mpp": slide_mpp},
         }
+
+
+def settings_of(preferences: Preferences, tissue_threshold: float | None = None) -> Settings:
+    """Return the options of the pipeline that are the same from slide to slide."""
+    from napari_wsss.pipeline import Settings
+
+    return Settings(
+        overlap=preferences.overlap,
+        gate=preferences.gate,
+        gate_threshold=preferences.threshold,
+        batch_size=preferences.batch_size,
+        device=preferences.device,
+        tissue=TissueParameters(threshold=tissue_threshold) if preferences.skip_background else None,
+        keep_cams=preferences.keep_cams,
+    )
 
 
 def result_path(slide: Path, folder: Path, *, whole: bool) -> Path:
