@@ -101,7 +101,7 @@ def test_an_interrupted_slide_leaves_nothing(tmp_path: Path) -> None:
 def test_unwritable_places_are_one_sentence(tmp_path: Path) -> None:
     blocker = tmp_path / "file"
     blocker.write_text("x")
-    with pytest.raises(DataError, match=r"file/a\.tif' cannot be written .*choose another place"):
+    with pytest.raises(DataError, match=r"file/a\.tif' cannot be written.*choose another place"):
         write_slide(blocker / "a.tif", SyntheticSlide(64, 64))
     with pytest.raises(DataError, match="choose another folder"):
         paint_patches(blocker, count=1, val=0, test=0)
