@@ -291,7 +291,7 @@ def test_an_output_one_may_not_write_starts_nothing(wsss: Commands, place: Path,
     words = [place / out if word == place / "out" else word for word in command(place)]
     end = wsss(*words, fault="a stranger")
     assert (end.code, end.err.count("\n")) == (2, 1)
-    assert f"{place / out} cannot be written to (Permission denied)" in end.err
+    assert f"{place / out} cannot be written to: Permission denied" in end.err
     assert not list((place / "out").iterdir())
 
 
