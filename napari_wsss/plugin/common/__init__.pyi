@@ -26,6 +26,7 @@ from .parts import (
     section as section,
     set_note as set_note,
     set_quietly as set_quietly,
+    swatch as swatch,
     table as table,
     wrapped_label as wrapped_label,
 )

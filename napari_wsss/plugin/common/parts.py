@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from qtpy.QtCore import QObject, Qt
+from qtpy.QtGui import QColor, QIcon, QPixmap
 from qtpy.QtWidgets import (
     QAbstractItemView,
     QCheckBox,
@@ -32,6 +33,7 @@ __all__ = [
     "section",
     "set_note",
     "set_quietly",
+    "swatch",
     "table",
     "wrapped_label",
 ]
@@ -45,6 +47,13 @@ def button(text: str, action: Callable[[], object], tip: str = "") -> QPushButto
     made.setAccessibleName(text.replace("&", "").rstrip("…"))
     made.setAccessibleDescription(tip)
     return made
+
+
+def swatch(color: str) -> QIcon:
+    """Return a square of a colour, for lists of classes."""
+    pixmap = QPixmap(14, 14)
+    pixmap.fill(QColor(color))
+    return QIcon(pixmap)
 
 
 def wrapped_label(text: str = "") -> QLabel:

@@ -6,7 +6,6 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QSignalBlocker, Qt, QTimer
-from qtpy.QtGui import QColor, QIcon, QPixmap
 from qtpy.QtWidgets import (
     QCheckBox,
     QHBoxLayout,
@@ -27,6 +26,7 @@ from napari_wsss.plugin.common import (
     note,
     set_note,
     set_quietly,
+    swatch,
     title,
     wrapped_label,
 )
@@ -165,7 +165,7 @@ class CorrectWidget(QWidget):
                 self.classes.clear()
                 self.classes.addItem(QListWidgetItem(f"0  {NOTHING}"))
                 for number, tissue in enumerate(schema.classes, start=1):
-                    self.classes.addItem(QListWidgetItem(_swatch(tissue.color), f"{number}  {tissue.name}"))
+                    self.classes.addItem(QListWidgetItem(swatch(tissue.color), f"{number}  {tissue.name}"))
                 self.classes.setFixedHeight(min(200, 24 * self.classes.count() + 6))
             self.classes.setCurrentRow(self.corrector.label)
 
@@ -175,9 +175,3 @@ class CorrectWidget(QWidget):
 
     def _class_chosen(self, row: int) -> None:
         self.corrector.take_class(row)
-
-
-def _swatch(color: str) -> QIcon:
-    pixmap = QPixmap(14, 14)
-    pixmap.fill(QColor(color))
-    return QIcon(pixmap)

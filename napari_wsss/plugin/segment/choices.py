@@ -21,6 +21,9 @@ from napari_wsss.plugin.view import (
     METADATA_KEY,
     SlideKey,
     fit,
+    kind_of,
+    layers_of_kind,
+    placement_of,
     rescale,
     share_unit,
     show_scale_bar,
@@ -89,11 +92,7 @@ class Choices:
 
     def slide_layers(self) -> list[Any]:
         """Return the layers on which a run is possible: those that this plugin read from a slide file."""
-        return [
-            layer
-            for layer in self.viewer.layers
-            if layer.metadata.get(METADATA_KEY, {}).get("kind") == "slide"
-        ]
+        return layers_of_kind(self.viewer, "slide")
 
     def open_slide(self, path: str | Path) -> Any:
         """Show a slide and choose it; one that is open already is chosen.
@@ -279,7 +278,7 @@ class Choices:
             layer
             for layer in self.viewer.layers
             if isinstance(layer, Shapes)
-            and layer.metadata.get(METADATA_KEY, {}).get("kind") not in ("marker", "ruler")
+            and kind_of(layer) not in ("marker", "ruler")
             and slide_of(layer) in (None, self.slide_key)
         ]
 
@@ -296,11 +295,7 @@ class Choices:
         """Add a layer on the slide, ready to draw a rectangle in."""
         placed: dict[str, Any] = {}
         if self.slide is not None:
-            placed = {
-                name: getattr(self.slide, name)
-                for name in ("scale", "translate", "rotate", "shear", "affine")
-            }
-            placed["units"] = self.slide.units
+            placed = placement_of(self.slide)
             placed["metadata"] = {METADATA_KEY: {"kind": "region", "slide": slide_of(self.slide)}}
         layer = self.viewer.add_shapes(
             ndim=2, name="Region", edge_color="yellow", face_color="transparent", **placed

@@ -28,8 +28,8 @@ class RunSection(QWidget):
         layout.addWidget(self.cost)
         row = QHBoxLayout()
         self.run = button("&Run", self._run, "Segment the region with the model")
-        self.resume = button("Resu&me", self._resume, "Go on where the last run stopped")
-        self.cancel = button("&Cancel", self._cancel, "Stop; what is done is kept")
+        self.resume = button("Resu&me", self.session.resume, "Go on where the last run stopped")
+        self.cancel = button("&Cancel", self.session.cancel, "Stop; what is done is kept")
         for each in (self.run, self.resume, self.cancel):
             row.addWidget(each)
         layout.addLayout(row)
@@ -86,12 +86,6 @@ class RunSection(QWidget):
     def _run(self) -> None:
         self.session.run()
 
-    def _resume(self) -> None:
-        self.session.resume()
-
-    def _cancel(self) -> None:
-        self.session.cancel()
-
 
 class QuestionBox(QWidget):
     """Keep both, replace, or leave it: asked before a run would take the place of another result."""
@@ -104,9 +98,11 @@ class QuestionBox(QWidget):
         self.text = note("warning")
         layout.addWidget(self.text)
         row = QHBoxLayout()
-        self.keep = button("&Keep both", self._keep, "The new result is made beside the one that is there")
+        self.keep = button(
+            "&Keep both", self.session.keep_both, "The new result is made beside the one that is there"
+        )
         self.replace = button("Re&place…", self._replace, "The result that is there is deleted")
-        self.leave = button("Do &nothing", self._leave, "No run is started")
+        self.leave = button("Do &nothing", self.session.leave_it, "No run is started")
         for each in (self.keep, self.replace, self.leave):
             row.addWidget(each)
         layout.addLayout(row)
@@ -117,9 +113,6 @@ class QuestionBox(QWidget):
         question = self.session.question
         set_note(self.text, "" if question is None else question.text)
         self.setVisible(question is not None)
-
-    def _keep(self) -> None:
-        self.session.keep_both()
 
     def _replace(self) -> None:
         question = self.session.question
@@ -132,6 +125,3 @@ class QuestionBox(QWidget):
         )
         if sure == QMessageBox.StandardButton.Yes:
             self.session.replace_result()
-
-    def _leave(self) -> None:
-        self.session.leave_it()

@@ -7,7 +7,7 @@ from typing import Any
 
 from napari_wsss.plugin.results import Result
 from napari_wsss.plugin.segment.live import LiveResult, find_layer
-from napari_wsss.plugin.view import METADATA_KEY, SlideKey, slide_of
+from napari_wsss.plugin.view import METADATA_KEY, SlideKey, layers_of_kind, slide_of
 from tiling.store import open_store
 
 __all__ = ["ShownResults"]
@@ -50,9 +50,8 @@ class ShownResults:
         live = self._live.get(result.store)
         if live is None or (live.slide is None and self.slide_layer(result.slide) is not None):
             live = self.open(result)
-        for layer in self._viewer.layers:
-            known = layer.metadata.get(METADATA_KEY, {})
-            if known.get("kind") == "store" and slide_of(layer) == result.slide:
+        for layer in layers_of_kind(self._viewer, "store"):
+            if slide_of(layer) == result.slide:
                 layer.visible = layer == live.shown_layer
         return live
 
@@ -65,17 +64,14 @@ class ShownResults:
 
     def slide_layer(self, slide: SlideKey) -> Any | None:
         """Return the layer of a slide, or None while the slide is not open."""
-        for layer in self._viewer.layers:
-            if layer.metadata.get(METADATA_KEY, {}).get("kind") == "slide" and slide_of(layer) == slide:
-                return layer
-        return None
+        slides = layers_of_kind(self._viewer, "slide")
+        return next((layer for layer in slides if slide_of(layer) == slide), None)
 
     def unknown_stores(self) -> list[Path]:
         """Return the stores that somebody has put into the viewer without us: dropped, or opened from a menu."""
         found = [
             Path(layer.metadata[METADATA_KEY]["path"]).absolute()
-            for layer in self._viewer.layers
-            if layer.metadata.get(METADATA_KEY, {}).get("kind") == "store"
+            for layer in layers_of_kind(self._viewer, "store")
         ]
         return [store for store in dict.fromkeys(found) if store not in self._live]
 

@@ -38,6 +38,7 @@ from napari_wsss.plugin.view import (
     SlideKey,
     fit,
     layer_size,
+    layers_of_kind,
     show_only,
     slide_of,
     world_to_data,
@@ -98,7 +99,7 @@ class SlideResults(Choices):
         """The chosen slide; without one that of a result that was opened alone."""
         if self.slide is not None:
             return slide_of(self.slide)
-        alone = [layer for layer in self.viewer.layers if _is_result(layer)]
+        alone = layers_of_kind(self.viewer, "store")
         return slide_of(alone[-1]) if alone else None
 
     @property
@@ -373,7 +374,3 @@ class SlideResults(Choices):
 
 def _export(result: Result, path: Path) -> None:
     export_store(open_store(result.store), path, result.schema)
-
-
-def _is_result(layer: Any) -> bool:
-    return bool(layer.metadata.get(METADATA_KEY, {}).get("kind") == "store")

@@ -28,7 +28,9 @@ class TissueSection(QWidget):
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         row = QHBoxLayout()
-        self.show_tissue = button("Show &tissue", self._show, "Outline what counts as tissue, before a run")
+        self.show_tissue = button(
+            "Show &tissue", self.session.show_tissue, "Outline what counts as tissue, before a run"
+        )
         self.text = ElidedLabel()
         row.addWidget(self.show_tissue)
         row.addWidget(self.text, 1)
@@ -59,9 +61,6 @@ class TissueSection(QWidget):
         self.adjust.setVisible(threshold is not None)
         if threshold is not None:
             set_quietly(self.threshold, round(STEPS * threshold))
-
-    def _show(self) -> None:
-        self.session.show_tissue()
 
     def _threshold_set(self, value: int) -> None:
         self.session.tissue.set_threshold(self.session.slide_key, value / STEPS)

@@ -15,6 +15,7 @@ from napari_wsss.plugin.view import (
     follow,
     go_to_box,
     label_colormap,
+    placement_of,
     slide_of,
 )
 
@@ -147,7 +148,7 @@ class Canvas:
                 border_width=0.12,
                 size=_DOT_SHARE * side,
                 canvas_size_limits=_DOT_PIXELS,
-                **_on(self.slide),
+                **placement_of(self.slide),
             )
             layer.editable = False
             return
@@ -227,7 +228,7 @@ class Canvas:
             edge_color=_HIGHLIGHT,
             face_color="transparent",
             edge_width=width,
-            **_on(self.slide),
+            **placement_of(self.slide),
         )
 
     def _add(self, kind: str, add: Any, *args: Any, **arguments: Any) -> Any:
@@ -262,9 +263,3 @@ class Canvas:
 def _square(side: float) -> NDArray[np.float64]:
     """Return the corners of a square whose first pixel is (0, 0), as napari's (y, x)."""
     return np.array([[0, 0], [0, side], [side, side], [side, 0]], float) - 0.5
-
-
-def _on(slide: Any) -> dict[str, Any]:
-    """Return the arguments that give a layer the slide's own data coordinates."""
-    names = ("scale", "translate", "rotate", "shear", "affine", "units")
-    return {name: getattr(slide, name) for name in names}

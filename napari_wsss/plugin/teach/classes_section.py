@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Qt
-from qtpy.QtGui import QColor, QIcon, QPixmap
 from qtpy.QtWidgets import (
     QButtonGroup,
     QHBoxLayout,
@@ -17,7 +16,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_wsss.plugin.common import button, quiet, table
+from napari_wsss.plugin.common import button, quiet, swatch, table
 from napari_wsss.plugin.teach.classes_dialog import ClassesDialog
 from napari_wsss.plugin.teach.words import score_words, summary_words
 
@@ -117,7 +116,7 @@ class ClassesSection(QWidget):
                 assert name is not None
                 if name.data(Qt.ItemDataRole.UserRole) != tissue.color:
                     name.setData(Qt.ItemDataRole.UserRole, tissue.color)
-                    name.setIcon(_swatch(tissue.color))
+                    name.setIcon(swatch(tissue.color))
             if classes:
                 self.table.selectRow(teacher.labelling.active)
         self.table.setFixedHeight(26 + ROW * max(2, min(len(classes), ROWS_SHOWN)))
@@ -170,9 +169,3 @@ class ClassesSection(QWidget):
         rows = {item.row() for item in self.table.selectedItems()}
         if rows:
             self.teacher.labelling.active = min(rows)
-
-
-def _swatch(color: str) -> QIcon:
-    pixmap = QPixmap(14, 14)
-    pixmap.fill(QColor(color))
-    return QIcon(pixmap)

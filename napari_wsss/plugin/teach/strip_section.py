@@ -48,7 +48,9 @@ class StripSection(QWidget):
         row.setSpacing(4)
         self.next = button("&Next", teacher.next, "N: go to the tile whose label teaches most")
         self.agree = button(
-            "A&gree", self._agree, "G: take the map's answer (rings) for all shown without a label"
+            "A&gree",
+            self.teacher.asking.agree,
+            "G: take the map's answer (rings) for all shown without a label",
         )
         self.undo = button("&Undo", teacher.undo, "Ctrl+Z: take the last decision back, and the one before …")
         self.others = button("&Others", teacher.asking.refill, "O: ask about twelve other tiles")
@@ -109,9 +111,6 @@ class StripSection(QWidget):
         self.teacher.asking.go(index)
         if doubly:
             self.teacher.show_turn()
-
-    def _agree(self) -> None:
-        self.teacher.asking.agree()
 
     def _turn_words(self) -> str:
         """Return what a key would label now."""
