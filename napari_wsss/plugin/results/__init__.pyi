@@ -27,6 +27,5 @@ from .result import (
 from .state import (
     RunState as RunState,
     advance as advance,
-    buttons as buttons,
     progress_text as progress_text,
 )

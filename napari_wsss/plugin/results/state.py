@@ -9,14 +9,7 @@ from typing import Literal
 from tiling.engine import BlockWritten, Event, Finished, Planned, Progress, TilesDone
 from tiling.words import clock
 
-__all__ = [
-    "Buttons",
-    "Phase",
-    "RunState",
-    "advance",
-    "buttons",
-    "progress_text",
-]
+__all__ = ["Phase", "RunState", "advance", "progress_text"]
 
 Phase = Literal["idle", "starting", "running", "cancelling", "cancelled", "done", "cached", "empty", "failed"]
 
@@ -134,24 +127,3 @@ def progress_text(state: RunState) -> str:
         return f"{tiles} · elapsed {clock(state.seconds)}"
     left = clock(state.seconds_left)
     return f"{tiles} · {rate} · {left} left · elapsed {clock(state.seconds)}"
-
-
-@dataclass(frozen=True)
-class Buttons:
-    """Which commands a panel offers; a command that makes no sense now is not there at all."""
-
-    run: bool
-    resume: bool
-    cancel: bool
-    cancelling: bool
-
-
-def buttons(state: RunState) -> Buttons:
-    """Return the commands that make sense."""
-    active = state.is_active
-    return Buttons(
-        run=not active,
-        resume=not active and state.can_resume,
-        cancel=active,
-        cancelling=state.phase == "cancelling",
-    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from qtpy.QtWidgets import QHBoxLayout, QMessageBox, QProgressBar, QVBoxLayout, QWidget
 
 from napari_wsss.plugin.common import FittingScroll, button, note, set_note, wrapped_label
-from napari_wsss.plugin.results import buttons, progress_text
+from napari_wsss.plugin.results import progress_text
 from napari_wsss.plugin.segment.estimate import LiveEstimate, estimate_text
 from napari_wsss.plugin.segment.session import SegmentSession
 
@@ -52,16 +52,15 @@ class RunSection(QWidget):
         """Show what the session says."""
         session, state = self.session, self.session.state
         active = session.active
-        shown = buttons(state)
         why_not = session.why_not()
         # Something always stands here, lest Run moves under the mouse when the estimate comes.
         cost = estimate_text(self.estimate.estimate) or self.estimate.problem or "Estimating…"
         self.cost.setText(why_not or cost)
         self.cost.setVisible(not state.is_active)
-        self.run.setVisible(shown.run)
+        self.run.setVisible(not state.is_active)
         self.run.setEnabled(not why_not)
         self.run.setToolTip(why_not or "Segment the region with the model")
-        self.resume.setVisible(shown.resume)
+        self.resume.setVisible(state.can_resume)
         self.resume.setEnabled(active is None)
         self.cancel.setVisible(active is not None)
         cancelling = active is not None and active.state.phase == "cancelling"
