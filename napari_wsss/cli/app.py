@@ -25,6 +25,7 @@ from napari_wsss.cli.options import (
     Icc,
     Json,
     Match,
+    MinAnnotated,
     Model,
     Mpp,
     NoTissueMask,
@@ -40,6 +41,7 @@ from napari_wsss.cli.options import (
     RoiFile,
     RoiFrame,
     ShardOf,
+    SkipUnknown,
     Slides,
     Split,
     TissueFile,
@@ -226,10 +228,7 @@ def export(
             "--simplify", metavar="UM", min=0, help="GeoJSON: smooth outlines by about this many µm."
         ),
     ] = 0.0,
-    frame: Annotated[
-        Frame,
-        typer.Option("--frame", help="GeoJSON: (0, 0) is the corner of the scanned area or of the slide."),
-    ] = Frame.QUPATH,
+    frame: RoiFrame = Frame.QUPATH,
 ) -> int:
     """Write a finished store in other programs' formats."""
     from napari_wsss.cli.export import export_store, export_targets
@@ -279,21 +278,11 @@ def patches(
         float,
         typer.Option("--min-share", metavar="F", min=0, max=1, help="Share a class must cover to be named."),
     ] = 0.02,
-    min_annotated: Annotated[
-        float,
-        typer.Option(
-            "--min-annotated", metavar="F", min=0, max=1, help="Share of the tissue to be annotated."
-        ),
-    ] = 0.95,
+    min_annotated: MinAnnotated = 0.95,
     match: Match = "",
-    skip_unknown: Annotated[
-        bool, typer.Option("--skip-unknown", help="Leave out annotations of other classes.")
-    ] = False,
+    skip_unknown: SkipUnknown = False,
     mpp: Mpp = None,
-    frame: Annotated[
-        Frame,
-        typer.Option("--frame", help="(0, 0) is the corner of the scanned area (QuPath) or of the slide."),
-    ] = Frame.QUPATH,
+    frame: RoiFrame = Frame.QUPATH,
     json: Json = False,
 ) -> int:
     """Cut weakly labelled training patches from an annotated slide."""

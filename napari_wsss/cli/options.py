@@ -160,6 +160,15 @@ RoiFrame = Annotated[
     ),
 ]
 
+MinAnnotated = Annotated[
+    float,
+    typer.Option(
+        "--min-annotated", metavar="F", min=0, max=1, help="Share of the tissue that must be annotated."
+    ),
+]
+
+SkipUnknown = Annotated[bool, typer.Option("--skip-unknown", help="Leave out annotations of other classes.")]
+
 NoTissueMask = Annotated[
     bool, typer.Option("--no-tissue-mask", help="Segment glass, too.", rich_help_panel=_WHERE)
 ]

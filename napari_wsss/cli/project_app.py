@@ -15,8 +15,11 @@ from napari_wsss.cli.options import (
     Frame,
     Json,
     Match,
+    MinAnnotated,
     Mpp,
     ReadThreads,
+    RoiFrame,
+    SkipUnknown,
     UseBackend,
 )
 
@@ -109,18 +112,10 @@ def labels(
     min_share: Annotated[
         float, typer.Option("--min-share", metavar="F", min=0, max=1, help="Share that names a class.")
     ] = 0.05,
-    min_annotated: Annotated[
-        float,
-        typer.Option("--min-annotated", metavar="F", min=0, max=1, help="Share that must be annotated."),
-    ] = 0.95,
+    min_annotated: MinAnnotated = 0.95,
     match: Match = "",
-    skip_unknown: Annotated[
-        bool, typer.Option("--skip-unknown", help="Leave out annotations of other classes.")
-    ] = False,
-    frame: Annotated[
-        Frame,
-        typer.Option("--frame", help="(0, 0) is the corner of the scanned area (QuPath) or of the slide."),
-    ] = Frame.QUPATH,
+    skip_unknown: SkipUnknown = False,
+    frame: RoiFrame = Frame.QUPATH,
     json: Json = False,
 ) -> int:
     """Give labels, take them back, import and export them; without an option: list those in force."""
