@@ -26,7 +26,7 @@ from napari_wsss.backends.agreement import check_tiles
 from napari_wsss.backends.graph import simplified
 from napari_wsss.backends.maps import Maps, networks_of, presence_of, probabilities_of
 from napari_wsss.models import Bundle, Gate
-from tiling.errors import BundleError, DeviceError
+from tiling.errors import BundleError, DeviceError, disk_errors_as
 from tiling.files import replacing, write_json_atomic
 
 __all__ = ["ENOUGH", "OPSET", "OnnxFile", "export_onnx", "export_wsinfer"]
@@ -111,7 +111,8 @@ def export_onnx(bundle: Bundle, folder: Path) -> OnnxFile:
             f"{bundle.path}: as ONNX it labels only {share:.2%} of the check tiles as torch does; it is not exported."
         )
     path = folder / "model.onnx"
-    with _writing(folder):
+    with disk_errors_as(BundleError, f"{folder} cannot be written", "choose another folder"):
+        folder.mkdir(parents=True, exist_ok=True)
         with replacing(path) as file:
             file.write(content)
         write_json_atomic(folder / "model.json", _card(bundle, share))
@@ -158,7 +159,8 @@ def export_wsinfer(bundle: Bundle, folder: Path) -> Path:
             {"name": "ToTensor"},
         ],
     }
-    with _writing(folder):
+    with disk_errors_as(BundleError, f"{folder} cannot be written", "choose another folder"):
+        folder.mkdir(parents=True, exist_ok=True)
         with replacing(folder / "torchscript_model.pt") as file:
             file.write(stream.getvalue())
         write_json_atomic(folder / "config.json", config)
@@ -240,17 +242,6 @@ def _card(bundle: Bundle, share: float) -> dict[str, Any]:
         **{key: getattr(bundle, key) for key in ("name", "description", "licence", "training_data")},
         "use": "Research use only, not for diagnosis.",
     }
-
-
-@contextlib.contextmanager
-def _writing(folder: Path) -> Iterator[None]:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        yield
-    except OSError as error:
-        raise BundleError(
-            f"{folder}: cannot be written ({error.strerror or error}); choose another folder."
-        ) from error
 
 
 @contextlib.contextmanager

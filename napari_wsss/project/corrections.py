@@ -14,7 +14,7 @@ from PIL import Image
 
 from napari_wsss.project.core import ProjectCore
 from tiling.classes import reference_to_store, store_to_reference
-from tiling.errors import LabelError
+from tiling.errors import LabelError, disk_errors_as
 from tiling.files import read_json, write_json_atomic
 from tiling.geometry import Box
 from tiling.patch_files import write_mask
@@ -80,15 +80,11 @@ def write_correction(
         "reader": reader,
         "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     }
-    try:
+    with disk_errors_as(LabelError, f"{path} cannot be written", "mend it and try again"):
         folder.mkdir(parents=True, exist_ok=True)
         write_mask(path, store_to_reference(labels, len(project.schema)), project.schema)
         # Last: a mask without its JSON was interrupted and does not count.
         write_json_atomic(path.with_suffix(".json"), about)
-    except OSError as error:
-        raise LabelError(
-            f"{path} cannot be written: {error.strerror or error}; mend it and try again."
-        ) from error
     return path
 
 
@@ -115,13 +111,11 @@ def remove_correction(project: ProjectCore, slide_id: str, box: Box) -> bool:
     folder = project.folder / "corrections" / slide_id
     place = [box.x, box.y, box.width, box.height]
     path = folder / f"{correction_name(folder, f'{box.x}_{box.y}', place)}.json"
-    try:
+    with disk_errors_as(LabelError, f"{path} cannot be removed", "mend it"):
         if not path.is_file():
             return False
         path.unlink()  # first: a mask without its JSON does not count
         path.with_suffix(".png").unlink(missing_ok=True)
-    except OSError as error:
-        raise LabelError(f"{path} cannot be removed: {error.strerror or error}; mend it.") from error
     return True
 
 

@@ -17,7 +17,7 @@ from napari_wsss.project.corrections import Correction, read_corrections
 from napari_wsss.project.fitting import agreed_labels
 from napari_wsss.project.tiles import TileLabel
 from tiling.classes import store_to_reference
-from tiling.errors import FewLabelsError, TrainingError
+from tiling.errors import FewLabelsError, TrainingError, disk_errors_as
 from tiling.files import read_json, write_json_atomic
 from tiling.patch_files import PatchName, write_mask
 from tiling.slides import Slide
@@ -62,7 +62,7 @@ def write_data_set(project: ProjectCore) -> tuple[Path, dict[str, Any]]:
     if _read(folder / MANIFEST) == manifest:
         return folder, manifest
     fresh = folder.with_name("data.new")
-    try:
+    with disk_errors_as(TrainingError, f"{folder} cannot be written", "mend it"):
         shutil.rmtree(fresh, ignore_errors=True)
         (fresh / "train").mkdir(parents=True)
         write_json_atomic(fresh / "schema.json", project.schema.to_dict())
@@ -75,8 +75,6 @@ def write_data_set(project: ProjectCore) -> tuple[Path, dict[str, Any]]:
         write_json_atomic(fresh / MANIFEST, manifest)
         shutil.rmtree(folder, ignore_errors=True)
         fresh.rename(folder)
-    except OSError as error:
-        raise TrainingError(f"{folder} cannot be written: {error.strerror or error}; mend it.") from error
     return folder, manifest
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tiling.classes import ClassSchema
-from tiling.errors import DataError, ProjectError
+from tiling.errors import DataError, ProjectError, disk_errors_as
 from tiling.files import read_json, write_json_atomic
 from tiling.geometry import Box
 from tiling.grid import TileGrid
@@ -180,12 +180,9 @@ class ProjectFile:
         ProjectError
             When it cannot be written; the old content is untouched.
         """
-        try:
+        what = f"{folder / PROJECT_JSON} cannot be written"
+        with disk_errors_as(ProjectError, what, "mend it and try again"):
             write_json_atomic(folder / PROJECT_JSON, self.to_dict())
-        except OSError as error:
-            raise ProjectError(
-                f"{folder / PROJECT_JSON} cannot be written: {error.strerror or error}; mend it and try again."
-            ) from error
 
     @classmethod
     def read(cls, folder: Path) -> ProjectFile:

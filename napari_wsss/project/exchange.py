@@ -15,7 +15,7 @@ from napari_wsss.project.core import ProjectCore
 from napari_wsss.project.corrections import write_correction
 from napari_wsss.project.tiles import Tile, TileLabel, tile_of
 from tiling.annotations import ClassAreas, Place, read_class_areas
-from tiling.errors import LabelError
+from tiling.errors import LabelError, disk_errors_as
 from tiling.export import Frame
 from tiling.files import replacing
 from tiling.geometry import Box
@@ -126,13 +126,9 @@ def export_labels(project: ProjectCore, slide_id: str, path: Path, frame: Frame)
     shift = (bounds.x, bounds.y) if frame == "qupath" else (0, 0)
     features = list(_features(project, labels, shift))
     text = json.dumps({"type": "FeatureCollection", "features": features}, ensure_ascii=False)
-    try:
-        with replacing(path) as file:
-            file.write(text.encode())
-    except OSError as error:
-        raise LabelError(
-            f"{path} cannot be written: {error.strerror or error}; choose another place."
-        ) from error
+    what = f"{path} cannot be written"
+    with disk_errors_as(LabelError, what, "choose another place"), replacing(path) as file:
+        file.write(text.encode())
     return len(features)
 
 

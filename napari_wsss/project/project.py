@@ -29,7 +29,7 @@ from napari_wsss.project.sketch import sketch_of
 from napari_wsss.project.tiles import Tile
 from napari_wsss.project.training_run import TrainOptions, train_events
 from tiling.classes import ClassSchema
-from tiling.errors import FewLabelsError, ProjectError
+from tiling.errors import FewLabelsError, ProjectError, disk_errors_as
 from tiling.files import LEFTOVERS
 
 __all__ = ["Project", "new_project", "open_project"]
@@ -78,14 +78,10 @@ def new_project(
         mpp=float(mpp),
         encoder=resolve_encoder(encoder),
     )
-    try:
+    with disk_errors_as(ProjectError, f"{folder} cannot be made", "choose another place"):
         folder.mkdir(parents=True, exist_ok=True)
         if any(not fnmatch(path.name, LEFTOVERS) for path in folder.iterdir()):
             raise ProjectError(f"{folder} exists and is not empty; choose another folder.")
-    except OSError as error:
-        raise ProjectError(
-            f"{folder} cannot be made: {error.strerror or error}; choose another place."
-        ) from error
     description.write(folder)
     return open_project(folder)
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from tiling.errors import FeaturesError
+from tiling.errors import FeaturesError, disk_errors_as
 from tiling.files import read_regular, replacing
 
 __all__ = ["REDUCTION_NPZ", "VALUES", "Reduction", "principal_components"]
@@ -59,13 +59,9 @@ class Reduction:
         FeaturesError
         """
         path = folder / REDUCTION_NPZ
-        try:
-            with replacing(path) as file:
-                file.write(self.content)
-        except OSError as error:
-            raise FeaturesError(
-                f"{path} cannot be written: {error.strerror or error}; mend it and prepare again."
-            ) from error
+        what = f"{path} cannot be written"
+        with disk_errors_as(FeaturesError, what, "mend it and prepare again"), replacing(path) as file:
+            file.write(self.content)
 
     @classmethod
     def read(cls, folder: Path, sha256: str) -> Reduction | None:

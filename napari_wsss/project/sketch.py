@@ -26,7 +26,7 @@ from napari_wsss.project.fitting import fit_head
 from napari_wsss.project.head import softmax
 from napari_wsss.project.tiles import Tile, TileLabel
 from tiling.classes import ClassSchema
-from tiling.errors import TrainingError
+from tiling.errors import TrainingError, disk_errors_as
 from tiling.files import read_json, write_json_atomic
 from tiling.patch_files import PatchName, write_mask
 
@@ -186,7 +186,7 @@ def write_sketch(project: ProjectCore, sketch: Sketch, data: Path, out: Path) ->
     SlideError, TrainingError
     """
     shutil.rmtree(out, ignore_errors=True)
-    try:
+    with disk_errors_as(TrainingError, f"{out} cannot be written", "mend it"):
         (out / MASKS / f"PM_{_LAYER}").mkdir(parents=True)
         (out / "train").mkdir()
         if (data / "val").is_dir():
@@ -210,8 +210,6 @@ def write_sketch(project: ProjectCore, sketch: Sketch, data: Path, out: Path) ->
         write_json_atomic(out / MASKS / "masks.json", {"layers": [_LAYER], "made with": "sketch"})
         count = sum(1 for _ in (out / "train").iterdir())
         write_json_atomic(out / _MADE, {"patches": count})
-    except OSError as error:
-        raise TrainingError(f"{out} cannot be written: {error.strerror or error}; mend it.") from error
     return count
 
 

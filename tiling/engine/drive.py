@@ -24,7 +24,7 @@ from tiling.engine.events import BlockWritten, Event, Finished, Planned, Progres
 from tiling.engine.memory import MemoryEstimate, available_memory, estimate_memory, refuse_what_cannot_fit
 from tiling.engine.predictor import Predictor
 from tiling.engine.read_ahead import ReadAhead
-from tiling.errors import SlideChangedError, StoreDamagedError, StoreError, StoreMismatchError
+from tiling.errors import SlideChangedError, StoreDamagedError, StoreError, StoreMismatchError, disk_errors_as
 from tiling.files import refuse_long_name
 from tiling.plan import RunOptions, RunPlan, TileBatch, make_plan, plan_grids
 from tiling.slides import Slide
@@ -423,9 +423,5 @@ def _refuse_difference(out: Path, earlier: dict[str, Any], now: dict[str, Any]) 
 
 def _make_parent(out: Path) -> None:
     refuse_long_name(out)
-    try:
+    with disk_errors_as(StoreError, f"{out.parent} cannot be created", "choose another --out"):
         out.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise StoreError(
-            f"{out.parent} cannot be created: {error.strerror or error}; choose another --out."
-        ) from error

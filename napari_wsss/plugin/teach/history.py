@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tiling.errors import ProjectError
+from tiling.errors import ProjectError, disk_errors_as
 from tiling.files import read_json, write_json_atomic
 
 if TYPE_CHECKING:
@@ -44,11 +44,9 @@ def write_history(project: Path, points: Sequence[Point]) -> None:
         When it cannot be written.
     """
     path = _path(project)
-    try:
+    with disk_errors_as(ProjectError, f"{path} cannot be written", "mend it"):
         path.parent.mkdir(exist_ok=True)
         write_json_atomic(path, {"points": [list(point) for point in points]})
-    except OSError as error:
-        raise ProjectError(f"{path} cannot be written: {error.strerror or error}; mend it.") from error
 
 
 def _path(project: Path) -> Path:
