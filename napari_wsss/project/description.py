@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -140,10 +140,6 @@ class ProjectFile:
         """Return the lattice of a slide: tiles side by side, none shared."""
         entry = self.slide(slide_id)
         return TileGrid.cover(entry.bounds, entry.mpp, self.mpp, self.tile, 0.0)
-
-    def with_slide(self, entry: SlideEntry) -> ProjectFile:
-        """Return the project with one more slide."""
-        return replace(self, slides=(*self.slides, entry))
 
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON-ready form."""

@@ -34,11 +34,6 @@ class Debouncer:
         """Whether something was wished since the work in hand began."""
         return self._first is not None
 
-    @property
-    def is_working(self) -> bool:
-        """Whether work was taken and not given back."""
-        return self._working_on is not None
-
     def wish(self, *, at_once: bool = False) -> None:
         """Ask for work; ``at_once`` does not wait for a pause."""
         now = self._clock()

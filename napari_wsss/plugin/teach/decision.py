@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from typing import Literal
 
 __all__ = ["Gesture", "decide", "gesture_of"]
@@ -46,9 +46,3 @@ def decide(held: Collection[str], name: str, gesture: Gesture) -> frozenset[str]
     if gesture == "only":
         return frozenset({name})
     return frozenset(held) | {name} if gesture == "add" else frozenset(held) - {name}
-
-
-def in_order(names: Iterable[str], order: Iterable[str]) -> list[str]:
-    """Return class names in the order of the schema."""
-    known = set(names)
-    return [name for name in order if name in known]

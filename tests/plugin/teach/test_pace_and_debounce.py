@@ -68,6 +68,7 @@ def test_nothing_is_left_of_a_closed_project() -> None:
     debouncer.wish()
     assert debouncer.take()
     debouncer.forget()
-    assert not debouncer.is_working
     assert not debouncer.take()
     assert not debouncer.done()
+    debouncer.wish()
+    assert debouncer.take(), "work of the closed project still counts"
