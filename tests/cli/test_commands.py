@@ -18,7 +18,7 @@ from PIL import Image
 
 from napari_wsss.cli import demo
 from tiling.store.reader import open_store
-from tiling.synthetic import SyntheticSlide
+from tiling.synthetic import SyntheticSlide, score_labels
 
 Call = Callable[..., Any]
 
@@ -227,7 +227,8 @@ def test_the_score_is_the_intersection_over_the_union(finished: Path) -> None:
     found = open_store(finished).labels()[0][...]
     true = truth.truth(0, 0, 700, 520)[1::2, 1::2]
     tissue = true > 0
-    scores = demo.score(open_store(finished), truth)
+    store = open_store(finished)
+    scores = score_labels(store.labels()[0], store.scale, truth)
     for label, value in enumerate(scores.iou, start=1):
         hit = ((found == label) & (true == label)).sum()
         union = (((found == label) & tissue) | (true == label)).sum()
