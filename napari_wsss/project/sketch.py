@@ -48,7 +48,7 @@ _LAYER = "sketch"
 LOOKED_AT = 1000
 """Tiles without labels, drawn at random, of which those are taken that the head is sure of."""
 
-SURE = 0.8
+SURE = 0.6
 """Probability from which the sketch of a tile without labels is believed; below it the pixel is ignored."""
 
 _MADE = "made.json"

@@ -29,6 +29,8 @@ _RECORD = "project_run.json"
 _SKETCHED = "sketched"
 _QUICK = "quick"
 _SPLITS = {"test": "the test tiles", "val": "the corrected regions"}
+_GENTLY = ("--frozen-stages", "9", "--freeze-bn", "--lr", "1e-4")
+"""For a stage 2 that can draw already: at the usual pace a few dozen tiles make it forget more than they teach."""
 _OURS = "--trust-masks"  # they are written here: a class that they lack is no sign of another encoding
 
 
@@ -161,7 +163,7 @@ def _steps(
         ),
         *("--stage1", str(quick), "--out", str(stage2), "--epochs", str(epochs), "--mpp", f"{project.mpp:g}"),
         *("--batch-size", str(recipe.batch_size), "--mosaic", f"{recipe.mosaic:g}"),
-        *("--frozen-stages", str(recipe.frozen), *_start(project, recipe, quick)),
+        *_start(project, recipe, quick),
         *("--device", options.device, "--seed", str(options.seed), "--samples", "2"),
     )
     log, proof = stage2 / "log.csv", stage2 / "bundle" / "model.json"
@@ -185,17 +187,26 @@ def _result(split: str, quick: bool = False) -> str:
 def _start(project: ProjectCore, recipe: Recipe, quick: Path) -> tuple[str, ...]:
     """Return where stage 2 starts: it sees tissue as the quick model does, with what the encoder's bundle can draw."""
     name = project.description.encoder.name
+    still: tuple[str, ...] = ("--frozen-stages", str(recipe.frozen))
     if name == DEFAULT_ENCODER:
-        own = ("--least-side", str(recipe.side), "--head-channels", str(recipe.head_channels))
-        return "--weights", str(quick), *own
+        return (
+            "--weights",
+            str(quick),
+            *still,
+            "--least-side",
+            str(recipe.side),
+            "--head-channels",
+            str(recipe.head_channels),
+        )
     from napari_wsss.models import load_bundle
 
     bundle = load_bundle(name)
-    seen = bundle.stage1.arguments
-    known = bundle.stage2 is not None and bundle.stage2.arguments.get("backbone") == "efficientnet-lite0"
-    channels = bundle.stage2.arguments["head_channels"] if known and bundle.stage2 else recipe.head_channels
+    seen, draws = bundle.stage1.arguments, bundle.stage2
+    weights, channels = quick, recipe.head_channels
+    if draws is not None and draws.arguments.get("backbone") == "efficientnet-lite0":
+        weights, channels, still = bundle.path, draws.arguments["head_channels"], _GENTLY
     return (
-        *("--weights", str(bundle.path if known else quick), "--head-channels", str(channels)),
+        *("--weights", str(weights), *still, "--head-channels", str(channels)),
         *(
             "--width",
             f"{seen.get('width', 1.0):g}",

@@ -341,7 +341,7 @@ def test_training_without_val(trained: Path, tmp_path: Path, make_root: Any) -> 
     run_masks(root, tmp_path / "s1" / "bundle")
     run_stage2(root, tmp_path / "s1" / "bundle", tmp_path / "s2", "--mosaic", "0")
     bundle = load_bundle(tmp_path / "s2" / "bundle")
-    assert bundle.gate.thresholds == (0.1,)
+    assert set(bundle.gate.thresholds) == {0.0}, "a handful of patches, and nothing that judges the gate"
     assert bundle.metrics == {}
     assert bundle.provenance["stage2"]["epoch"] == EPOCHS
     # The page shows training patches with what stage 2 is taught about them; stage 1 has nothing to compare with.

@@ -20,7 +20,27 @@ from training.networks.weights import initial_segmenter
 from training.scores import SegmentationScores
 from training.settings import LearningRateSchedule, Stage2Settings
 
-__all__ = ["SegmenterStage", "SegmenterTrainee", "self_label_ramp", "self_labels"]
+__all__ = ["ENOUGH", "SegmenterStage", "SegmenterTrainee", "self_label_ramp", "self_labels", "unjudged_gate"]
+
+ENOUGH = 20
+"""Patches with a class from which its presence is learned well enough to take it away where no val says so.
+
+On synthetic slides a gate that eight patches had taught took every small focus of their class away: IoU 0.88 to 0.00.
+"""
+
+
+def unjudged_gate(labels: Sequence[Sequence[bool]], threshold: float) -> tuple[float, ...]:
+    """Return thresholds where no val judges them: what few patches have taught takes no class away.
+
+    Parameters
+    ----------
+    labels : (N, C) bool
+        Of the patches that train.
+    threshold : float
+        Of the classes that at least :data:`ENOUGH` of them hold.
+    """
+    known = [sum(held) >= ENOUGH for held in zip(*labels, strict=True)]
+    return (threshold,) if all(known) else tuple(threshold if enough else 0.0 for enough in known)
 
 
 def self_label_ramp(progress: float) -> float:
@@ -153,6 +173,8 @@ class SegmenterStage(Stage):
             self.settings.gate_threshold,
             self.settings.gated_selection,
         )
+        if val is None:
+            thresholds = unjudged_gate([patch.label for patch in self.data.train], thresholds[0])
         networks = {"stage1": self.stage1.cpu().eval(), "stage2": network.cpu().eval()}
         return {**networks, "gate": Gate(thresholds), "metrics": metrics}
 

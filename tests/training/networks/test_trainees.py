@@ -11,7 +11,7 @@ import torch
 from napari_wsss.models import build_stage1
 from training.networks.classifier import ClassifierTrainee
 from training.networks.losses import presence_loss
-from training.networks.segmenter import self_label_ramp, self_labels
+from training.networks.segmenter import ENOUGH, self_label_ramp, self_labels, unjudged_gate
 from training.settings.presets import Stage1Settings
 from training.settings.schedules import LearningRateSchedule
 
@@ -58,3 +58,10 @@ def test_own_labels_stay_within_the_patch_label() -> None:
     assert own[1].tolist() == [[1, 1]]  # exact masks stay
     assert own[2].tolist() == [[0, 0]]
     assert [self_label_ramp(p) for p in (0.0, 0.25, 0.5, 0.75, 1.0)] == [0.0, 0.0, 0.5, 1.0, 1.0]
+
+
+def test_a_gate_that_nothing_judges_takes_only_well_known_classes_away() -> None:
+    common, rare = (True, False), (False, True)
+    assert unjudged_gate([common] * ENOUGH + [rare] * (ENOUGH - 1), 0.1) == (0.1, 0.0)
+    assert unjudged_gate([(True, True)] * ENOUGH, 0.1) == (0.1,)
+    assert unjudged_gate([common], 0.1) == (0.0, 0.0)
