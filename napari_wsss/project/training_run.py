@@ -28,7 +28,8 @@ __all__ = ["TrainOptions", "advice_on", "train_events"]
 _RECORD = "project_run.json"
 _SKETCHED = "sketched"
 _QUICK = "quick"
-_SPLITS = {"test": "the test tiles", "val": "the corrected regions"}
+_SPLITS = ("test", "val")
+_RIVAL = "test of the quick model"
 _GENTLY = ("--frozen-stages", "9", "--freeze-bn", "--lr", "1e-4")
 """For a stage 2 that can draw already: at the usual pace a few dozen tiles make it forget more than they teach."""
 _OURS = "--trust-masks"  # they are written here: a class that they lack is no sign of another encoding
@@ -170,18 +171,22 @@ def _steps(
     steps = [_Step("stage2", "training.stage2", words, log, epochs, 0.9, proof)]
     for split in _SPLITS:
         if (data / split).is_dir():
-            for bundle, result in ((quick, _result(split, quick=True)), (stage2 / "bundle", _result(split))):
-                judge = ("--bundle", str(bundle), "--dataroot", str(data), "--split", split, _OURS)
-                rest = ("--json", str(folder / result), "--device", options.device)
-                name = f"evaluate {split}"
+            steps.append(
+                _judged(
+                    f"evaluate {split}", stage2 / "bundle", data, split, folder / f"{split}.json", options
+                )
+            )
+            if split == "test":
                 steps.append(
-                    _Step(name, "training.evaluate", (*judge, *rest), None, 1, 0.02, folder / result)
+                    _judged(f"evaluate {_RIVAL}", quick, data, split, folder / f"{_RIVAL}.json", options)
                 )
     return steps
 
 
-def _result(split: str, quick: bool = False) -> str:
-    return f"{split}{'-quick' if quick else ''}.json"
+def _judged(name: str, bundle: Path, data: Path, split: str, result: Path, options: TrainOptions) -> _Step:
+    words = ("--bundle", str(bundle), "--dataroot", str(data), "--split", split, _OURS)
+    rest = ("--json", str(result), "--device", options.device)
+    return _Step(name, "training.evaluate", (*words, *rest), None, 1, 0.02, result)
 
 
 def _start(project: ProjectCore, recipe: Recipe, quick: Path) -> tuple[str, ...]:
@@ -244,37 +249,29 @@ def _newest_samples(step: _Step, epoch: int) -> Path | None:
 
 def _metrics(folder: Path) -> dict[str, Any]:
     found = {}
-    for split in _SPLITS:
-        for quick in (False, True):
-            try:
-                found[f"{split} of the quick model" if quick else split] = read_json(
-                    folder / _result(split, quick)
-                )
-            except (OSError, ValueError):
-                continue
+    for name in (*_SPLITS, _RIVAL):
+        try:
+            found[name] = read_json(folder / f"{name}.json")
+        except (OSError, ValueError):
+            continue
     return found
 
 
 def advice_on(metrics: Mapping[str, Any]) -> str:
-    """Say whether a trained model is better than the quick one of the same labels, where anything tells.
+    """Say whether a trained model is better than the quick one of the same labels, where test tiles tell.
+
+    Corrected regions do not: whoever corrects begins with what a model says, and that model has most of it right.
 
     Parameters
     ----------
     metrics : mapping
         Evaluations of both on what was set aside.
     """
-    judged = []
-    for split, material in _SPLITS.items():
-        ours, quick = (_miou(metrics.get(key)) for key in (split, f"{split} of the quick model"))
-        if ours is not None and quick is not None:
-            judged.append((ours - quick, f"mIoU {ours:.2f} against {quick:.2f} on {material}"))
-    if not judged:
-        return (
-            "Nothing was set aside to judge it by, so whether it is better than the quick model is not known: "
-            "label test tiles, or correct a region, and train again."
-        )
-    scores = ", ".join(text for _, text in judged)
-    if any(gain < 0 for gain, _ in judged):
+    ours, quick = (_miou(metrics.get(name)) for name in ("test", _RIVAL))
+    if ours is None or quick is None:
+        return "Whether it is better than the quick model is not known: label test tiles, and train again."
+    scores = f"mIoU {ours:.2f} against {quick:.2f} on the test tiles"
+    if ours < quick:
         return f"It is not better than the quick model ({scores}): use the quick model, or label more."
     return f"It is at least as good as the quick model ({scores})."
 

@@ -79,7 +79,7 @@ def advance(training: Training, event: Any) -> Training:
     step = getattr(event, "step", None)
     if step is None:  # the bundle is written
         return replace(training, step="done", share=1.0, seconds_left=0.0)
-    words = STEPS.get(step, step)
+    words = STEPS.get(step.partition(" ")[0], step)
     if words != training.step:
         training = replace(training, step=words, epoch=0, epochs=0, losses=(), score=None)
     if not hasattr(event, "share"):
