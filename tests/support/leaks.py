@@ -108,7 +108,9 @@ def left_behind(before: Holdings, temporary: Path) -> list[str]:
 
 
 def _let_qt_delete() -> None:
-    """Do what a running event loop would: PyQt lets go of slots of destroyed objects in its next turn only."""
+    """Run Qt's loop for a moment: a window that was closed is deleted by a loop only, and its slots with it."""
     core = sys.modules.get("qtpy.QtCore")
     if core is not None and core.QCoreApplication.instance() is not None:
-        core.QCoreApplication.sendPostedEvents(None, core.QEvent.Type.DeferredDelete)
+        loop = core.QEventLoop()
+        core.QTimer.singleShot(10, loop.quit)
+        loop.exec()

@@ -14,6 +14,7 @@ from napari_wsss.plugin.view import (
     class_features,
     follow,
     go_to_box,
+    hide,
     label_colormap,
     placement_of,
     slide_of,
@@ -200,9 +201,10 @@ class Canvas:
 
     def set_map_visible(self, wanted: bool) -> None:
         """Show the map, or what it covers."""
-        layer = self.shown("map")
-        if layer is not None:
-            layer.visible = wanted
+        if wanted and (layer := self.shown("map")) is not None:
+            layer.visible = True
+        elif not wanted:
+            self._hide("map")
 
     def hide_map(self) -> None:
         """Take the map away: there is nothing to say any more."""
@@ -257,7 +259,7 @@ class Canvas:
     def _hide(self, kind: str) -> None:
         layer = self.shown(kind)
         if layer is not None:
-            layer.visible = False
+            hide(layer)
 
 
 def _square(side: float) -> NDArray[np.float64]:

@@ -26,6 +26,7 @@ from .placing import (
     fit as fit,
     follow as follow,
     follow_steps as follow_steps,
+    hide as hide,
     layers_of as layers_of,
     rescale as rescale,
     share_unit as share_unit,

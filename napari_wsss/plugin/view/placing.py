@@ -20,6 +20,7 @@ __all__ = [
     "fit",
     "follow",
     "follow_steps",
+    "hide",
     "layers_of",
     "rescale",
     "share_unit",
@@ -51,6 +52,12 @@ def show_only(viewer: Any, slide: SlideKey) -> None:
                 layer.visible = True
         elif layer.visible:
             layer.visible, known[_HIDDEN_WITH_SLIDE] = False, True
+
+
+def hide(layer: Any) -> None:
+    """Hide a layer for itself: it does not come back with its slide."""
+    layer.visible = False
+    layer.metadata.get(METADATA_KEY, {}).pop(_HIDDEN_WITH_SLIDE, None)
 
 
 def _agree_on_units(viewer: Any, slide: SlideKey) -> None:

@@ -17,8 +17,7 @@ from napari_wsss.plugin.segment import session_for
 from tiling.store import open_store
 from tiling.synthetic import SYNTHETIC_SCHEMA, SyntheticSlide, write_slide
 
-# Qt deletes the window of a long story in the turn after its test only, and with it what holds the slides.
-pytestmark = [pytest.mark.gui, pytest.mark.slow, pytest.mark.leaves_behind]
+pytestmark = [pytest.mark.gui, pytest.mark.slow]
 
 NAMES = SYNTHETIC_SCHEMA.names
 FIRST = SyntheticSlide(width=3072, height=2304, mpp=0.5, seed=29, region_um=400)

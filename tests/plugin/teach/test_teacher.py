@@ -10,6 +10,7 @@ import pytest
 from napari_wsss.models.bundle import Bundle
 from napari_wsss.plugin.teach.draft import DraftClass, edited
 from napari_wsss.plugin.teach.presenter import Teacher, open_project_of, teacher_for
+from napari_wsss.plugin.view import SlideKey, show_only, slide_of
 from napari_wsss.project import open_project
 from napari_wsss.project.data_set import write_data_set
 from tiling.errors import DataError
@@ -335,6 +336,28 @@ def test_a_stroke_of_a_brush_labels_no_tile(teacher: Teacher, viewer: Any) -> No
     painting.mode = "pan_zoom"
     click()
     assert len(teacher.work.labels()) == 1
+
+
+def test_what_was_hidden_does_not_come_back_with_its_slide(
+    teacher: Teacher, settled: Settled, viewer: Any
+) -> None:
+    """Another panel shows another slide for a moment, and Teach is left meanwhile: its outline stays away."""
+    teach_all(teacher, settled)
+    here = slide_of(teacher.work.slide_layer())
+    teacher.labelling.hover(*teacher.work.project.tile_of("a", 3, 3).middle)
+    outline, drawn = teacher.canvas.shown("tile"), teacher.canvas.shown("map")
+    assert outline.visible
+    show_only(viewer, SlideKey("another", 1, 1, ""))
+    assert not outline.visible
+    assert not drawn.visible
+    teacher.listen(False)
+    show_only(viewer, here)
+    assert not outline.visible
+    assert drawn.visible
+    show_only(viewer, SlideKey("another", 1, 1, ""))
+    teacher.canvas.set_map_visible(False)
+    show_only(viewer, here)
+    assert not drawn.visible
 
 
 def test_layers_deleted_by_hand_come_back(teacher: Teacher, settled: Settled, viewer: Any) -> None:
