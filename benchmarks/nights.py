@@ -3,26 +3,29 @@
 Slides are hard links to one small generated slide, so that nothing but the number grows. The slope of the memory is
 fitted over all slides but the first fifth.
 
-    python benchmarks/nights.py --slides 200 --plot docs/img/nights.svg
+    python benchmarks/nights.py --slides 200 --workers 2 --plot docs/img/nights.svg
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import shutil
 import tempfile
-import threading
 import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import psutil
 from rows import Row, save, table
 
 from napari_wsss.cli.run import SegmentSlide
 from napari_wsss.pipeline import Settings
-from tiling.batch.isolated import run_batch
+from tiling.batch.cluster import DaskScheduler
+from tiling.batch.isolated import one_after_another, run_batch
 from tiling.batch.jobs import SlideJob, find_jobs
 from tiling.batch.summary import SlideOutcome, Status, Summary
 
@@ -31,7 +34,7 @@ MODEL = "synthetic-demo"
 
 @dataclass(frozen=True)
 class Sample:
-    """What the process holds after a slide: MB of memory, open handles, threads."""
+    """What all processes of the batch hold after a slide: MB of memory, open handles, threads."""
 
     memory_mb: float
     handles: int
@@ -39,14 +42,19 @@ class Sample:
 
     @classmethod
     def now(cls) -> Sample:
-        """Look at this process."""
-        status = Path("/proc/self/status").read_text().splitlines()
-        resident = next(int(line.split()[1]) for line in status if line.startswith("VmRSS:"))
-        return cls(resident / 1024, len(list(Path("/proc/self/fd").iterdir())), threading.active_count())
+        """Look at this process and those that it has started."""
+        own = psutil.Process()
+        memory = handles = threads = 0
+        for process in (own, *own.children(recursive=True)):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                memory += process.memory_info().rss
+                handles += process.num_fds()
+                threads += process.num_threads()
+        return cls(memory / 2**20, handles, threads)
 
 
-def many_slides(work: Path, count: int, side: int) -> list[Sample]:
-    """Segment ``count`` slides as ``wsss-tile run`` does; return what the process holds after each."""
+def many_slides(work: Path, count: int, side: int, workers: int = 0) -> list[Sample]:
+    """Segment ``count`` slides as ``wsss-tile run --workers`` does; return what the processes hold after each."""
     from tiling.synthetic import SyntheticSlide, write_slide
 
     original = work / "slide.tif"
@@ -63,7 +71,8 @@ def many_slides(work: Path, count: int, side: int) -> list[Sample]:
         jobs.append(SlideJob(f"s{number:04}", slides / f"s{number:04}.tif"))
     segment = SegmentSlide(MODEL, Settings(backend="torch"), out)
     samples = []
-    for outcome in run_batch(jobs, segment, out):
+    schedule = DaskScheduler(workers) if workers else one_after_another
+    for outcome in run_batch(jobs, segment, out, schedule=schedule):
         assert outcome.status is Status.DONE, outcome.error
         samples.append(Sample.now())
     return samples
@@ -113,15 +122,36 @@ def scan_seconds(work: Path, count: int) -> float:
     return seconds
 
 
-def plot(samples: list[Sample], path: Path) -> None:
-    """Draw the memory over the night."""
+def night_rows(name: str, samples: list[Sample]) -> list[Row]:
+    """Say how memory, handles and threads went over all slides but the first fifth."""
+    settled = samples[len(samples) // 5 :]
+    slope = float(np.polyfit(range(len(settled)), [s.memory_mb for s in settled], 1)[0])
+    quarter = max(1, len(settled) // 4)
+
+    def around(count: Callable[[Sample], int]) -> list[str]:
+        return [
+            f"{np.median([count(s) for s in part]):.0f}" for part in (settled[-quarter:], settled[:quarter])
+        ]
+
+    memory = f"{10 * slope:+.2f} MB per 10 slides"
+    return [
+        Row(f"{name}: memory over {len(samples)} slides", memory, "", "", "≤ 1 MB"),
+        Row(f"{name}: open handles", *around(lambda s: s.handles), "", "constant"),
+        Row(f"{name}: threads", *around(lambda s: s.threads), "", "constant"),
+    ]
+
+
+def plot(nights: Mapping[str, list[Sample]], path: Path) -> None:
+    """Draw the memory over the nights."""
     import matplotlib
 
     matplotlib.use("svg")
     from matplotlib import pyplot
 
     figure, axes = pyplot.subplots(figsize=(7, 2.6), layout="constrained")
-    axes.plot(range(1, len(samples) + 1), [s.memory_mb for s in samples], linewidth=1)
+    for name, samples in nights.items():
+        axes.plot(range(1, len(samples) + 1), [s.memory_mb for s in samples], linewidth=1, label=name)
+    axes.legend(frameon=False)
     axes.set(xlabel="slides done", ylabel="resident memory, MB", ylim=(0, None))
     figure.savefig(path)
 
@@ -133,6 +163,7 @@ def main() -> None:
     )
     parser.add_argument("--slides", type=int, default=200)
     parser.add_argument("--side", type=int, default=700, help="pixels along an edge of a slide")
+    parser.add_argument("--workers", type=int, default=2, help="of a second night; 0: none")
     parser.add_argument("--lines", type=int, default=10_000)
     parser.add_argument("--files", type=int, default=100_000)
     parser.add_argument("--plot", type=Path)
@@ -140,21 +171,14 @@ def main() -> None:
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
-        samples = many_slides(work, arguments.slides, arguments.side)
-        settled = samples[len(samples) // 5 :]
-        slope = float(np.polyfit(range(len(settled)), [s.memory_mb for s in settled], 1)[0])
+        nights = {"alone": many_slides(work, arguments.slides, arguments.side)}
+        if arguments.workers:
+            name = f"{arguments.workers} workers"
+            nights[name] = many_slides(work, arguments.slides, arguments.side, arguments.workers)
         first, last = summary_ms(work, arguments.lines)
         files, lines = f"{arguments.files:,} files", f"{arguments.lines:,} lines"
         rows = [
-            Row(
-                f"memory over {arguments.slides} slides",
-                f"{10 * slope:+.2f} MB per 10 slides",
-                "",
-                "",
-                "≤ 1 MB",
-            ),
-            Row("open handles", f"{settled[-1].handles}", f"{settled[0].handles}", "", "constant"),
-            Row("threads", f"{settled[-1].threads}", f"{settled[0].threads}", "", "constant"),
+            *(row for name, samples in nights.items() for row in night_rows(name, samples)),
             Row(f"manifest of {lines}", f"{manifest_seconds(work, arguments.lines):.2f} s", "", "", "≤ 5 s"),
             Row(
                 "summary.csv, a slide", f"{last:.2f} ms", f"{first:.2f} ms", f"{last / first:.2f}", "constant"
@@ -163,7 +187,7 @@ def main() -> None:
         ]
     print(table(rows))
     if arguments.plot:
-        plot(samples, arguments.plot)
+        plot(nights, arguments.plot)
     save(rows, arguments.json)
 
 
