@@ -305,6 +305,20 @@ def test_a_slide_one_may_not_read_fails_alone(wsss: Commands, place: Path) -> No
     assert "other.tif cannot be read: Permission denied" in end.err
 
 
+@as_root
+def test_a_folder_one_may_not_list_is_one_sentence(wsss: Commands, place: Path) -> None:
+    closed = place / "in" / "closed"
+    closed.mkdir(parents=True)
+    shutil.copy(place / "small.tif", place / "in" / "small.tif")
+    closed.chmod(0)
+    words = [place / "in" if word == place / "small.tif" else word for word in command(place)]
+    end = wsss(*words, fault="a stranger")
+    closed.chmod(0o755)
+    assert (end.code, end.err.count("\n")) == (2, 1)
+    assert f"{place / 'in'} cannot be" in end.err
+    assert "Permission denied" in end.err
+
+
 # --- what goes away in the middle ---
 
 
