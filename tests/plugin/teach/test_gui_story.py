@@ -6,6 +6,7 @@ WSSS_PICTURES=DIR keeps how the window looks at every step.
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import pytest
 from teach_hands import Hands, new_project_by_hand
 
 from napari_wsss.plugin.segment import session_for
+from napari_wsss.project.recipe import Recipe, recipe_for
 from tiling.store import open_store
 from tiling.synthetic import SYNTHETIC_SCHEMA, SyntheticSlide, write_slide
 
@@ -25,6 +27,7 @@ SECOND = SyntheticSlide(width=2304, height=1728, mpp=0.5, seed=28, region_um=400
 TILE_UM = 112
 BRUSH_UM = 16
 STROKES = 20
+PATCHES = 400  # that a training sees in all: a tenth of what it would take here
 
 
 def truth_of(slide: SyntheticSlide) -> np.ndarray:
@@ -181,6 +184,20 @@ def correct(hands: Pathologist, store: Path) -> Path:
     return Path(corrector.result.metadata["wsss"]["path"])
 
 
+def train(hands: Pathologist, painted: Path, name: str) -> float:
+    """Train, and return what the model makes of the second slide."""
+    teach = hands.teach
+    in_front(teach)
+    hands.press(teach.models.train)
+    hands.rest(600_000)
+    assert f"“{name}” is ready" in teach.teacher.work.notice, teach.teacher.work.problem
+    assert "than the quick model is not known: label test tiles" in teach.teacher.work.notice
+    hands.picture(f"{name}-ready")
+    return hands.result_score(segment(hands, painted / "second.tif", name))
+
+
+# Something keeps the slides' files open until the next test; what it is, is not known yet.
+@pytest.mark.leaves_behind
 def test_a_model_of_unknown_slides_by_this_evening(
     hands: Pathologist, painted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -266,8 +283,25 @@ def test_a_model_of_unknown_slides_by_this_evening(
     scores["corrected"] = hands.result_score(correct(hands, quick))
     assert scores["quick"] < scores["corrected"], scores
 
+    # Trained on forty labels; asked again, and trained anew, with the region to be judged on.
+    def short(*amounts: int) -> Recipe:
+        return replace(recipe_for(*amounts), patches=PATCHES)
+
+    monkeypatch.setattr("napari_wsss.project.training_run.recipe_for", short)
+    scores["trained"] = train(hands, painted, "trained-1")
+    hands.key("N")
+    hands.rest()
+    hands.answer_strip(12)
+    hands.rest()
+    hands.key("Escape")
+    scores["retrained"] = train(hands, painted, "trained-2")
+
     hands.keep("scores.json", json.dumps(scores))
     assert scores["corrected"] >= 0.80, scores
+    # Twelve labels more on top of forty: the second training is as good as the first (0.90), not measurably better.
+    assert scores["quick"] + 0.02 < scores["trained"], scores
+    assert scores["retrained"] > scores["trained"] - 0.01, scores
+    assert scores["retrained"] >= 0.80, scores
 
 
 def tiles_by_darkness(hands: Hands, slide_id: str) -> list[Any]:
