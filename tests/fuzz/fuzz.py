@@ -121,7 +121,9 @@ def main() -> int:
     sys.stdout.write("|---" * (len(names) + 3) + "|\n")
     for name, module in modules.items():
         with tempfile.TemporaryDirectory(prefix="wsss-fuzz-") as folder:
-            bad += fuzzed(name, module, arguments.cases // len(modules), arguments.seed, Path(folder), names)
+            bad += fuzzed(
+                name, module, -(-arguments.cases // len(modules)), arguments.seed, Path(folder), names
+            )
     return int(bad > 0)
 
 
