@@ -116,8 +116,7 @@ class Recipe:
     checks : int
         Mosaics per fold, made of held-out patches, on which the gate's threshold is chosen too.
     seen : int
-        Mosaics as large as a tile, from which stage 2 learns to say what a tile holds; 0: stage 1 says it. Seventy
-        patches are too few: see ``docs/method.md``.
+        Mosaics as large as a tile, from which stage 2 learns to say what a tile holds; 0: stage 1 says it.
     seed : int
     """
 
@@ -128,7 +127,7 @@ class Recipe:
     weights: str = "imagenet"
     folds: int = 5
     checks: int = 28
-    seen: int = 0
+    seen: int = 800
     seed: int = 1
 
 
@@ -162,6 +161,7 @@ def recipe() -> Recipe:
                 "layer_weights": (1.0,),
                 "select": "mean",
                 "mosaic": 0.0,
+                "output_stride": 32,
                 "one_encoder": False,  # see with_one_encoder
             },
         ),
@@ -228,7 +228,9 @@ def by_class(patches: Sequence[SourcePatch], classes: int) -> list[list[NDArray[
     return [[p.pixels for p in patches if p.label == c] for c in range(classes)]
 
 
-def train(chosen: Recipe, patches: Sequence[SourcePatch], work: Path, workers: int = 0) -> Bundle:
+def train(
+    chosen: Recipe, patches: Sequence[SourcePatch], work: Path, workers: int = 0, explain: bool = True
+) -> Bundle:
     """Mix patches and train both stages on them, as far as that is not done yet.
 
     Parameters
@@ -239,8 +241,10 @@ def train(chosen: Recipe, patches: Sequence[SourcePatch], work: Path, workers: i
         Gets ``patches``, ``stage1``, ``stage2`` and, with one encoder, ``bundle``.
     workers : int
         Processes that read patches.
+    explain : bool
+        With one encoder, stage 1 is there for class activations only; False leaves it untrained.
     """
-    from training.networks import ClassifierStage, SegmenterStage, trained_classifier
+    from training.networks import ClassifierStage, SegmenterStage, initial_classifier, trained_classifier
     from training.settings import LoopOptions
 
     root = work / "patches"
@@ -249,9 +253,12 @@ def train(chosen: Recipe, patches: Sequence[SourcePatch], work: Path, workers: i
     write_mosaics(sources, CRC_SCHEMA, root, chosen.patches, chosen.mosaic, chosen.seed, note)
     options = LoopOptions(seed=chosen.seed, device="cpu", workers=workers)
     data = read_data(root, CRC_SCHEMA)
-    stage1 = ClassifierStage(data, chosen.stage1, options, BundleTexts(mpp=MPP), chosen.weights)
-    stage1.run(RunFolder(work / "stage1"))
-    network, facts = trained_classifier(work / "stage1" / "bundle", "", len(CRC_SCHEMA))
+    if explain or not chosen.seen:
+        stage1 = ClassifierStage(data, chosen.stage1, options, BundleTexts(mpp=MPP), chosen.weights)
+        stage1.run(RunFolder(work / "stage1"))
+        network, facts = trained_classifier(work / "stage1" / "bundle", "", len(CRC_SCHEMA))
+    else:
+        network, facts = initial_classifier(chosen.stage1, CRC_SCHEMA, chosen.weights, data.side), {}
     data2 = read_data(root, CRC_SCHEMA, masks=root / "train_PM", layers=(EXACT,))
     texts = BundleTexts("crc-demo", mpp=MPP, half=True)
     stage2 = SegmenterStage(data2, chosen.stage2, options, texts, chosen.weights, network, facts)
@@ -263,7 +270,7 @@ def train(chosen: Recipe, patches: Sequence[SourcePatch], work: Path, workers: i
 def with_one_encoder(
     chosen: Recipe, trained: Bundle, sources: list[list[NDArray[np.uint8]]], out: Path
 ) -> Bundle:
-    """Let stage 2 say what a tile holds, learned from mosaics as large as a tile: the training's are smaller.
+    """Let stage 2 say what a tile holds, learned from augmented mosaics as large as a tile: the training's are smaller.
 
     Parameters
     ----------
@@ -277,7 +284,7 @@ def with_one_encoder(
     import torch
 
     from napari_wsss.models import save_bundle
-    from training.data import to_input
+    from training.data import augment, to_input
     from training.networks import with_presence
 
     classes = len(sources)
@@ -287,8 +294,9 @@ def with_one_encoder(
         settings = replace(chosen.mosaic, side=TILE)
         for _ in range(0, chosen.seen, BATCH):
             mixed = [mix(sources, settings, rng) for _ in range(BATCH)]
-            held = [[(mask == c).any() for c in range(classes)] for _, mask in mixed]
-            yield torch.stack([to_input(image) for image, _ in mixed]), torch.tensor(np.array(held)).float()
+            changed = [augment(image, (mask,), chosen.stage2.augment, rng) for image, mask in mixed]
+            held = [[(masks[0] == c).any() for c in range(classes)] for _, masks in changed]
+            yield torch.stack([to_input(image) for image, _ in changed]), torch.tensor(np.array(held)).float()
 
     stage2 = trained.build_stage2()
     assert stage2 is not None
@@ -299,7 +307,7 @@ def with_one_encoder(
         mpp=trained.mpp,
         tile=TILE,
         stage1=trained.build_stage1(),
-        stage2=with_presence(stage2, batches()),
+        stage2=with_presence(stage2, batches(), stages=True),
         gate=trained.gate,
         provenance=trained.provenance,
         dtype="float16",
@@ -325,7 +333,7 @@ def cross_validate(
     for number, held in enumerate(split(labels, chosen.folds, chosen.seed)):
         _log.info("fold %d of %d", number + 1, chosen.folds)
         rest = [p for i, p in enumerate(patches) if i not in held]
-        bundle = train(chosen, rest, work / f"fold{number + 1}", workers)
+        bundle = train(chosen, rest, work / f"fold{number + 1}", workers, explain=False)
         images = [patches[i].pixels for i in held]
         truths = [np.full(patches[i].pixels.shape[:2], patches[i].label, np.uint8) for i in held]
         on_patches.append(confusions(bundle, images, truths))

@@ -54,7 +54,7 @@ def _parser() -> argparse.ArgumentParser:
     network.add_argument(
         "--resume", dest="weights", metavar="FILE", help="same as --weights, as in the reference"
     )
-    network.add_argument("--out-stride", dest="output_stride", type=int, choices=(8, 16))
+    network.add_argument("--out-stride", dest="output_stride", type=int, choices=(8, 16, 32))
     network.add_argument("--head-channels", type=positive_int, metavar="N", help="width of ASPP and decoder")
     network.add_argument(
         "--loss", choices=("masked", "reference"), help="masked cross-entropy, or the released loss"

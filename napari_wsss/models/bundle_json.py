@@ -114,6 +114,7 @@ def parse_presence(value: object, stage2: NetworkSpec | None) -> str:
     """Read which network says what is present; DataError when that one cannot."""
     if value not in ("stage1", "stage2"):
         raise DataError(f"presence is {value!r}; use 'stage1' or 'stage2'")
-    if value == "stage2" and (stage2 is None or stage2.arguments.get("presence") is not True):
+    layer = None if stage2 is None else stage2.arguments.get("presence")
+    if value == "stage2" and layer is not True and layer != "stages":
         raise DataError("presence is 'stage2' but stage2 has no presence layer")
     return str(value)

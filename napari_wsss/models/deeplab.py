@@ -7,7 +7,7 @@ decoder as in that code.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,7 +55,10 @@ BACKBONES: dict[str, Backbone] = {
 }
 """Networks of our own by name; a new one is one line here. Any other name is an encoder's."""
 
-_RATES = {16: (1, 6, 12, 18), 8: (1, 12, 24, 36)}
+_SEEN = (4, 5, 6, 7)
+"""Stages of the light encoder whose means ``presence="stages"`` sees."""
+
+_RATES = {32: (1, 3, 6, 9), 16: (1, 6, 12, 18), 8: (1, 12, 24, 36)}
 
 
 class PooledBatchNorm2d(nn.BatchNorm2d):
@@ -140,8 +143,9 @@ class Decoder(nn.Module):
         return found
 
 
-def _pooled(high: Tensor, deep: Tensor) -> Tensor:
-    return torch.cat((high.mean((2, 3)), deep.mean((2, 3)), deep.amax((2, 3))), 1)
+def _pooled(high: Tensor, deep: Tensor, seen: Sequence[Tensor]) -> Tensor:
+    means = [stage.mean((2, 3)) for stage in seen]
+    return torch.cat((high.mean((2, 3)), deep.mean((2, 3)), deep.amax((2, 3)), *means), 1)
 
 
 def _recipe(name: str) -> Backbone:
@@ -171,8 +175,8 @@ class DeepLabV3Plus(SegmentationNetwork):
     backbone : str, optional
         A name of :data:`BACKBONES`: ``resnet101`` (published checkpoints), ``efficientnet-lite0`` (CPU) …, or of an
         encoder (:mod:`napari_wsss.models.encoders`).
-    output_stride : {16, 8}, optional
-        Input pixels per pixel of the backbone's last map.
+    output_stride : {16, 8, 32}, optional
+        Input pixels per pixel of the backbone's last map; 32 for the light encoders only.
     width : float, optional
         Channel multiplier of the backbone; 1 = published weights fit.
     head_channels, low_channels : int, optional
@@ -184,9 +188,10 @@ class DeepLabV3Plus(SegmentationNetwork):
     enlarge : float, optional
         The input is resized by this factor first (:mod:`napari_wsss.models.enlarge`): patches of fewer than about 160
         pixels hold too few places for a CAM.
-    presence : bool, optional
+    presence : bool or "stages", optional
         Give the network a linear layer on pooled features that says which classes are in the image, so that one encoder
-        does what takes stage 1 and stage 2 otherwise; see :meth:`segment_and_see`.
+        does what takes stage 1 and stage 2 otherwise; see :meth:`segment_and_see`. With ``stages`` it also sees the
+        means of the light encoder's stages 4 to 7.
 
     Notes
     -----
@@ -206,12 +211,12 @@ class DeepLabV3Plus(SegmentationNetwork):
         low_channels: int | None = None,
         colour_smoothing: int = 0,
         enlarge: float = 1.0,
-        presence: bool = False,
+        presence: bool | str = False,
     ) -> None:
         super().__init__()
         recipe = _recipe(backbone)
         if output_stride not in _RATES:
-            raise ValueError(f"output_stride must be 16 or 8, not {output_stride}")
+            raise ValueError(f"output_stride must be 8, 16 or 32, not {output_stride}")
         require_preparation(colour_smoothing, enlarge)
         channels = head_channels or recipe.head_channels
         low = low_channels or recipe.low_channels
@@ -226,7 +231,7 @@ class DeepLabV3Plus(SegmentationNetwork):
             "enlarge": enlarge,
         }
         if presence:  # Left out when off: a bundle without it reads as before.
-            self.arguments["presence"] = True
+            self.arguments["presence"] = presence
         self.colour_smoothing = colour_smoothing
         self.enlarge = enlarge
         made: Any = recipe.build(output_stride, width)
@@ -237,7 +242,15 @@ class DeepLabV3Plus(SegmentationNetwork):
             for module in part.modules():
                 if isinstance(module, nn.Conv2d):
                     nn.init.kaiming_normal_(module.weight)
-        self.presence = nn.Linear(made.channels + 2 * channels, num_classes) if presence else None
+        if presence not in (False, True, "stages"):
+            raise ValueError(f"presence must be true, false or 'stages', not {presence!r}")
+        self._seen = _SEEN if presence == "stages" else ()
+        pooled = made.channels + 2 * channels
+        if self._seen:
+            if not isinstance(made, EfficientNetLite0):
+                raise ValueError("only the encoder efficientnet-lite0 has stages for presence to see")
+            pooled += sum(made.stage_channels[stage - 2] for stage in self._seen)
+        self.presence = nn.Linear(pooled, num_classes) if presence else None
 
     def forward(self, x: Tensor) -> Tensor:
         """Segment.
@@ -255,14 +268,14 @@ class DeepLabV3Plus(SegmentationNetwork):
 
     def coarse(self, x: Tensor) -> Tensor:
         """Segment without the last resize: (N, 3, H, W) RGB / 255 -> logits (N, C, H / 4, W / 4), × ``enlarge``."""
-        low, _, deep = self._maps(x)
+        low, _, deep, _ = self._maps(x)
         found: Tensor = self.decoder(deep, low)
         return found
 
     def pooled(self, x: Tensor) -> Tensor:
-        """Return what ``presence`` sees, (N, K): mean of the backbone's last map, mean and maximum of ASPP's."""
-        _, high, deep = self._maps(x)
-        return _pooled(high, deep)
+        """Return what ``presence`` sees, (N, K): means of the backbone's and maxima of ASPP's last map."""
+        _, high, deep, seen = self._maps(x)
+        return _pooled(high, deep, seen)
 
     def segment_and_see(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return the logits of :meth:`coarse`, and the logit (N, C) that a class is somewhere in the image.
@@ -274,13 +287,18 @@ class DeepLabV3Plus(SegmentationNetwork):
         """
         if self.presence is None:
             raise ValueError("this network has no presence layer")
-        low, high, deep = self._maps(x)
-        return self.decoder(deep, low), self.presence(_pooled(high, deep))
+        low, high, deep, seen = self._maps(x)
+        return self.decoder(deep, low), self.presence(_pooled(high, deep, seen))
 
-    def _maps(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the backbone's map at stride 4, its last map, and what ASPP makes of it."""
-        low, high = self.backbone(prepared(x, self.colour_smoothing, self.enlarge))
-        return low, high, self.aspp(high)
+    def _maps(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, list[Tensor]]:
+        """Return the map at stride 4, the last one, what ASPP makes of it, and the stages that ``presence`` sees."""
+        x = prepared(x, self.colour_smoothing, self.enlarge)
+        if not self._seen:
+            low, high = self.backbone(x)
+            return low, high, self.aspp(high), []
+        encoder: Any = self.backbone
+        stages, high = encoder.forward_stages(x, (3, *self._seen))
+        return stages[3], high, self.aspp(high), [stages[stage] for stage in self._seen]
 
     def backbone_parameters(self) -> Iterator[nn.Parameter]:
         """Trainable parameters of the backbone (learning rate × 1 in the reference)."""

@@ -28,11 +28,13 @@ def test_output_stride(stride: int, side: int) -> None:
     assert last.shape == (1, encoder.channels, side, side)
 
 
+@pytest.mark.parametrize("stride", [8, 16, 32])
 @pytest.mark.parametrize("size", [(33, 47), (64, 65), (17, 100)])
-def test_any_tile_size(size: tuple[int, int]) -> None:
+def test_any_tile_size(size: tuple[int, int], stride: int) -> None:
     x = torch.rand(2, 3, *size)
-    network = DeepLabV3Plus(5, "efficientnet-lite0", width=0.25, head_channels=16).eval()
+    network = DeepLabV3Plus(5, "efficientnet-lite0", stride, width=0.25, head_channels=16).eval()
     assert network(x).shape == (2, 5, *size)
+    assert network.backbone(x)[1].shape[2:] == tuple(-(-side // stride) for side in size)
     assert LiteClassifier(5, width=0.25).eval()(x).shape == (2, 5)
 
 
@@ -104,7 +106,7 @@ def test_a_missing_weights_package_names_the_extra(monkeypatch: pytest.MonkeyPat
         load_imagenet_weights(LiteClassifier(4))
 
 
-@pytest.mark.parametrize("arguments", [{"output_stride": 12}, {"backbone": "vgg"}])
+@pytest.mark.parametrize("arguments", [{"output_stride": 12}, {"output_stride": 32}, {"backbone": "vgg"}])
 def test_impossible_arguments(arguments: dict[str, object]) -> None:
     with pytest.raises(ValueError):
         DeepLabV3Plus(4, **arguments)  # type: ignore[arg-type]

@@ -151,6 +151,9 @@ def test_recipe_from_folder_to_bundle(tmp_path: Path) -> None:
         for part in ("fold1", "fold2", "all")
     ]
     assert len(set(notes)) == 3
+    # Class activations are for the one bundle that ships: no fold trains a stage 1.
+    trained = [(tmp_path / "work" / part / "stage1").exists() for part in ("fold1", "fold2", "all")]
+    assert trained == [False, False, True]
     stamp = (tmp_path / "work" / "all" / "stage2" / "bundle" / "model.json").stat().st_mtime_ns
     again = make_bundle(tiny, folder, tmp_path / "work", tmp_path / "again")
     assert (tmp_path / "work" / "all" / "stage2" / "bundle" / "model.json").stat().st_mtime_ns == stamp
@@ -177,7 +180,7 @@ def test_embedded_bundle_has_a_complete_card() -> None:
     assert files == {"model.json", "stage1.safetensors", "stage2.safetensors"}
     bundle = load_bundle("crc-demo")
     assert bundle.schema == CRC_SCHEMA
-    assert (bundle.mpp, bundle.tile) == (0.5, 224)
+    assert (bundle.mpp, bundle.tile, bundle.presence) == (0.5, 224, "stage2")
     scores = bundle.metrics["5-fold cross-validation"]
     assert scores["accuracy"] >= 0.80
     assert scores["accuracy, muscle and stroma as one"] >= 0.90

@@ -1,3 +1,4 @@
+from .augment import augment as augment
 from .datasets import (
     EpochSampler as EpochSampler,
     EvaluationSet as EvaluationSet,

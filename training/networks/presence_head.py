@@ -34,7 +34,7 @@ def labelled_batches(patches: Sequence[Patch], size: int = 16) -> Iterator[tuple
 
 
 def with_presence(
-    network: SegmentationNetwork, batches: Iterable[tuple[Tensor, Tensor]]
+    network: SegmentationNetwork, batches: Iterable[tuple[Tensor, Tensor]], stages: bool = False
 ) -> SegmentationNetwork:
     """Return a copy of a segmentation network that also says which classes are present.
 
@@ -44,6 +44,8 @@ def with_presence(
         Put into eval mode, otherwise unchanged.
     batches : iterable of ((N, 3, H, W) float, (N, C) float)
         RGB / 255, and 1 where the class is somewhere in the image.
+    stages : bool, optional
+        Also look at the earlier stages of the light encoder.
 
     Returns
     -------
@@ -52,21 +54,24 @@ def with_presence(
     """
     network.eval()
     device = next(network.parameters()).device
+    arguments = {**network.arguments, "presence": "stages" if stages else True}
+    result = build_stage2(network.architecture, network.num_classes, **arguments)
+    known = {k: v for k, v in network.state_dict().items() if not k.startswith("presence.")}
+    fresh = {k: v for k, v in result.state_dict().items() if k.startswith("presence.")}
+    result.load_state_dict({**known, **fresh})
+    result.to(device).eval()
     features, labels = [], []
     with torch.no_grad():
         for images, present in batches:
             x = images.to(device, memory_format=torch.channels_last)
-            features.append(network.pooled(x).float().cpu())
+            features.append(result.pooled(x).float().cpu())
             labels.append(present)
     weight, bias = fit_linear(torch.cat(features), torch.cat(labels))
-    arguments = {**network.arguments, "presence": True}
-    result = build_stage2(network.architecture, network.num_classes, **arguments)
-    known = {k: v for k, v in network.state_dict().items() if not k.startswith("presence.")}
     result.load_state_dict({**known, "presence.weight": weight, "presence.bias": bias})
-    return result.to(device).eval()
+    return result
 
 
-def fit_linear(features: Tensor, labels: Tensor, penalty: float = 0.01) -> tuple[Tensor, Tensor]:
+def fit_linear(features: Tensor, labels: Tensor, penalty: float = 0.1) -> tuple[Tensor, Tensor]:
     """Fit one logistic regression per class on standardised features.
 
     Parameters

@@ -225,7 +225,7 @@ class Stage2Settings(StageSettings):
     head_channels : int
         Width of ASPP and decoder; 0: what suits the backbone.
     output_stride : int
-        8 or 16.
+        8, 16 or 32; 32 halves the work of a light encoder.
     loss : {"reference", "masked"}
         The released loss with its extra logit, or masked cross-entropy.
     loss_type : {"ce", "focal"}

@@ -32,8 +32,9 @@ def test_a_class_that_is_in_every_patch_or_in_none_stays_finite() -> None:
     assert (probability[:, 1] < 0.1).all()
 
 
+@pytest.mark.parametrize("stages", [False, True])
 @pytest.mark.parametrize("again", [False, True])
-def test_the_network_segments_as_before_and_sees(again: bool) -> None:
+def test_the_network_segments_as_before_and_sees(again: bool, stages: bool) -> None:
     torch.manual_seed(0)
     network = build_stage2(
         "deeplabv3plus", 2, backbone="efficientnet-lite0", width=0.1, head_channels=8, low_channels=4
@@ -42,11 +43,20 @@ def test_the_network_segments_as_before_and_sees(again: bool) -> None:
     bright, dark = 0.7 + 0.3 * torch.rand(16, 3, 32, 32), 0.3 * torch.rand(16, 3, 32, 32)
     images = torch.cat((bright, dark))
     labels = torch.eye(2).repeat_interleave(16, 0)
-    seer = with_presence(network, [(images[::2], labels[::2]), (images[1::2], labels[1::2])])
+    seer = with_presence(network, [(images[::2], labels[::2]), (images[1::2], labels[1::2])], stages=stages)
     if again:  # what was there before is replaced
-        seer = with_presence(seer, [(images, labels)])
+        seer = with_presence(seer, [(images, labels)], stages=stages)
     with torch.no_grad():
         assert torch.equal(seer(images), network(images))
         assert ((seer.sees(images) > 0.5) == (labels > 0.5)).all()
-    assert seer.arguments["presence"] is True
+    assert seer.arguments["presence"] == ("stages" if stages else True)
     assert "presence" not in network.arguments
+
+
+def test_only_the_light_encoder_shows_its_stages() -> None:
+    with pytest.raises(ValueError, match="has stages"):
+        build_stage2(
+            "deeplabv3plus", 2, backbone="mobilenet-v2", width=0.1, head_channels=8, presence="stages"
+        )
+    with pytest.raises(ValueError, match="'stages', not 'all'"):
+        build_stage2("deeplabv3plus", 2, backbone="efficientnet-lite0", width=0.1, presence="all")
