@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -42,9 +43,10 @@ def lived_in(network: nn.Module, seed: int) -> nn.Module:
 @pytest.fixture(scope="session")
 def _bundles(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("bundles")
-    for name, second in (("pair", True), ("first", False), ("seer", True)):
+    layers: dict[str, dict[str, Any]] = {"seer": {"presence": True}, "stages": {"presence": "stages"}}
+    for name, second in (("pair", True), ("first", False), ("seer", True), ("stages", True)):
         narrow = {"backbone": "efficientnet-lite0", "width": 0.1, "head_channels": 8, "low_channels": 4}
-        stage2 = build_stage2("deeplabv3plus", 4, **narrow, **({"presence": True} if name == "seer" else {}))
+        stage2 = build_stage2("deeplabv3plus", 4, **narrow, **layers.get(name, {}))
         save_bundle(
             root / name,
             name=name,
@@ -90,9 +92,9 @@ def first_only(_bundles: Path, tmp_path: Path) -> Bundle:
 
 
 @pytest.fixture
-def seer(_bundles: Path, tmp_path: Path) -> Bundle:
-    """Both stages; stage 2 says what is present."""
-    return load_bundle(shutil.copytree(_bundles / "seer", tmp_path / "seer"))
+def seer(_bundles: Path, tmp_path: Path, request: pytest.FixtureRequest) -> Bundle:
+    """Both stages; stage 2 says what is present: ``seer``, or ``stages`` with a layer that sees earlier stages."""
+    return load_bundle(shutil.copytree(_bundles / getattr(request, "param", "seer"), tmp_path / "seer"))
 
 
 @pytest.fixture(scope="session")

@@ -187,6 +187,7 @@ def test_what_is_not_there_is_one_sentence(bundle: Bundle, options: dict[str, An
 # One encoder ----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("seer", ["seer", "stages"], indirect=True)
 @pytest.mark.parametrize("backend", ["torch", "openvino"])
 def test_stage_2_says_what_is_present(seer: Bundle, tiles: NDArray[np.uint8], backend: Any) -> None:
     if backend == "openvino":
