@@ -320,13 +320,7 @@ def cross_validate(
 ) -> CrossValidation:
     """Train on all folds but one and segment the one left out, with the predictor that segments slides.
 
-    Parameters
-    ----------
-    chosen : Recipe
-    patches : sequence of SourcePatch
-    work : Path
-        Gets one folder per fold.
-    workers : int
+    ``work`` gets one folder per fold; the rest is as for :func:`train`.
     """
     labels = [p.label for p in patches]
     on_patches, on_mosaics = [], []
