@@ -27,7 +27,7 @@ SECOND = SyntheticSlide(width=2304, height=1728, mpp=0.5, seed=28, region_um=400
 TILE_UM = 112
 BRUSH_UM = 16
 STROKES = 20
-PATCHES = 400  # that a training sees in all: a tenth of what it would take here
+PATCHES = 400  # that a training sees in all: a seventh of what it would take here
 
 
 def truth_of(slide: SyntheticSlide) -> np.ndarray:
