@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import json
 import os
 from pathlib import Path
@@ -9,7 +11,15 @@ from pathlib import Path
 import pytest
 
 from tiling import files
-from tiling.files import create_new, open_own, read_json, read_regular, replacing, write_json_atomic
+from tiling.files import (
+    create_new,
+    machine_trouble,
+    open_own,
+    read_json,
+    read_regular,
+    replacing,
+    write_json_atomic,
+)
 
 needs_links = pytest.mark.skipif(os.name == "nt", reason="needs symbolic links")
 
@@ -87,3 +97,35 @@ def test_names_that_are_no_utf8_survive_json(tmp_path: Path) -> None:
     write_json_atomic(tmp_path / "a.json", {"name": "Pr\udce4parat µ"})
     assert read_json(tmp_path / "a.json") == {"name": "Pr\udce4parat µ"}
     assert json.loads((tmp_path / "a.json").read_bytes())
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (OSError(errno.EMFILE, "Too many open files"), "Too many open files; allow more (ulimit -n)"),
+        (OSError(errno.ESTALE, "Stale file handle", "a/b"), "a/b: Stale file handle"),
+        (MemoryError(), "there is not enough memory"),
+        (FileNotFoundError(errno.ENOENT, "no such file"), ""),
+        (ValueError("bad magic"), ""),
+    ],
+)
+def test_what_the_machine_lacks_is_told_from_a_bad_file(error: Exception, said: str) -> None:
+    wrapped = RuntimeError("of a library")
+    wrapped.__cause__ = error
+    assert machine_trouble(error) == machine_trouble(wrapped) == said
+
+
+@pytest.mark.parametrize(
+    ("number", "is_told"), [(errno.EINVAL, False), (errno.EIO, True), (errno.ENOSPC, True)]
+)
+def test_disks_that_know_no_sync_are_used_and_failing_ones_are_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, is_told: bool
+) -> None:
+    def refuse(_: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    expected = pytest.raises(OSError) if is_told else contextlib.nullcontext()
+    with expected:
+        write_json_atomic(tmp_path / "a.json", 1)
+    assert (tmp_path / "a.json").exists() is not is_told
