@@ -191,7 +191,8 @@ def test_a_package_adds_an_annotation_format(tmp_path: Path) -> None:
     """
     done = run(tmp_path / "site", textwrap.dedent(code), tmp_path)
     assert done.returncode == 0, done.stderr
-    assert done.stderr.count("RuntimeWarning") == 1
+    assert done.stderr.count("RuntimeWarning") == 2
+    assert "'ours' of squares_drawn" in done.stderr
     assert "'gone' of squares_drawn" in done.stderr
 
 

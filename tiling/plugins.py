@@ -7,13 +7,11 @@ from __future__ import annotations
 
 import importlib
 import warnings
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection
 from importlib.metadata import entry_points
 from typing import Any, Protocol, TypeVar
 
-__all__ = ["installed", "loaded", "others"]
-
-T = TypeVar("T")
+__all__ = ["loaded", "others"]
 
 
 class _Named(Protocol):
@@ -34,16 +32,7 @@ def loaded(function: Callable[..., Any] | str) -> Callable[..., Any]:
 
 
 def others(group: str, kind: type[_N], what: str, own: Collection[str]) -> dict[str, _N]:
-    """Return what other packages add under names that are not ours; of equal names the first; see :func:`installed`."""
-    found: dict[str, _N] = {}
-    for each in installed(group, kind, what):
-        if each.name not in own:
-            found.setdefault(each.name, each)
-    return found
-
-
-def installed(group: str, kind: type[T], what: str) -> Iterator[T]:
-    """Yield what entry points of a group lead to.
+    """Return what entry points of a group lead to, by name.
 
     Parameters
     ----------
@@ -53,17 +42,23 @@ def installed(group: str, kind: type[T], what: str) -> Iterator[T]:
         What such an entry point must lead to.
     what : str
         What to call it in a warning: ``slide format``.
+    own : collection of str
+        Names that are ours.
 
     Warns
     -----
     RuntimeWarning
-        For each that cannot be loaded or is something else; nobody's slides wait for another's package.
+        For each that cannot be loaded, is something else, or has a name that is taken; nobody's slides wait for
+        another's package.
     """
+    found: dict[str, _N] = {}
     for point in entry_points(group=group):
         try:
-            found = point.load()
-            if not isinstance(found, kind):
+            each = point.load()
+            if not isinstance(each, kind):
                 raise TypeError(f"{point.value} is no {kind.__name__}")
+            if each.name in own or each.name in found:
+                raise ValueError(f"the name {each.name!r} is taken")
         except Exception as error:  # noqa: BLE001  whatever another package raises when it is imported
             package = point.dist.name if point.dist is not None else "another package"
             warnings.warn(
@@ -72,4 +67,5 @@ def installed(group: str, kind: type[T], what: str) -> Iterator[T]:
                 stacklevel=4,
             )
         else:
-            yield found
+            found[each.name] = each
+    return found

@@ -12,8 +12,10 @@ from torch import Tensor, nn
 from napari_wsss.models import build_stage2
 from napari_wsss.models.deeplab import BACKBONES
 from napari_wsss.models.legacy import load_stage2_weights
+from tiling.classes import ClassSchema, TissueClass
 from tiling.errors import BundleError
 
+SCHEMA = ClassSchema("three", tuple(TissueClass(n, n, f"#{n * 6}") for n in "abc"))
 PARAMETERS = {"resnet50": 23_508_032, "mobilenet-v2": 1_811_712}
 """Of torchvision's networks without their last layers: 25,557,032 − 2,049,000 and 3,504,872 − 1,281,000 − 412,160."""
 
@@ -161,9 +163,9 @@ def test_imagenet_weights_of_other_backbones_come_from_a_file() -> None:
     from training.settings.presets import Stage2Settings
 
     with pytest.raises(TrainingError, match="--weights FILE"):
-        initial_segmenter(Stage2Settings(backbone="mobilenet-v2", width=0.25), 3, "imagenet", 224)
+        initial_segmenter(Stage2Settings(backbone="mobilenet-v2", width=0.25), SCHEMA, "imagenet", 224)
     made: Any = initial_segmenter(
-        Stage2Settings(backbone="mobilenet-v2", width=0.25, least_side=160), 3, "none", 80
+        Stage2Settings(backbone="mobilenet-v2", width=0.25, least_side=160), SCHEMA, "none", 80
     )
     assert made.enlarge == 2.0
     assert made.backbone.channels == 80
@@ -178,9 +180,9 @@ def test_encoders_of_timm_take_a_file_and_stay_as_published(
 
     donor = Network()
     torch.save(donor.state_dict(), tmp_path / "w.pth")
-    first: Any = initial_classifier(Stage1Settings(backbone="timm:x"), 3, str(tmp_path / "w.pth"), 32)
+    first: Any = initial_classifier(Stage1Settings(backbone="timm:x"), SCHEMA, str(tmp_path / "w.pth"), 32)
     second: Any = initial_segmenter(
-        Stage2Settings(backbone="timm:x", head_channels=8), 3, str(tmp_path / "w.pth"), 32
+        Stage2Settings(backbone="timm:x", head_channels=8), SCHEMA, str(tmp_path / "w.pth"), 32
     )
     for encoder in (first.encoder, second.backbone.encoder):
         assert torch.equal(encoder.network.high.weight, donor.high.weight)
@@ -188,8 +190,8 @@ def test_encoders_of_timm_take_a_file_and_stay_as_published(
         assert not encoder.train().training
     for weights in (None, "imagenet", "none"):
         with pytest.raises(TrainingError, match="comes without weights"):
-            initial_classifier(Stage1Settings(backbone="timm:x"), 3, weights, 32)
-    free: Any = initial_classifier(Stage1Settings(backbone="timm:x", train_encoder=True), 3, "none", 32)
+            initial_classifier(Stage1Settings(backbone="timm:x"), SCHEMA, weights, 32)
+    free: Any = initial_classifier(Stage1Settings(backbone="timm:x", train_encoder=True), SCHEMA, "none", 32)
     assert all(p.requires_grad for p in free.parameters())
     assert [options["pretrained"] for _, options in timm] == [False] * len(timm)
 

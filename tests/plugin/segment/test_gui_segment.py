@@ -107,7 +107,8 @@ def test_it_grows_inside_the_region_and_nowhere_else(
     before = shot(viewer)
     changes = [(abs(p - before) > 8).any(-1) for p in (*pictures, last)]
     sizes = [int(change.sum()) for change in changes]
-    assert sizes == sorted(set(sizes)), "every picture shows more than the one before"
+    assert sizes[:-1] == sorted(set(sizes[:-1])), "every picture shows more than the one before"
+    assert sizes[-1] >= sizes[-2]  # what is on disk may have been seen before its block was told
     assert sizes[0] > 0
     height, width = before.shape[:2]
     scale = viewer.scene.camera.zoom
