@@ -88,8 +88,8 @@ BATCH = 16
 
 DESCRIPTION = (
     "Seven tissue classes of colorectal H&E. Demonstration, colorectal, not for diagnosis. "
-    "It knows nothing else: on CMU-1, which is skin, it calls dermis muscle or stroma, epidermis muscle or mucosa, "
-    "and torn gaps adipose tissue."
+    "It knows nothing else: on CMU-1, which is skin, it calls dermis muscle or stroma, epidermis stroma, muscle or "
+    "mucosa, and torn gaps adipose tissue."
 )
 LICENCE = "CC BY 4.0"
 ATTRIBUTION = (
