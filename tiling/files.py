@@ -23,6 +23,7 @@ from tiling.far import fetch
 
 __all__ = [
     "LEFTOVERS",
+    "PASSING",
     "create_new",
     "json_bytes",
     "machine_trouble",
@@ -45,25 +46,17 @@ LEFTOVERS = ".wsss-*.tmp"
 _JSON_BYTES = 64 * 2**20
 """Longest JSON file that is read: a receipt of a thousand warnings has a hundredth of it."""
 
-_MACHINE = {
-    getattr(errno, name)
-    for name in (
-        "EACCES",
-        "EPERM",
-        "EMFILE",
-        "ENFILE",
-        "ENOMEM",
-        "EIO",
-        "ESTALE",
-        "ETIMEDOUT",
-        "ECONNRESET",
-        "EHOSTDOWN",
-        "ENETDOWN",
-        "ENETUNREACH",
-        "EREMOTEIO",
-    )
-    if hasattr(errno, name)
-}
+
+def _errnos(*names: str) -> frozenset[int]:
+    return frozenset(getattr(errno, name) for name in names if hasattr(errno, name))
+
+
+PASSING = _errnos(
+    "EIO", "ESTALE", "ETIMEDOUT", "ECONNRESET", "EHOSTDOWN", "ENETDOWN", "ENETUNREACH", "EREMOTEIO"
+)
+"""Errors of disks and networks that may be gone at the next try."""
+
+_MACHINE = PASSING | _errnos("EACCES", "EPERM", "EMFILE", "ENFILE", "ENOMEM")
 
 _NO_SYNC = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
 

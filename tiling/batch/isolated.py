@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import re
 import time
@@ -17,25 +16,10 @@ from pathlib import Path
 from tiling.batch.jobs import SlideJob
 from tiling.batch.summary import SlideOutcome, Status, Summary
 from tiling.errors import StoreError, WsssError, disk_errors_as
-from tiling.files import LEFTOVERS, create_new, open_own, refuse_address, temporary_name
+from tiling.files import LEFTOVERS, PASSING, create_new, open_own, refuse_address, temporary_name
 from tiling.untrusted import printable
 
 __all__ = ["Isolated", "RunOne", "Scheduler", "one_after_another", "prepare_output", "run_batch"]
-
-_PASSING = {
-    getattr(errno, name)
-    for name in (
-        "EIO",
-        "ESTALE",
-        "ETIMEDOUT",
-        "ECONNRESET",
-        "EHOSTDOWN",
-        "ENETDOWN",
-        "ENETUNREACH",
-        "EREMOTEIO",
-    )
-    if hasattr(errno, name)
-}
 
 _OLD_S = 3600.0
 
@@ -183,7 +167,7 @@ def run_batch(
 def _may_pass(error: BaseException | None) -> bool:
     """Tell whether an error comes from a disk or network that may be back in a moment."""
     while error is not None:
-        if isinstance(error, OSError) and error.errno in _PASSING:
+        if isinstance(error, OSError) and error.errno in PASSING:
             return True
         error = error.__cause__ or error.__context__
     return False
