@@ -62,7 +62,7 @@ def prepare(intact: Path) -> None:
     }
     for name, text in documents.items():
         (intact / name).write_text(text, encoding="utf-8")
-    (intact / "packed.geojson.gz").write_bytes(gzip.compress(json.dumps(geojson).encode()))
+    (intact / "packed.geojson.gz").write_bytes(gzip.compress(json.dumps(geojson).encode(), mtime=0))
 
 
 def mutants(seed: int, intact: Path) -> Iterator[tuple[str, Build]]:
@@ -127,7 +127,7 @@ def _changed(mutate: Callable[[random.Random, bytes], bytes]) -> Callable[[rando
         data = path.read_bytes()
         packed = path.suffix == ".gz" and own.random() < 0.5
         data = mutate(own, gzip.decompress(data) if packed else data)
-        path.write_bytes(gzip.compress(data) if packed else data)
+        path.write_bytes(gzip.compress(data, mtime=0) if packed else data)
 
     return change
 
@@ -212,7 +212,7 @@ def _bomb(own: random.Random, data: bytes) -> bytes:
     """Pack 300 MB into a few hundred kB."""
     head = own.choice([b"", b'{"type": "FeatureCollection", "features": ['])
     fill = own.choice([b" ", b"0", b"[0,0],"])
-    return gzip.compress(head + fill * (300_000_000 // len(fill)), 1)
+    return gzip.compress(head + fill * (300_000_000 // len(fill)), 1, mtime=0)
 
 
 def _no_file(own: random.Random, path: Path) -> None:
