@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_wsss.plugin.common import in_plain_words
 from napari_wsss.plugin.view.colors import cam_colormap, class_features, label_colormap
 from napari_wsss.plugin.view.frame import raster_frame, slide_frame
 from napari_wsss.plugin.view.pyramid import COARSEST_MAX, resident, slide_pyramid
@@ -56,7 +57,7 @@ def slide_layer(slide: Slide) -> LayerData:
         When the slide does not say its µm per pixel, or says something about how its pixels were understood.
     """
     if slide.mpp is None:
-        warnings.warn(f"{slide.resolution_problem} It is shown in pixels.", stacklevel=2)
+        warnings.warn(f"{in_plain_words(slide.resolution_problem)} It is shown in pixels.", stacklevel=2)
     for message in slide.warnings:
         warnings.warn(message, stacklevel=2)
     arguments = {

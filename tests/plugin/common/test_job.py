@@ -32,6 +32,18 @@ def test_events_come_in_order_and_the_job_finishes() -> None:
     assert job.outcome == "finished"
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere priorities are not asked for")
+def test_work_is_done_where_priorities_may_not_be_changed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def forbidden(*_: int) -> None:
+        raise PermissionError("not in this sandbox")
+
+    monkeypatch.setattr(os, "setpriority", forbidden)
+    job = Job(lambda: (n for n in range(2)))
+    start_in_thread(job)
+    assert job.wait(60)
+    assert job.poll() == [0, 1]
+
+
 def test_cancelling_closes_the_generator_in_its_own_thread() -> None:
     closed_in: list[int] = []
     started_in: list[int] = []

@@ -31,8 +31,9 @@ def test_a_slide_is_one_layer_in_micrometres() -> None:
 
 
 def test_a_slide_without_mpp_is_in_pixels_and_says_so() -> None:
-    with pytest.warns(UserWarning, match=r"a\.svs does not say.*shown in pixels"):
+    with pytest.warns(UserWarning, match=r"a\.svs does not say.*shown in pixels") as told:
         _, arguments, _ = slide_layer(slide())
+    assert "--mpp" not in str(told[0].message), "there is no command line in the viewer"
     assert arguments["scale"] == (1, 1)
     assert arguments["units"] == ("pixel", "pixel")
     assert arguments["metadata"][METADATA_KEY]["mpp"] is None

@@ -55,8 +55,9 @@ def opened(path: Path) -> Iterator[Any]:
         raise
     # A damaged directory shows as almost any exception (struct, index, value, type errors, zero division).
     except Exception as error:
-        reason = str(error) or type(error).__name__
-        raise SlideError(f"{path} is a damaged TIFF ({reason[:200]}); copy or export it again.") from error
+        reason = str(error)[:200]
+        said = f" ({reason})" if " " in reason else ""  # a key or an index alone says nothing
+        raise SlideError(f"{path} is a damaged TIFF{said}; copy or export it again.") from error
 
 
 class PositionedFile:
