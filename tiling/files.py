@@ -25,6 +25,7 @@ __all__ = [
     "LEFTOVERS",
     "PASSING",
     "create_new",
+    "expanded",
     "json_bytes",
     "machine_trouble",
     "open_own",
@@ -258,6 +259,32 @@ def sync_folder(folder: Path) -> None:
         sync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def expanded(path: str, kind: type[WsssError], what: str = "The path") -> Path:
+    """Return a path that somebody wrote, with ``~`` and ``~name`` replaced by home folders.
+
+    Parameters
+    ----------
+    path : str
+    kind : type
+        Of the error.
+    what : str, optional
+        Start of its sentence.
+
+    Raises
+    ------
+    WsssError
+        When there is no such user or no home, or the path holds a zero byte.
+    """
+    if "\0" in path:
+        raise kind(f"{what} {path!r} holds a zero byte, which no file name can.")
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        raise kind(
+            f"{what} {path!r} names the home folder of a user who does not exist; write it out."
+        ) from None
 
 
 LONGEST_NAME = 240

@@ -149,6 +149,9 @@ def new_project_by_hand(
         dialog.folder.setText(f"/home/ada/slides/{folder.name}")  # not where tests write
         hands.qtbot.wait(300)
         dialog.grab().save(str(Path(pictures) / "dialog.png"))
+    dialog.folder.setText(f"~nobody-of-this-name/{folder.name}")
+    hands.press(dialog.buttons.button(dialog.buttons.StandardButton.Ok))
+    assert "a user who does not exist" in dialog.error.text()
     dialog.folder.setText(str(folder))
     hands.press(dialog.buttons.button(dialog.buttons.StandardButton.Ok))
     hands.qtbot.waitUntil(lambda: teach.findChild(ProjectDialog) is None, timeout=60_000)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tiling.errors import JobError
 
-__all__ = ["SlideJob", "check_slide_id", "expanded"]
+__all__ = ["SlideJob", "check_slide_id"]
 
 _FORBIDDEN_IN_IDS = frozenset('/\\:*?"<>|\0')
 
@@ -43,21 +43,3 @@ def check_slide_id(slide_id: str, where: str) -> None:
         raise JobError(
             f"{where} slide_id {slide_id!r} cannot be a file name; use letters, digits, '-', '_' and '.'."
         )
-
-
-def expanded(path: str, where: str) -> Path:
-    """Return a path with ``~`` and ``~name`` replaced by home folders.
-
-    Raises
-    ------
-    JobError
-        When there is no such user, or the path holds a zero byte.
-    """
-    if "\0" in path:
-        raise JobError(f"{where} the path {path!r} holds a zero byte, which no file name can.")
-    try:
-        return Path(path).expanduser()
-    except RuntimeError as error:
-        raise JobError(
-            f"{where} the path {path!r} names the home folder of a user who does not exist."
-        ) from error

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tiling.address import address_of, is_address
-from tiling.batch.job import SlideJob, expanded
+from tiling.batch.job import SlideJob
 from tiling.batch.manifest import read_manifest
 from tiling.batch.scan import IMAGE_SUFFIXES, dicom_slides, real, slide_name, slides_below
 from tiling.errors import JobError, disk_errors_as
+from tiling.files import expanded
 from tiling.folders import is_ome_zarr, is_own_export, is_store
 from tiling.slides import may_be_dicom, slide_suffixes
 
@@ -89,7 +90,7 @@ def _expand(argument: str, excluded: Collection[Path]) -> Iterator[SlideJob]:
     if is_address(argument):
         yield SlideJob(Path(address_of(argument)).stem, Path(argument))
         return
-    path = expanded(argument, "Slides:")
+    path = expanded(argument, JobError, "Slides: the path")
     if path.suffix.casefold() in (".csv", ".tsv") and not path.is_dir():
         yield from read_manifest(path)
     elif path.is_dir() and not is_ome_zarr(path):

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tiling.address import is_address
-from tiling.batch.job import SlideJob, check_slide_id, expanded
+from tiling.batch.job import SlideJob, check_slide_id
 from tiling.errors import JobError
-from tiling.files import read_regular
+from tiling.files import expanded, read_regular
 
 __all__ = ["read_manifest"]
 
@@ -181,5 +181,9 @@ def _job(
         value = math.nan
     if value is not None and not (math.isfinite(value) and value > 0):
         raise JobError(f"{where} mpp {mpp!r} is not a positive number of µm per pixel.")
-    lies = Path(path) if is_address(path) else manifest.absolute().parent / expanded(path, where)
+    lies = (
+        Path(path)
+        if is_address(path)
+        else manifest.absolute().parent / expanded(path, JobError, f"{where} the path")
+    )
     return SlideJob(slide_id, lies, value)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import csv
 import datetime
+import hashlib
 import html
 import io
 import os
@@ -28,7 +29,7 @@ from tiling.errors import ExportError, WsssError, disk_errors_as
 from tiling.export import slide_and_classes
 from tiling.files import read_regular, replacing
 from tiling.store import Store, open_store
-from tiling.untrusted import plain_cell
+from tiling.untrusted import plain_cell, printable
 
 __all__ = ["ReportRow", "write_report"]
 
@@ -99,7 +100,8 @@ def write_report(folder: Path, *, zoom: Callable[[str], object] | None = None) -
         (folder / FOLDER).mkdir(exist_ok=True)
         if zoom is not None:
             copy_viewer(folder / FOLDER)
-        rows = [_with_store(folder, row, colours, zoom) for row in summary]
+        stores = _stores(folder)
+        rows = [_with_store(folder, row, stores.get(row.slide_id), colours, zoom) for row in summary]
         index = folder / "index.html"
         with replacing(index) as file:
             file.write(_index(folder.name, rows, colours).encode())
@@ -143,25 +145,50 @@ def _number(text: str | None) -> float | None:
     return value if np.isfinite(value) else None
 
 
+def _stores(folder: Path) -> dict[str, Path]:
+    """Return the stores of a folder by their ids as summary.csv writes them: odd characters are escapes there."""
+    found = (entry for entry in folder.iterdir() if entry.name.endswith(".zarr"))
+    return {printable(entry.name.removesuffix(".zarr")): entry for entry in found}
+
+
+def _slide_at(path: str) -> str:
+    """Return the path of a slide by what summary.csv calls it; a file that is gone keeps that."""
+    folder = Path(path).parent
+    if "\\" not in path or Path(path).exists() or not folder.is_dir():
+        return path
+    return next((str(entry) for entry in folder.iterdir() if printable(str(entry)) == path), path)
+
+
+def _stem(store: Path) -> str:
+    """Return what pages are named by: the id, or a number for one that holds what browsers do not find in a link."""
+    stem = store.name.removesuffix(".zarr")
+    if stem.isprintable() and "\\" not in stem:
+        return stem
+    return f"slide-{hashlib.sha256(os.fsencode(stem)).hexdigest()[:16]}"
+
+
 def _with_store(
-    folder: Path, row: ReportRow, colours: dict[str, str], zoom: Callable[[str], object] | None
+    folder: Path,
+    row: ReportRow,
+    path: Path | None,
+    colours: dict[str, str],
+    zoom: Callable[[str], object] | None,
 ) -> ReportRow:
     """Add what the slide's store knows; write its page and thumbnail unless they are as new as its receipt."""
-    path = folder / f"{row.slide_id}.zarr"
-    receipt_file = path / "receipt.json"
-    if row.status == "failed" or Path(row.slide_id).name != row.slide_id or not receipt_file.is_file():
+    if row.status == "failed" or path is None or not (receipt_file := path / "receipt.json").is_file():
         return row
+    stem = _stem(path)
     try:
         store = open_store(path)
         receipt = store.receipt or {}
         colours.update({c.abbreviation: c.color for c in store.schema.classes})
-        page, thumbnail = (folder / FOLDER / f"{row.slide_id}.{suffix}" for suffix in ("html", "jpg"))
-        closer = folder / FOLDER / f"{row.slide_id}{ZOOM}"
+        page, thumbnail = (folder / FOLDER / f"{stem}.{suffix}" for suffix in ("html", "jpg"))
+        closer = folder / FOLDER / f"{stem}{ZOOM}"
         changed = receipt_file.stat().st_mtime_ns
         if zoom is not None and not _is_of(closer, changed):
             zoom(row.slide_id)
             page.unlink(missing_ok=True)  # it shall lead there
-            write_zoom(store, row.path, folder / FOLDER, row.slide_id)
+            write_zoom(store, _slide_at(row.path), folder / FOLDER, stem)
             os.utime(closer, ns=(changed, changed))
         if not _is_of(thumbnail, changed):
             with _made_of(thumbnail, changed) as stream:
@@ -177,7 +204,7 @@ def _with_store(
         **{
             **row.__dict__,
             "doubts": min(row.tiles, sum(receipt.get("counters", {}).get("doubts", {}).values())),
-            "page": f"{FOLDER}/{row.slide_id}.html",
+            "page": f"{FOLDER}/{stem}.html",
             "thumbnail": f"data:image/jpeg;base64,{picture}",
         }
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import json
+import os
 from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import quote
@@ -14,6 +15,7 @@ from PIL import Image, ImageDraw
 from tiling.batch.report_style import STYLE
 from tiling.export import OWN_EXPORTS, areas_table, image_tag, other_exports, slide_and_classes
 from tiling.store import DOUBTS, Store
+from tiling.untrusted import printable
 
 __all__ = ["slide_page"]
 
@@ -25,7 +27,7 @@ _DOUBT_COLOURS = {"blur": "#1e88e5", "pen": "#d81b60", "fold": "#f9a825", "bubbl
 def slide_page(store: Store, zoom: str = "") -> bytes:
     """Return the HTML page of a finished store, with a link to its zoomable one; everything from files is escaped."""
     receipt = store.receipt or {}
-    name = html.escape(store.name)
+    name = html.escape(printable(store.name))
     body = [
         f'<p class="no-print"><a href="../index.html">All slides</a></p><h1>{name}</h1>',
         f'<p class="soft">{html.escape(str(receipt.get("status", "")))} · labels of {store.mpp:g} µm per pixel · '
@@ -116,7 +118,9 @@ def _exports(store: Store) -> Iterator[str]:
     endings = (*OWN_EXPORTS.values(), ".tiles.csv", *(export.ending for export in other_exports().values()))
     found = [f"{stem}{end}" for end in endings if (store.path.parent / f"{stem}{end}").is_file()]
     if found:
-        links = " · ".join(f'<a href="../{quote(file)}">{html.escape(file)}</a>' for file in found)
+        links = " · ".join(
+            f'<a href="../{quote(os.fsencode(file))}">{html.escape(printable(file))}</a>' for file in found
+        )
         yield f"<h2>Exports</h2><p>{links}</p>"
 
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +28,7 @@ from tiling.errors import WsssError
 from tiling.files import replacing
 from tiling.slides import open_slide
 from tiling.store import Store
+from tiling.untrusted import printable
 
 __all__ = ["ZOOM", "copy_viewer", "write_zoom"]
 
@@ -95,7 +97,7 @@ def write_zoom(store: Store, slide: str, folder: Path, stem: str) -> None:
     folder : Path
         The report's.
     stem : str
-        Name of page and pictures.
+        Name of page and pictures; printable.
     """
     scales = _Scales.of(store)
     tiles = folder / f"{stem}.tiles"
@@ -228,7 +230,7 @@ body { max-width: none; }
 
 def _page(store: Store, scales: _Scales, stem: str, note: str) -> bytes:
     """Return the page; everything from files is escaped."""
-    name = html.escape(store.name)
+    name = html.escape(printable(store.name))
     data = {
         "tiles": f"{stem}.tiles",
         "tile": TILE,
@@ -247,7 +249,7 @@ def _page(store: Store, scales: _Scales, stem: str, note: str) -> bytes:
         "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; img-src 'self' file: data:; "
         "style-src 'unsafe-inline'; script-src 'self' file: 'unsafe-inline'\">"
         f"<title>{name}</title><style>{STYLE}{_LOOK}</style></head><body>"
-        f'<p><a href="{html.escape(stem)}.html">All about {name}</a></p><h1>{name}</h1>'
+        f'<p><a href="{quote(stem)}.html">All about {name}</a></p><h1>{name}</h1>'
         f'<p class="soft">Up to {scales.mpp:g} µm per pixel · Research use only, not for diagnosis.</p>'
         f"{f'<p class=bad>{html.escape(note)}</p>' if note else ''}"
         '<div class="bar"><button id="in">Closer</button><button id="out">Farther</button>'

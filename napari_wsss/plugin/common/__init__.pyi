@@ -30,7 +30,7 @@ from .parts import (
     table as table,
     wrapped_label as wrapped_label,
 )
-from .person import person as person
+from .person import home as home, person as person
 from .preferences import (
     Preferences as Preferences,
     load_preferences as load_preferences,

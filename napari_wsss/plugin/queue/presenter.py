@@ -29,6 +29,7 @@ from napari_wsss.plugin.segment import SegmentSession, settings_of
 from tiling.batch import SlideJob, SlideOutcome, Status, find_jobs, run_batch
 from tiling.engine import Event, Finished, Planned, TilesDone
 from tiling.errors import BundleError, JobError, WsssError
+from tiling.files import expanded
 from tiling.slides import open_slide
 from tiling.store import open_store
 
@@ -154,12 +155,13 @@ class SlideQueue:
             segment = self._segment or self._pipeline()
             if not jobs:
                 raise JobError("Nothing waits; add slides or a folder.")
+            folder = self.folder
         except WsssError as error:
             self._say(explain(error))
             return False
         self._stop.clear()
         self._now = None
-        self._job = Job(partial(self._events, jobs, segment, self.scale, self.folder))
+        self._job = Job(partial(self._events, jobs, segment, self.scale, folder))
         self._start(self._job)
         self._say("")
         return True
@@ -168,9 +170,9 @@ class SlideQueue:
     def folder(self) -> Path:
         """Where results go: the folder chosen under Options, else one beside the first slide."""
         chosen = self.session.preferences.folder
-        return (
-            Path(chosen).expanduser().absolute() if chosen else self.rows[0].job.path.parent / "wsss-results"
-        )
+        if chosen:
+            return expanded(chosen, JobError, "The folder for results").absolute()
+        return self.rows[0].job.path.parent / "wsss-results"
 
     def stop(self) -> None:
         """Stop after the batch in work; what is done is kept."""

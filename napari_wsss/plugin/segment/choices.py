@@ -30,7 +30,8 @@ from napari_wsss.plugin.view import (
     slide_layer,
     slide_of,
 )
-from tiling.errors import BundleError, RegionError, ResolutionError, SlideError, WsssError
+from tiling.errors import BundleError, JobError, RegionError, ResolutionError, SlideError, WsssError
+from tiling.files import expanded
 from tiling.geometry import Box
 from tiling.plan import Roi
 from tiling.slides import open_slide
@@ -347,7 +348,11 @@ class Choices:
 
     def _folder(self, slide: Path) -> Path:
         chosen = self.preferences.folder
-        return Path(chosen).expanduser().absolute() if chosen else default_folder(slide)
+        return (
+            expanded(chosen, JobError, "The folder for results").absolute()
+            if chosen
+            else default_folder(slide)
+        )
 
     def why_not(self) -> str:
         """Return what is missing for a run, in one sentence; empty when nothing is."""

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from napari_wsss.models import import_checkpoints
 from tiling.errors import BundleError
+from tiling.files import expanded
 
 __all__ = ["SCHEMA_TITLES", "import_model"]
 
@@ -39,5 +40,7 @@ def import_model(stage1: str, stage2: str, schema: str, folder: str, mpp: float)
     """
     if not stage1 or not folder:
         raise BundleError("Choose at least the patch classifier and a folder.")
-    out = Path(folder) / Path(stage1).name.split(".")[0]
-    return import_checkpoints(stage1, stage2 or None, schema, out, mpp=mpp)
+    first = expanded(stage1, BundleError)
+    second = expanded(stage2, BundleError) if stage2 else None
+    out = expanded(folder, BundleError) / first.name.split(".")[0]
+    return import_checkpoints(first, second, schema, out, mpp=mpp)

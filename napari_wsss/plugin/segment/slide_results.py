@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -45,7 +46,7 @@ from napari_wsss.plugin.view import (
 )
 from tiling.annotations import Annotation
 from tiling.classes import ClassSchema
-from tiling.errors import StoreError, WsssError
+from tiling.errors import JobError, StoreError, WsssError
 from tiling.folders import is_store
 from tiling.plan import Roi
 from tiling.store import open_store
@@ -191,7 +192,10 @@ class SlideResults(Choices):
     def _recall(self, key: SlideKey) -> None:
         """Bring the results of a slide back: those on disk, and the one looked at last into the viewer."""
         path = Path(self.slide.metadata[METADATA_KEY]["path"])  # type: ignore[union-attr]
-        for folder in dict.fromkeys((default_folder(path), self._folder(path))):
+        folders = [default_folder(path)]
+        with suppress(JobError):  # one that cannot be is said before a run
+            folders.append(self._folder(path))
+        for folder in dict.fromkeys(folders):
             for result in stores_of_slide(folder.absolute(), slide_id(path), key):
                 if result.store not in self.book:
                     self.book.put(result)

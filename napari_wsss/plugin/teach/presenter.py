@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
 from napari_wsss.models import list_bundles, load_bundle, resolve_schema
-from napari_wsss.plugin.common import Starter, start_in_thread
+from napari_wsss.plugin.common import Starter, home, start_in_thread
 from napari_wsss.plugin.teach.asking import Asking
 from napari_wsss.plugin.teach.canvas import Canvas
 from napari_wsss.plugin.teach.labelling import Labelling
@@ -36,6 +36,7 @@ from napari_wsss.plugin.view import METADATA_KEY
 from napari_wsss.project import DEFAULT_ENCODER
 from tiling.classes import ClassSchema
 from tiling.errors import ProjectError, WsssError
+from tiling.files import expanded
 
 if TYPE_CHECKING:
     from napari_wsss.project import Project
@@ -129,7 +130,7 @@ class Teacher:
         Parameters
         ----------
         folder : str or Path
-            ``<name>.wsss``.
+            ``<name>.wsss``; ``~`` is the home folder.
         schema : ClassSchema
         tile_um : float, optional
             Side of a tile in µm.
@@ -150,7 +151,8 @@ class Teacher:
                     f"A tile of {tile_um:g} µm is too small or too large for this network, which looks at {mpp:g} µm "
                     f"per pixel; choose {least:g} to {most:g} µm."
                 )
-            project = new_project(Path(folder), schema, tile=tile, mpp=mpp, encoder=encoder)
+            folder = expanded(str(folder), ProjectError)
+            project = new_project(folder, schema, tile=tile, mpp=mpp, encoder=encoder)
         except WsssError as error:
             self.work.report(error)
             return False
@@ -172,8 +174,7 @@ class Teacher:
     def suggested_folder(self) -> Path:
         """Return a folder for a new project: beside the slide that is open."""
         slides = self.open_slides()
-        place = slides[-1].parent if slides else Path.home()
-        name = slides[-1].name.split(".")[0] if slides else "project"
+        place, name = (slides[-1].parent, slides[-1].name.split(".")[0]) if slides else (home(), "project")
         folder, number = place / f"{name}.wsss", 2
         while folder.exists():
             folder, number = place / f"{name}-{number}.wsss", number + 1

@@ -111,7 +111,7 @@ class ProjectDialog(QDialog):
             self.folder.setText(name)
 
     def _make(self) -> None:
-        folder = Path(self.folder.text().strip()).expanduser()
+        folder = Path(self.folder.text().strip())
         try:
             schema = schema_of(folder.stem, self.classes.classes(), self.source.currentData())
         except WsssError as error:

@@ -55,6 +55,10 @@ def test_a_broken_slide_does_not_stop_the_others(
     assert not queue.run()
     assert "Nothing waits" in queue.problem
     queue.add([three_slides])
+    queue.session.set_preferences(folder="~nobody-of-this-name/out")
+    assert not queue.run()
+    assert "a user who does not exist" in queue.problem
+    queue.session.set_preferences(folder="")
     queue.add([three_slides / "a.tif"])
     assert [row.job.slide_id for row in queue.rows] == ["a", "b", "c"]
     assert queue.run()

@@ -43,6 +43,12 @@ def test_what_is_missing_or_wrong_is_said_and_nothing_is_made(
     assert "stage1.pth" in dialog.error.text().replace("​", "")
     assert dialog.isVisible()
     assert dialog.folder is None
+    for row in (dialog.stage1, dialog.stage2, dialog.out):
+        kept = row.path.text()
+        row.path.setText("~nobody-of-this-name/models")
+        ok(dialog, qtbot)
+        assert "a user who does not exist" in dialog.error.text()
+        row.path.setText(kept)
     assert not (tmp_path / "models" / "stage1" / "bundle.json").exists()
 
 

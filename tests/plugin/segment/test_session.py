@@ -286,6 +286,18 @@ def test_a_slide_without_mpp(make_session: Callable[..., SegmentSession], toy: A
     assert [row.percent_text for row in session.legend()] == ["25.0 %"] * 4
 
 
+@pytest.mark.parametrize("folder", ["~nobody-of-this-name/out", "out\0"])
+def test_a_folder_for_results_that_cannot_be_is_one_sentence(
+    make_session: Callable[..., SegmentSession], banded_slide: Path, folder: str
+) -> None:
+    session = make_session()
+    session.set_preferences(folder=folder)
+    session.open_slide(banded_slide)
+    assert not session.run()
+    assert session.problem.startswith(f"The folder for results {folder!r} ")
+    assert session.why_not() == session.problem
+
+
 def test_no_slide_and_no_bundle(make_session: Callable[..., SegmentSession], banded_slide: Path) -> None:
     session = make_session()
     assert session.run() is False

@@ -39,6 +39,17 @@ def shown(teacher: Teacher) -> np.ndarray:
     return np.asarray(layer.data)
 
 
+def test_a_user_without_a_home_is_offered_a_folder(teacher: Teacher, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As ``docker run --user`` has it: neither HOME nor a line in passwd."""
+
+    def nobody() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", nobody)
+    monkeypatch.setattr(teacher, "open_slides", list)
+    assert teacher.suggested_folder().parent == Path.cwd()
+
+
 def test_the_map_follows_the_labels(teacher: Teacher, settled: Settled, threads_before: None) -> None:
     assert teacher.canvas.shown("map") is None
     teach_all(teacher, settled)

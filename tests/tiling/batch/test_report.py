@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import html
 import json
 import os
 import re
 import shutil
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import numpy as np
 import pytest
@@ -18,8 +20,11 @@ from tiling.batch.summary import Summary
 from tiling.engine import run
 from tiling.errors import ExportError
 from tiling.plan import RunOptions
-from tiling.slides import Slide
+from tiling.slides import Slide, open_slide
 from tiling.slides.readers.array import ArrayReader
+from tiling.synthetic import SyntheticSlide
+from tiling.synthetic.write import write_slide
+from tiling.untrusted import printable
 
 EVIL = "</script><img src=x onerror=alert(1)>&amp;\u2028"
 
@@ -117,6 +122,43 @@ def test_a_damaged_store_is_a_row_with_its_error(night: Path, tmp_path: Path) ->
     row = next(row for row in data_of(write_report(copy))["rows"] if row[0] == "a")
     assert "cannot be shown" in row[6]
     assert row[7] == ""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="such names cannot be there")
+@pytest.mark.parametrize("name", [b"Pr\xe4parat", b"a\x1b[31m\nb", b"a\\b", b"\xff" * 235])
+def test_slides_whose_names_are_shown_with_escapes_have_their_pages(tmp_path: Path, name: bytes) -> None:
+    image = np.kron(colourful(60, 90), np.ones((4, 4, 1), np.uint8))
+    slide_id, out = os.fsdecode(name), tmp_path / "out"
+    with Slide(ArrayReader(image, mpp=0.5)) as slide:
+        list(run(slide, ColourPredictor(32), out / f"{slide_id}.zarr", RunOptions(mpp=0.5, tissue=None)))
+    (out / f"{slide_id}.geojson").touch()
+    summary = Summary(out / "summary.csv")
+    summary.add(SlideOutcome(slide_id, Path(f"/s/{slide_id}.png"), Status.DONE, 12, 3.0, {"RED": 0.01}))
+    (row,) = data_of(write_report(out, zoom=lambda name: None))["rows"]
+    assert row[0] == printable(slide_id)
+    assert row[8].startswith("data:image/jpeg")
+    assert row[7].isascii()
+    assert "\\" not in row[7]
+    page = (out / row[7]).read_text()
+    assert html.escape(printable(slide_id)) in page
+    links = [
+        out / "report" / unquote(link, errors="surrogateescape")
+        for link in re.findall('href="([^"]+)"', page)
+    ]
+    assert len(links) == 3
+    assert all(link.resolve().is_file() for link in links)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="such names cannot be there")
+def test_one_zooms_into_a_slide_whose_name_is_shown_with_escapes(tmp_path: Path) -> None:
+    path, out = tmp_path / os.fsdecode(b"Pr\xe4parat.tif"), tmp_path / "out"
+    write_slide(path, SyntheticSlide(width=300, height=200, mpp=0.5, seed=3, region_um=60))
+    with open_slide(path) as slide:
+        list(run(slide, ColourPredictor(32), out / f"{path.stem}.zarr", RunOptions(mpp=0.5, tissue=None)))
+    Summary(out / "summary.csv").add(SlideOutcome(path.stem, path, Status.DONE, 12, 3.0, {"RED": 0.01}))
+    write_report(out, zoom=lambda name: None)
+    (page,) = (out / "report").glob("*.zoom.html")
+    assert "class=bad" not in page.read_text()
 
 
 @pytest.mark.parametrize("content", [None, b"\xff\xfe\x00"])
