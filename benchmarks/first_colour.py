@@ -20,19 +20,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-os.environ["NAPARI_CONFIG"] = str(Path(tempfile.mkdtemp()) / "settings.yaml")
-os.environ.setdefault("OMP_NUM_THREADS", "1")
-
-
-def spin(seconds: float, until: Any) -> None:
-    """Let the window live until something is so."""
-    from qtpy.QtWidgets import QApplication
-
-    end = time.perf_counter() + seconds
-    while not until():
-        assert time.perf_counter() < end, "it took too long"
-        QApplication.processEvents()
-        time.sleep(0.001)
+from window import spin
 
 
 class Drawn:
@@ -92,13 +80,15 @@ def main() -> None:
     colours, ratios = [], []
     for run in range(arguments.runs):
         session.set_preferences(folder=str(work / str(run)))
-        spin(300, lambda: dock.estimate.estimate is not None and dock.estimate.estimate.seconds is not None)
+        assert spin(
+            300, lambda: dock.estimate.estimate is not None and dock.estimate.estimate.seconds is not None
+        )
         wanted = dock.estimate.estimate.seconds
-        spin(60, _rest(0.5))
+        spin(0.5)
         drawn.begin()
         started, used = time.perf_counter(), time.process_time()
         session.run(restart=True)  # else the result of the run before is found and shown again
-        spin(300, lambda: session.active is None)
+        assert spin(300, lambda: session.active is None)
         took = time.perf_counter() - started
         assert session.state.phase == "done", session.state
         colours.append(drawn.first - started)
@@ -113,11 +103,6 @@ def main() -> None:
     print(f"medians: first colour {statistics.median(colours):.2f} s, ratio {statistics.median(ratios):.2f}")
     viewer.close()
     shutil.rmtree(work)
-
-
-def _rest(seconds: float) -> Any:
-    end = time.perf_counter() + seconds
-    return lambda: time.perf_counter() > end
 
 
 if __name__ == "__main__":

@@ -19,9 +19,9 @@ from typing import Any
 
 import numpy as np
 
-os.environ["NAPARI_CONFIG"] = str(Path(tempfile.mkdtemp()) / "settings.yaml")
-os.environ.setdefault("OMP_NUM_THREADS", "1")
 sys.path.insert(0, str(Path(__file__).parent))
+
+from window import spin
 
 PAN_MS, TIMER_MS = 40, 5
 
@@ -86,15 +86,6 @@ class Pan:
         )
 
 
-def spin(seconds: float, until: Any = None) -> None:
-    from qtpy.QtWidgets import QApplication
-
-    end = time.perf_counter() + seconds
-    while time.perf_counter() < end and not (until and until()):
-        QApplication.processEvents()
-        time.sleep(0.001)
-
-
 def first_paint(viewer: Any, path: Path) -> float:
     """Return seconds from the command to a picture of the slide on the canvas."""
     started = time.perf_counter()
@@ -119,9 +110,11 @@ def while_a_queue_runs(
     assert queue.is_running, queue.problem or queue.rows
     pan = Pan(viewer, middle, 1.0, 300.0)
     pan.timer.start(PAN_MS)
+    done, started = session.state.tiles_done + queue.rows[0].done, time.perf_counter()
     gaps.start()
     spin(arguments.seconds)
-    found = gaps.report("a run and a queue, cells")
+    pace = (session.state.tiles_done + queue.rows[0].done - done) / (time.perf_counter() - started)
+    found = gaps.report(f"a run and a queue, cells ({pace:.1f} tiles/s)")
     pan.timer.stop()
     queue.stop()
     spin(60, lambda: not queue.is_running)
@@ -140,6 +133,9 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=30)
     parser.add_argument("--bundle", default="")
     parser.add_argument("--queue", action="store_true", help="also while a queue runs beside the run")
+    parser.add_argument(
+        "--no-step-back", action="store_true", help="networks stay where they are while the view is moved"
+    )
     parser.add_argument("--json", type=Path, help="write the rows of the table")
     parser.add_argument(
         "--asynchronous", action="store_true", help="napari's experimental asynchronous slicing"
@@ -155,6 +151,10 @@ def main() -> None:
 
     import napari
 
+    from napari_wsss.backends import courtesy
+
+    if arguments.no_step_back:
+        courtesy.PRIORITIES = False
     if arguments.asynchronous:
         napari.settings.get_settings().experimental.async_ = True
     viewer = napari.Viewer(show=True)
@@ -199,8 +199,10 @@ def main() -> None:
         spin(0.5)
         pan.timer.start(PAN_MS)
         gaps.start()
+        done, started = session.state.tiles_done, time.perf_counter()
         spin(arguments.seconds)
-        worst.append(gaps.report(f"{name} ({session.state.tiles_per_second:.1f} tiles/s)"))
+        pace = (session.state.tiles_done - done) / (time.perf_counter() - started)
+        worst.append(gaps.report(f"{name} ({pace:.1f} tiles/s)"))
         pan.timer.stop()
     if arguments.queue:
         worst.append(while_a_queue_runs(viewer, session, path, arguments, gaps, middle))

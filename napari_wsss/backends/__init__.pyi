@@ -1,5 +1,6 @@
 from .agreement import check_tiles as check_tiles
 from .cache import Cache as Cache, key_of as key_of
+from .courtesy import HAND as HAND, lower_priority as lower_priority
 from .hand_over import export_onnx as export_onnx, export_wsinfer as export_wsinfer
 from .maps import Backend as Backend, presence_of as presence_of, probabilities_of as probabilities_of
 from .openvino_backend import (

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from napari_wsss.backends.cache import Cache
+from napari_wsss.backends.courtesy import StepBack
 from napari_wsss.backends.graph import cut, simplified
 from napari_wsss.backends.maps import Maps
 from tiling.errors import DeviceError
@@ -86,6 +87,7 @@ class OpenVinoBackend:
             ) from error
         self._shapes = [tuple(output.shape[1:]) for output in compiled[-1].outputs]
         self._pool = ThreadPoolExecutor(streams, thread_name_prefix="openvino")
+        self._step_back = StepBack(streams)
         self._idle: SimpleQueue[list[Any]] = SimpleQueue()
         for _ in range(streams):
             self._idle.put([part.create_infer_request() for part in compiled])
@@ -105,7 +107,7 @@ class OpenVinoBackend:
         def predict(index: int) -> None:
             requests = self._idle.get()
             try:
-                values = _infer(requests, pixels[index : index + 1])
+                values = self._step_back(_infer, requests, pixels[index : index + 1])
                 for result, value in zip(results, values, strict=True):
                     result[index] = value[0]
             finally:  # One that is not given back would be waited for without end.

@@ -19,7 +19,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from napari_wsss.backends import agreement, openvino_backend, select
+from napari_wsss.backends import agreement, courtesy, openvino_backend, select
 from napari_wsss.backends.cache import Cache, user_cache
 from napari_wsss.models.bundle import Bundle
 from napari_wsss.predictor import BundlePredictor
@@ -106,6 +106,27 @@ def test_openvino_gives_a_tile_the_same_bytes_in_every_batch(converted: Bundle, 
     alone = [predictor(tiles[i : i + 1]) for i in range(len(tiles))]
     np.testing.assert_array_equal(together.presence, np.concatenate([p.presence for p in alone]))
     np.testing.assert_array_equal(together.probabilities, np.concatenate([p.probabilities for p in alone]))
+
+
+@needs_openvino
+def test_moving_in_a_slide_changes_no_byte(
+    converted: Bundle, tiles: Tiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    predictor = BundlePredictor(converted, "cpu", "fp32", backend="openvino")
+    infer, threads = openvino_backend._infer, set[str]()
+
+    def noted(requests: list[Any], tile: Tiles) -> list[NDArray[Any]]:
+        threads.add(threading.current_thread().name.rstrip("0123456789"))
+        return infer(requests, tile)
+
+    monkeypatch.setattr(openvino_backend, "_infer", noted)
+    still = predictor(tiles)
+    assert threads == {"openvino_"}
+    monkeypatch.setattr(courtesy.Hand, "is_moving", True)
+    moving = predictor(tiles)
+    assert threads == {"openvino_"} | ({"openvino-behind_"} if courtesy.PRIORITIES else set())
+    np.testing.assert_array_equal(still.probabilities, moving.probabilities)
+    np.testing.assert_array_equal(still.presence, moving.presence)
 
 
 def test_openvino_refuses_tiles_of_another_size(converted: Bundle, tiles: Tiles) -> None:

@@ -8,16 +8,17 @@ from __future__ import annotations
 import atexit
 import logging
 import os
-import sys
 import threading
 import time
 import weakref
 from collections import deque
 from collections.abc import Callable, Generator
-from contextlib import closing, suppress
+from contextlib import closing
 from typing import Any, Generic, Literal, TypeVar
 
-__all__ = ["Job", "Starter", "give_way", "limit_compute_threads", "start_in_thread"]
+from napari_wsss.backends import lower_priority
+
+__all__ = ["Job", "Starter", "limit_compute_threads", "start_in_thread"]
 
 _log = logging.getLogger(__name__)
 
@@ -116,21 +117,9 @@ def start_in_thread(job: Job[Any]) -> None:
 
 
 def _run_behind(job: Job[Any]) -> None:
-    give_way()
+    # Readers, writers and the networks' own pools inherit it, as far as this thread starts them.
+    lower_priority(NICENESS)
     job.run()
-
-
-def give_way() -> None:
-    """Let the viewer's thread have the core first, where this thread and it want the same one.
-
-    On Linux priorities belong to threads, and new ones inherit them: readers, writers and the networks' own pools, as
-    far as this thread starts them. Elsewhere they belong to whole processes (macOS) or are not inherited (Windows), and
-    nothing is done.
-    """
-    if sys.platform == "linux":
-        thread = threading.get_native_id()
-        with suppress(OSError):  # where a sandbox forbids it, the work is done all the same
-            os.setpriority(os.PRIO_PROCESS, thread, os.getpriority(os.PRIO_PROCESS, thread) + NICENESS)
 
 
 @atexit.register

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
+from napari_wsss.backends import HAND
 from napari_wsss.models import Bundle, default_bundle, list_bundles, load_bundle
 from napari_wsss.plugin.common import (
     Preferences,
@@ -77,6 +78,9 @@ class Choices:
         self.bundle_problem = ""
         self.problem = ""
         self.choose_bundle(self.preferences.bundle)
+        camera = viewer.scene.camera
+        for moves in (camera.events.center, camera.events.zoom):
+            moves.connect(HAND.note)
 
     def _changed(self) -> None:
         self.revision += 1

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from napari_wsss.backends.courtesy import HAND
 from napari_wsss.models.bundle import default_bundle
 from napari_wsss.plugin.segment.request import RunRequest
 from napari_wsss.plugin.segment.session import SegmentSession, session_for
@@ -296,6 +297,19 @@ def test_a_folder_for_results_that_cannot_be_is_one_sentence(
     assert not session.run()
     assert session.problem.startswith(f"The folder for results {folder!r} ")
     assert session.why_not() == session.problem
+
+
+@pytest.mark.parametrize("moved", [("center", (3.0, 4.0)), ("zoom", 7.0)])
+def test_a_move_in_the_viewer_is_noted_for_the_networks(
+    make_session: Callable[..., SegmentSession],
+    viewer: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    moved: tuple[str, Any],
+) -> None:
+    make_session()
+    monkeypatch.setattr(HAND, "_last", float("-inf"))
+    setattr(viewer.scene.camera, *moved)
+    assert HAND._last > float("-inf")
 
 
 def test_no_slide_and_no_bundle(make_session: Callable[..., SegmentSession], banded_slide: Path) -> None:
