@@ -239,7 +239,7 @@ def _draw_maps(project: Project, head: Head, folder: Path) -> None:
         picture.save(folder / f"{slide_id}.png")
 
 
-def train_project(folder: Path, name: str, device: str, epochs: int | None, seed: int) -> int:
+def train_project(folder: Path, name: str, **options: Any) -> int:
     """Run `project train`; prints the bundle's path."""
     from napari_wsss.project import StepFinished, StepStarted, Trained, TrainProgress
 
@@ -261,7 +261,7 @@ def train_project(folder: Path, name: str, device: str, epochs: int | None, seed
             tell(event.advice)
 
     with _writing(folder) as project:
-        answer(project.train(name, on_event=show, device=device, epochs=epochs, seed=seed))
+        answer(project.train(name, on_event=show, **options))
     return 0
 
 

@@ -103,7 +103,9 @@ def labels(
     correct_file: Annotated[
         Path | None,
         typer.Option(
-            "--correct", metavar="F", help="Keep polygons as a painted region, which judges models."
+            "--correct",
+            metavar="F",
+            help="Keep polygons as a painted region: two of three teach, one judges.",
         ),
     ] = None,
     export_file: Annotated[
@@ -188,11 +190,14 @@ def train(
     ] = None,
     device: Device = "auto",
     seed: Annotated[int, typer.Option("--seed", metavar="N", min=0)] = 1,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Start anew, also where there is a trained model to go on from.")
+    ] = False,
 ) -> int:
-    """Train a model from the labels of all slides; goes on where it was stopped."""
+    """Train a model from the labels of all slides, from the last one on; goes on where it was stopped."""
     from napari_wsss.cli.project import train_project
 
-    return train_project(folder, name, device, epochs, seed)
+    return train_project(folder, name, device=device, epochs=epochs, seed=seed, fresh=fresh)
 
 
 @project_app.command("status")

@@ -1,6 +1,6 @@
 from .agreement import Agreement as Agreement, Conflict as Conflict
 from .asking import Order as Order
-from .corrections import Correction as Correction, correction_name as correction_name
+from .corrections import correction_name as correction_name
 from .decisions import (
     Decision as Decision,
     Source as Source,
@@ -27,6 +27,7 @@ from .fitted import (
     UncertaintyMap as UncertaintyMap,
 )
 from .label_log import LabelLog as LabelLog
+from .painted import Correction as Correction
 from .project import Project as Project, new_project as new_project, open_project as open_project
 from .score import ClassScore as ClassScore, Score as Score
 from .tiles import Tile as Tile, TileLabel as TileLabel

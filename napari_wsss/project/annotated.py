@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 from napari_wsss.project.classes import change_classes
 from napari_wsss.project.core import ProjectCore, now
 from napari_wsss.project.corrections import (
-    Correction,
     read_corrections,
     remove_correction,
     write_correction,
 )
 from napari_wsss.project.decisions import Source, standing
 from napari_wsss.project.exchange import export_labels, import_corrections, import_labels
+from napari_wsss.project.painted import Correction
 from napari_wsss.project.tiles import Tile
 from tiling.classes import ClassSchema
 from tiling.export import Frame
@@ -65,7 +65,7 @@ class AnnotatedProject(ProjectCore):
     def correct(
         self, slide_id: str, box: Box, mask: NDArray[np.uint8], reader: str = "", *, mpp: float | None = None
     ) -> Path:
-        """Keep a painted region; it is used to judge and to choose models, not to train them.
+        """Keep a painted region: two of three teach models, every third judges them; those that overlap do the same.
 
         Parameters
         ----------

@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime
 import itertools
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -13,37 +12,14 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from napari_wsss.project.core import ProjectCore
+from napari_wsss.project.painted import Correction, teaches_next
 from tiling.classes import reference_to_store, store_to_reference
 from tiling.errors import LabelError, disk_errors_as
 from tiling.files import read_json, write_json_atomic
 from tiling.geometry import Box
 from tiling.patch_files import write_mask
 
-__all__ = ["Correction", "correction_name", "read_corrections", "remove_correction", "write_correction"]
-
-
-@dataclass(frozen=True)
-class Correction:
-    """One painted region.
-
-    Attributes
-    ----------
-    slide_id : str
-    box : Box
-        Level-0 pixels.
-    mpp : float
-        µm per pixel of the mask.
-    reader, time : str
-    mask : (h, w) uint8
-        Store labels; 0 where nothing is said.
-    """
-
-    slide_id: str
-    box: Box
-    mpp: float
-    reader: str
-    time: str
-    mask: NDArray[np.uint8]
+__all__ = ["correction_name", "read_corrections", "remove_correction", "write_correction"]
 
 
 def write_correction(
@@ -78,7 +54,8 @@ def write_correction(
         "mpp": scale,
         "classes": len(project.schema),
         "reader": reader,
-        "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds"),
+        "teaches": teaches_next(_roles(project), slide_id, box),
     }
     with disk_errors_as(LabelError, f"{path} cannot be written", "mend it and try again"):
         folder.mkdir(parents=True, exist_ok=True)
@@ -95,6 +72,16 @@ def correction_name(folder: Path, stem: str, box: Sequence[float]) -> str:
             return path.stem
     names = itertools.chain([stem], (f"{stem}-{number}" for number in itertools.count(2)))
     return next(name for name in names if not (folder / f"{name}.json").exists())
+
+
+def _roles(project: ProjectCore) -> Iterator[tuple[str, Box, bool]]:
+    """Yield slide, box and role of the regions; one that is damaged has none."""
+    for path in sorted((project.folder / "corrections").glob("*/*.json")):
+        try:
+            about = read_json(path)
+            yield path.parent.name, Box(*(int(v) for v in about["box"])), bool(about.get("teaches", True))
+        except (OSError, ValueError, KeyError, TypeError):
+            continue
 
 
 def _box_of(path: Path) -> object:
@@ -141,6 +128,7 @@ def read_corrections(project: ProjectCore, slide_id: str) -> Iterator[Correction
                 str(about["reader"]),
                 str(about["time"]),
                 reference_to_store(mask, known),
+                bool(about.get("teaches", True)),
             )
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise LabelError(f"{path} is damaged ({error}); paint the region again or remove it.") from error

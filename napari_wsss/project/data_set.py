@@ -13,8 +13,9 @@ from PIL import Image
 
 from napari_wsss.models import white_background
 from napari_wsss.project.core import ProjectCore
-from napari_wsss.project.corrections import Correction, read_corrections
+from napari_wsss.project.corrections import read_corrections
 from napari_wsss.project.fitting import agreed_labels
+from napari_wsss.project.painted import JUDGED, Correction, painted_by, said_of, windows_of
 from napari_wsss.project.tiles import TileLabel
 from tiling.classes import store_to_reference
 from tiling.errors import FewLabelsError, TrainingError, disk_errors_as
@@ -22,10 +23,13 @@ from tiling.files import read_json, write_json_atomic
 from tiling.patch_files import PatchName, write_mask
 from tiling.slides import Slide
 
-__all__ = ["LEAST_LABELS", "write_data_set"]
+__all__ = ["LEAST_LABELS", "PAINTED", "write_data_set"]
 
 LEAST_LABELS = 8
 """Labelled tiles below which nothing is trained."""
+
+PAINTED = "painted"
+"""Folder of the masks that a person has painted, of some of the patches in ``train/``."""
 
 MANIFEST = "manifest.json"
 
@@ -36,7 +40,8 @@ def write_data_set(project: ProjectCore) -> tuple[Path, dict[str, Any]]:
     Returns
     -------
     Path
-        ``data/`` with ``train/``, ``val/`` from corrections and ``test/`` from test tiles with one class.
+        ``data/`` with ``train/``, of which :data:`PAINTED` holds the exact masks where regions teach, ``val/`` from
+        regions that judge, and ``test/`` from test tiles with one class.
     dict
         The manifest: equal manifests mean equal data.
 
@@ -71,16 +76,15 @@ def write_data_set(project: ProjectCore) -> tuple[Path, dict[str, Any]]:
             painted = [c for c in corrections if c.slide_id == slide_id]
             if here or painted:
                 with project.open_slide(slide_id) as slide:
-                    _cut(project, slide, here, painted, fresh)
+                    _cut(project, slide, here, fresh)
+                    _cut_painted(project, slide_id, slide, painted, fresh)
         write_json_atomic(fresh / MANIFEST, manifest)
         shutil.rmtree(folder, ignore_errors=True)
         fresh.rename(folder)
     return folder, manifest
 
 
-def _cut(
-    project: ProjectCore, slide: Slide, labels: Sequence[TileLabel], painted: Sequence[Correction], out: Path
-) -> None:
+def _cut(project: ProjectCore, slide: Slide, labels: Sequence[TileLabel], out: Path) -> None:
     side, mpp = project.tile, project.mpp
     classes = len(project.schema)
     for label in labels:
@@ -92,29 +96,40 @@ def _cut(
             pixels = slide.read(tile.x, tile.y, side, side, mpp)
             mask = np.where(white_background(pixels), classes, label.single).astype(np.uint8)
             _pair(out / "test", name, pixels, mask, project)
+
+
+def _cut_painted(
+    project: ProjectCore, slide_id: str, slide: Slide, painted: Sequence[Correction], out: Path
+) -> None:
+    """Cut the regions of a slide: patches with exact masks of what teaches, whole images of what judges."""
+    side, mpp, classes = project.tile, project.mpp, len(project.schema)
+    step = mpp / project.entry(slide_id).mpp
     for correction in painted:
-        box, scale = correction.box, project.entry(correction.slide_id).mpp
-        width, height = (max(side, round(v * scale / mpp)) for v in (box.width, box.height))
-        pixels = slide.read(box.x, box.y, width, height, mpp)
-        mask = _resized(correction, width, height, mpp, scale)
-        held = tuple(bool((mask == i).any()) for i in range(1, classes + 1))
-        if any(held):
-            name = f"{PatchName.at(correction.slide_id, box.x, box.y, held)}.png"
-            _pair(out / "val", name, pixels, store_to_reference(mask, classes), project)
+        box = correction.box
+        if correction.teaches:
+            for x, y in windows_of(box, side * step):
+                said = said_of(painted, x, y, (side, side), step)
+                said[said == JUDGED] = 0
+                if said.any():
+                    name = _name(slide_id, x, y, said, classes)
+                    Image.fromarray(slide.read(x, y, side, side, mpp)).save(out / "train" / name)
+                    (out / PAINTED).mkdir(exist_ok=True)
+                    write_mask(out / PAINTED / name, store_to_reference(said, classes), project.schema)
+            continue
+        height, width = (max(side, round(length / step)) for length in (box.height, box.width))
+        said, _ = painted_by(correction, box.x, box.y, (height, width), step)
+        for later in painted:
+            if not later.teaches and later.time > correction.time:
+                said[painted_by(later, box.x, box.y, (height, width), step)[1]] = 0  # no pixel judges twice
+        if said.any():
+            pixels = slide.read(box.x, box.y, width, height, mpp)
+            name = _name(slide_id, box.x, box.y, said, classes)
+            _pair(out / "val", name, pixels, store_to_reference(said, classes), project)
 
 
-def _resized(
-    correction: Correction, width: int, height: int, mpp: float, slide_mpp: float
-) -> NDArray[np.uint8]:
-    """Return the painted labels at the patches' scale; 0, which is ignored, where nothing was painted."""
-    lines, columns = correction.mask.shape
-    # Level-0 pixels of the middle of every pixel wanted, as a place in the painted mask.
-    x = ((np.arange(width) + 0.5) * mpp / slide_mpp / correction.box.width * columns).astype(int)
-    y = ((np.arange(height) + 0.5) * mpp / slide_mpp / correction.box.height * lines).astype(int)
-    found = correction.mask[np.ix_(y.clip(0, lines - 1), x.clip(0, columns - 1))].copy()
-    found[:, x >= columns] = 0
-    found[y >= lines] = 0
-    return found
+def _name(slide_id: str, x: float, y: float, said: NDArray[np.uint8], classes: int) -> str:
+    held = tuple(bool((said == i).any()) for i in range(1, classes + 1))
+    return f"{PatchName.at(slide_id, x, y, held)}.png"
 
 
 def _pair(
@@ -139,7 +154,7 @@ def _manifest(
             for label in labels
         ),
         "corrections": [
-            [c.slide_id, c.box.x, c.box.y, c.box.width, c.box.height, c.time] for c in corrections
+            [c.slide_id, c.box.x, c.box.y, c.box.width, c.box.height, c.time, c.teaches] for c in corrections
         ],
     }
 

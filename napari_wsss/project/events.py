@@ -165,13 +165,16 @@ class Trained:
     metrics : mapping
         Evaluations of this model and of the quick one, on what was set aside.
     advice : str
-        One sentence: whether it is better than the quick model.
+        A sentence or two: whether it is better than the quick model, and than the one that it goes on from.
+    use : Path or None
+        The better one: this bundle, or that of the model that it goes on from.
     """
 
     bundle: Path
     seconds: float
     metrics: Mapping[str, object] = field(default_factory=dict)
     advice: str = ""
+    use: Path | None = None
 
 
 TrainEvent = StepStarted | TrainProgress | StepFinished | Trained

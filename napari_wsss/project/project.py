@@ -26,6 +26,7 @@ from napari_wsss.project.preparation import prepare_slides
 from napari_wsss.project.prepare import PrepareOptions, describe
 from napari_wsss.project.quick import write_quick_model
 from napari_wsss.project.sketch import sketch_of
+from napari_wsss.project.starting import former_of, models_of
 from napari_wsss.project.tiles import Tile
 from napari_wsss.project.training_run import TrainOptions, train_events
 from tiling.classes import ClassSchema
@@ -325,8 +326,12 @@ class Project(AnnotatedProject):
 
     def models(self) -> dict[str, Path]:
         """Return the bundles of the project by name, oldest first."""
-        found = [path.parent for path in (self.folder / "models").glob("*/model.json")]
-        return {path.name: path for path in sorted(found, key=lambda path: path.stat().st_mtime)}
+        return models_of(self)
+
+    def goes_on_from(self) -> str:
+        """Return the name of the trained model that the next training goes on from; empty where it starts anew."""
+        former = former_of(self)
+        return "" if former is None else former.name
 
     def merge(self, other: str | Path | Project) -> Agreement:
         """Take over the labels of another project about the same slides, under their readers' names.

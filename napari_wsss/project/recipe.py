@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 __all__ = ["Recipe", "recipe_for"]
 
@@ -27,6 +27,8 @@ class Recipe:
         Width of the decoder, where it does not come with the encoder.
     side : int
         Pixels along a tile that the general encoder looks at, at least.
+    lr_going_on : float
+        Learning rate where a trained model of the project is gone on from.
     """
 
     patches: int
@@ -36,6 +38,11 @@ class Recipe:
     frozen: int = 3
     head_channels: int = 64
     side: int = 160
+    lr_going_on: float = 3e-4
+
+    def going_on(self) -> Recipe:
+        """Return the settings where a trained model is gone on from: it has half the way behind it."""
+        return replace(self, patches=self.patches // 2)
 
     def epochs_of(self, patches: int) -> int:
         """Return the epochs with so many patches, tiles without labels among them."""

@@ -21,9 +21,11 @@ from napari_wsss.project.asking import ask
 from napari_wsss.project.cache import FeatureCache
 from napari_wsss.project.core import ProjectCore
 from napari_wsss.project.corrections import read_corrections
+from napari_wsss.project.data_set import PAINTED
 from napari_wsss.project.fitted import Head
-from napari_wsss.project.fitting import fit_head
+from napari_wsss.project.fitting import agreed_labels, fit_head
 from napari_wsss.project.head import softmax
+from napari_wsss.project.painted import JUDGED, said_of
 from napari_wsss.project.tiles import Tile, TileLabel
 from tiling.classes import ClassSchema
 from tiling.errors import TrainingError, disk_errors_as
@@ -89,17 +91,14 @@ def sketch_of(project: ProjectCore, cache: FeatureCache) -> Sketch:
     """
     head = fit_head(project, cache, None)
     tiles = ask(project, cache, None, LOOKED_AT, "random", ())
-    corrected = [
-        (c.slide_id, c.box) for slide_id in project.slides for c in read_corrections(project, slide_id)
-    ]
     others = []
     for slide_id in project.slides:
-        # What judges a model does not train it.
-        judged = [box for slide, box in corrected if slide == slide_id]
+        # What a person has painted needs no sketch, and what judges a model does not train it.
+        painted = [c.box for c in read_corrections(project, slide_id)]
         here = [
             tile
             for tile in tiles
-            if tile.slide_id == slide_id and all(tile.box.intersection(box).is_empty for box in judged)
+            if tile.slide_id == slide_id and all(tile.box.intersection(box).is_empty for box in painted)
         ]
         found = cache.tiles(slide_id, [tile.place for tile in here]) if here else {}
         others += [(tile, found[tile.place]) for tile in here if tile.place in found]
@@ -192,7 +191,12 @@ def write_sketch(project: ProjectCore, sketch: Sketch, data: Path, out: Path) ->
         if (data / "val").is_dir():
             shutil.copytree(data / "val", out / "val", copy_function=_linked)
         known = {_name(label.tile, label.present): values for label, values in sketch.labelled}
+        regions = _Regions(project)
         for patch in sorted((data / "train").iterdir()):
+            if (painted := data / PAINTED / patch.name).is_file():
+                _linked(str(patch), str(out / "train" / patch.name))
+                _linked(str(painted), str(out / MASKS / f"PM_{_LAYER}" / patch.name))
+                continue
             present = np.array(PatchName.parse(patch.name, len(project.schema)).label, np.bool_)
             if patch.name not in known and present.sum() > 1:
                 continue
@@ -203,14 +207,41 @@ def write_sketch(project: ProjectCore, sketch: Sketch, data: Path, out: Path) ->
                 if patch.name in known
                 else present[None, None].astype(np.float32)
             )
-            _linked(str(patch), str(out / "train" / patch.name))
-            _write_mask(out, patch.name, draw_mask(drawn, present, pixels, project.schema), project.schema)
+            mask = draw_mask(drawn, present, pixels, project.schema)
+            if regions.mend(patch.name, mask, present):
+                _linked(str(patch), str(out / "train" / patch.name))
+                _write_mask(out, patch.name, mask, project.schema)
         for slide_id in project.slides:
             _add_unlabelled(project, sketch, slide_id, out)
         write_json_atomic(out / MASKS / "masks.json", {"layers": [_LAYER], "made with": "sketch"})
         count = sum(1 for _ in (out / "train").iterdir())
         write_json_atomic(out / _MADE, {"patches": count})
     return count
+
+
+class _Regions:
+    """What painted regions say of labelled tiles."""
+
+    def __init__(self, project: ProjectCore) -> None:
+        self.project = project
+        labels = [label for label in agreed_labels(project.labels())[0] if not label.test]
+        self.tiles = {_name(label.tile, label.present): label.tile for label in labels}
+        self.painted = {slide_id: list(read_corrections(project, slide_id)) for slide_id in project.slides}
+
+    def mend(self, name: str, mask: NDArray[np.uint8], present: NDArray[np.bool_]) -> bool:
+        """Put what is painted into a tile's mask, and nothing where a region judges; tell whether something is left."""
+        tile, classes = self.tiles[name], len(present)
+        painted = self.painted[tile.slide_id]
+        if all(tile.box.intersection(c.box).is_empty for c in painted):
+            return True
+        step = self.project.mpp / self.project.entry(tile.slide_id).mpp
+        said = said_of(painted, tile.x, tile.y, mask.shape, step)
+        # A class that the tile's own label denies is a contradiction: neither is believed.
+        exact = np.where(np.append(present, False), np.arange(classes + 1), classes).astype(np.uint8)
+        told = (said > 0) & (said != JUDGED)
+        mask[told] = exact[said[told] - 1]
+        mask[said == JUDGED] = classes
+        return bool((mask < classes).any())
 
 
 def _name(tile: Tile, present: Sequence[bool]) -> str:

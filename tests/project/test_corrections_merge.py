@@ -20,6 +20,12 @@ from tiling.geometry import Box
 Make = Callable[..., Project]
 
 
+def two_that_teach(project: Project) -> None:
+    """Every third region judges."""
+    for x in (500, 600):
+        project.correct("small", Box(x, 500, 10, 10), np.ones((10, 10), np.uint8))
+
+
 def test_a_painted_region_becomes_a_validation_mask(make: Make, slides: dict[str, Path]) -> None:
     project = make(slides["small"])
     for column in range(10):
@@ -27,8 +33,9 @@ def test_a_painted_region_becomes_a_validation_mask(make: Make, slides: dict[str
     box = Box(128, 64, 160, 96)
     truth = SMALL.truth(box.x, box.y, box.width, box.height)
     truth[:20] = 0  # not painted
+    two_that_teach(project)
     project.correct("small", box, truth, reader="KL")
-    (known,) = project.corrections("small")
+    (known,) = (c for c in project.corrections("small") if not c.teaches)
     assert (known.mask == truth).all()
     assert (known.box, known.mpp, known.reader) == (box, 0.5, "KL")
 
@@ -46,6 +53,7 @@ def test_a_small_painting_is_shown_in_its_surroundings(make: Make, slides: dict[
     project = make(slides["small"])
     for column in range(10):
         project.label("small", 64 * column + 5, 200, {"Tumour"})
+    two_that_teach(project)
     project.correct("small", Box(128, 64, 20, 10), np.full((5, 10), 2, np.uint8))
     folder, _ = write_data_set(project)
     (mask,) = (folder / "val" / "mask").iterdir()

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import math
+import os
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from toy_projects import SMALL, held
 
 from napari_wsss import load_bundle, segment
+from napari_wsss.models import Gate, build_stage1, build_stage2, save_bundle
 from napari_wsss.project import Project, StepFinished, Trained, TrainProgress
 from napari_wsss.project.recipe import recipe_for
-from napari_wsss.project.training_run import TrainOptions, _begin, _recipe, advice_on
+from napari_wsss.project.starting import STARTED, former_of, start_words
+from napari_wsss.project.training_run import TrainOptions, _begin, _recipe, advice_on, better_than_before
+from tiling.classes import ClassSchema
 from tiling.errors import FewLabelsError, TrainingError
 from tiling.synthetic import SYNTHETIC_SCHEMA
 
@@ -128,18 +134,80 @@ def test_training_goes_on_after_a_stop(make: Make, slides: dict[str, Path], tmp_
     assert set(result.areas) == set(SYNTHETIC_SCHEMA.names)
 
 
-def test_another_label_is_another_run(tmp_path: Path) -> None:
+def test_another_label_is_another_run(make: Make, tmp_path: Path) -> None:
+    project, options, folder = make(), TrainOptions(), tmp_path / "run"
     manifest = {"labels": [["a", 0, 0, [1, 0], False]] * 40, "corrections": []}
-    recipe = _recipe(manifest, TrainOptions())
-    _begin(tmp_path, manifest, recipe, TrainOptions())
-    (tmp_path / "stage2" / "bundle").mkdir(parents=True)
-    (tmp_path / "test.json").write_text("{}")
-    _begin(tmp_path, manifest, recipe, TrainOptions())
-    assert (tmp_path / "stage2").is_dir()
+    (folder / "stage2" / "bundle").mkdir(parents=True)
+    assert _begin(project, folder, manifest, options) == (None, _recipe(manifest, options, False))
+    (folder / "stage2" / "bundle").mkdir(parents=True)
+    (folder / "test.json").write_text("{}")
+    _begin(project, folder, manifest, options)
+    assert (folder / "stage2").is_dir()
     more = {**manifest, "labels": [*manifest["labels"], ["a", 0, 1, [0, 1], False]]}
-    _begin(tmp_path, more, _recipe(more, TrainOptions()), TrainOptions())
-    assert not (tmp_path / "stage2").exists()
-    assert not (tmp_path / "test.json").exists()
+    _begin(project, folder, more, options)
+    assert not (folder / "stage2").exists()
+    assert not (folder / "test.json").exists()
+
+
+def trained_model(project: Project, name: str, *, better: bool | None = None, **other: Any) -> Path:
+    """Write a bundle as Train does, with random weights."""
+    facts = {
+        "name": name,
+        "schema": project.schema,
+        "mpp": project.mpp,
+        "tile": project.tile,
+        "stage1": build_stage1("efficientnet-lite0", len(project.schema), width=0.25),
+        "stage2": build_stage2(
+            "deeplabv3plus", len(project.schema), backbone="efficientnet-lite0", width=0.25, head_channels=8
+        ),
+        "gate": Gate((0.1,)),
+        "provenance": {
+            "encoder": project.description.encoder.sha256,
+            STARTED: {"name": "other", "sha256": "", "better": better},
+        },
+    }
+    path = project.folder / "models" / name
+    save_bundle(path, **{**facts, **other})
+    number = len(list(path.parent.iterdir()))
+    os.utime(path / "model.json", (1e9 + number, 1e9 + number))
+    return path
+
+
+def test_a_training_goes_on_from_the_last_model_that_fits(make: Make, tmp_path: Path) -> None:
+    project, manifest = make(), {"labels": [["a", 0, 0, [1, 0], False]] * 40, "corrections": []}
+    assert former_of(project) is None
+    first = trained_model(project, "first")
+    trained_model(project, "worse", better=False)
+    trained_model(project, "quick", stage2=None)
+    trained_model(project, "elsewhere", provenance={"encoder": "another"})
+    others = ClassSchema("others", tuple(replace(c, name=f"{c.name} 2") for c in project.schema.classes))
+    trained_model(project, "of other classes", schema=others)
+    (project.folder / "models" / "damaged").mkdir()
+    (project.folder / "models" / "damaged" / "model.json").write_text("{")
+    former = former_of(project)
+    assert former is not None
+    assert former.name == "first" == project.goes_on_from()
+
+    folder = tmp_path / "run"
+    folder.mkdir()
+    begun, recipe = _begin(project, folder, manifest, TrainOptions())
+    assert begun == former
+    fresh = _recipe(manifest, TrainOptions(), False)
+    assert recipe.patches < fresh.patches
+    # A run keeps what it began with, whatever comes and goes meanwhile.
+    trained_model(project, "second", better=True)
+    shutil.rmtree(first)
+    (folder / "stage2").mkdir()
+    assert _begin(project, folder, manifest, TrainOptions()) == (former, recipe)
+    assert (folder / "stage2").is_dir()
+    words = start_words(project, recipe, tmp_path / "quick", folder / "start")
+    assert words[words.index("--weights") + 1] == str(folder / "start")
+    assert words[words.index("--head-channels") + 1] == "8"
+    assert words[words.index("--width") + 1] == "0.25"
+    assert load_bundle(folder / "start").stage2 is not None
+    assert _begin(project, folder, manifest, TrainOptions(fresh=True)) == (None, fresh)
+    assert not (folder / "stage2").exists()
+    assert not (folder / "start").exists()
 
 
 @pytest.mark.parametrize("labels", [8, 60, 300, 5000])
@@ -173,3 +241,20 @@ def test_a_trained_model_says_whether_it_is_better_than_the_quick_one() -> None:
         judged(test=math.nan, test_of_the_quick_model=0.5),
     ):
         assert "not known" in advice_on(unknown)
+        assert better_than_before(unknown) is None
+
+
+def test_a_model_says_whether_it_is_better_than_the_one_that_it_goes_on_from() -> None:
+    region = judged(val=0.8, val_of_the_model_before=0.7)
+    assert better_than_before(region) is True
+    assert "at least as good as “first” (mIoU 0.80 against 0.70 on the regions that judge)" in advice_on(
+        region, "first"
+    )
+    # Test tiles have the last word.
+    tiles = judged(test=0.6, test_of_the_model_before=0.7)
+    assert better_than_before(region | tiles) is False
+    assert "not better than “first” (mIoU 0.60 against 0.70 on the test tiles)" in advice_on(
+        region | tiles, "first"
+    )
+    assert "first" not in advice_on(region)
+    assert advice_on({}, "first").startswith("It goes on from “first”. Whether it is better")

@@ -12,7 +12,7 @@ from PIL import Image
 from toy_projects import SMALL, held
 
 from napari_wsss.project import Project
-from napari_wsss.project.data_set import write_data_set
+from napari_wsss.project.data_set import PAINTED, write_data_set
 from napari_wsss.project.sketch import (
     classes_of,
     draw_mask,
@@ -77,7 +77,8 @@ def test_the_sketch_of_a_project(make: Make, slides: dict[str, Path], tmp_path: 
     list(project.prepare("small", backend="torch"))
     aside = {tile.place for tile in project.set_aside(6)}
     box = Box(256, 384, 192, 128)
-    project.correct("small", box, np.ones((128, 192), np.uint8))
+    for where in (Box(800, 600, 8, 8), Box(820, 600, 8, 8), box):
+        project.correct("small", where, np.ones((where.height, where.width), np.uint8))
     sketch = sketch_of(project, project._features)
     assert sketch.others
     for tile, _ in sketch.others:
@@ -88,11 +89,13 @@ def test_the_sketch_of_a_project(make: Make, slides: dict[str, Path], tmp_path: 
     out = tmp_path / "sketched"
     assert sketched_patches(out) is None
     count = write_sketch(project, sketch, data, out)
-    labelled = {p.name for p in (data / "train").iterdir()}
+    painted = {p.name for p in (data / PAINTED).iterdir()}
+    labelled = {p.name for p in (data / "train").iterdir()} - painted
     assert len(labelled) == len(manifest["labels"])
     patches = {p.name for p in (out / "train").iterdir()}
     assert len(patches) == count == sketched_patches(out)
-    assert patches - labelled, "tiles that nobody labelled"
+    assert painted <= patches
+    assert patches - labelled - painted, "tiles that nobody labelled"
     assert {p.name for p in (out / "val" / "img").iterdir()} == {
         p.name for p in (data / "val" / "img").iterdir()
     }

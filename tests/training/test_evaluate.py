@@ -222,7 +222,7 @@ def test_large_val_images_are_calibrated_as_slides_are_gated(tmp_path: Path) -> 
     for search in (True, False):
         val: Any = DataLoader(EvaluationSet([pair], 2, 32), 2)
         network: Any = Undecided()
-        _, metrics = calibrate_gate(network, darkness, val, torch.device("cpu"), 0.6, search)
+        _, metrics = calibrate_gate(network, darkness, val, torch.device("cpu"), (0.6,), search)
         found[search] = metrics["val"]["gate_on"]
         assert found[search]["pixels"] == 32 * 80
     assert found[True]["miou"] > 0.95

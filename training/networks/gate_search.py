@@ -125,7 +125,7 @@ def calibrate_gate(
     presence: Callable[[Tensor], Tensor],
     val: DataLoader[Any] | None,
     device: torch.device,
-    start: float,
+    start: tuple[float, ...],
     search: bool,
 ) -> tuple[tuple[float, ...], dict[str, Any]]:
     """Choose the gate's thresholds on val and score the network there, gate off and on.
@@ -141,19 +141,19 @@ def calibrate_gate(
     val : DataLoader over an EvaluationSet, or None
     device : torch.device
         Where the run computes.
-    start : float
-        Threshold of all classes without a search, or where it begins.
+    start : tuple of float
+        Thresholds without a search, one of all classes or one each; a search begins with the first.
     search : bool
 
     Returns
     -------
     thresholds : tuple of float
-        One per class, or ``start`` alone without val or search.
+        One per class; ``start`` without val or search.
     metrics : dict
         JSON-ready scores; empty without val.
     """
     if val is None:
-        return (start,), {}
+        return start, {}
     network = network.to(device).eval()
     calibrator = GateCalibrator(network.num_classes)
     windows = val.dataset
@@ -161,8 +161,8 @@ def calibrate_gate(
 
     def tiles(pixels: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         found = []
-        for start in range(0, len(pixels), val.batch_size or 1):
-            batch = torch.stack([to_input(tile) for tile in pixels[start : start + (val.batch_size or 1)]])
+        for first in range(0, len(pixels), val.batch_size or 1):
+            batch = torch.stack([to_input(tile) for tile in pixels[first : first + (val.batch_size or 1)]])
             x = batch.to(device, memory_format=torch.channels_last)
             found.append((network(x).float().softmax(1).cpu().numpy(), presence(x).float().cpu().numpy()))
         return np.concatenate([p for p, _ in found]), np.concatenate([p for _, p in found])
@@ -176,6 +176,6 @@ def calibrate_gate(
             for images, masks in val:
                 x = images.to(device, memory_format=torch.channels_last)
                 calibrator.add(network(x).float(), presence(x), masks.to(device))
-    thresholds = calibrator.calibrate(start) if search else (start,)
+    thresholds = calibrator.calibrate(start[0]) if search else start
     scores = {"gate_off": calibrator.scores(None), "gate_on": calibrator.scores(thresholds)}
     return thresholds, {"val": {name: score.to_dict() for name, score in scores.items()}}

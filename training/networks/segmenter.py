@@ -165,16 +165,11 @@ class SegmenterStage(Stage):
             device = run_device(self.options)
             network = with_presence(network.to(device), labelled_batches(self.data.train))
             presence = network.sees
-        thresholds, metrics = calibrate_gate(
-            network,
-            presence,
-            val,
-            run_device(self.options),
-            self.settings.gate_threshold,
-            self.settings.gated_selection,
-        )
-        if val is None:
-            thresholds = unjudged_gate([patch.label for patch in self.data.train], thresholds[0])
+        search = val is not None and self.settings.gated_selection
+        start: tuple[float, ...] = (self.settings.gate_threshold,)
+        if not search and (val is None or self.settings.one_encoder):
+            start = unjudged_gate([patch.label for patch in self.data.train], *start)
+        thresholds, metrics = calibrate_gate(network, presence, val, run_device(self.options), start, search)
         networks = {"stage1": self.stage1.cpu().eval(), "stage2": network.cpu().eval()}
         return {**networks, "gate": Gate(thresholds), "metrics": metrics}
 

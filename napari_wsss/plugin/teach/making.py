@@ -116,12 +116,18 @@ class Making:
         The training that goes on, or the last one.
     unfinished : str
         Name of a training that was begun and not finished; empty when there is none.
+    goes_on : str
+        Name of the trained model that the next training goes on from; empty when there is none.
+    fresh : bool
+        Whether the next training starts anew all the same.
     """
 
     def __init__(self, work: Workspace, start: Starter) -> None:
         self.work = work
         self.training: Training | None = None
         self.unfinished = ""
+        self.goes_on = ""
+        self.fresh = False
         self._start = start
         self._quick: Job[Path] | None = None
         self._train: Job[Any] | None = None
@@ -152,6 +158,7 @@ class Making:
         finished = set() if project is None else set(project.models())
         waiting = [folder.name for folder in begun if folder.is_dir() and folder.name not in finished]
         self.unfinished = waiting[-1] if waiting else ""
+        self.goes_on = "" if project is None else project.goes_on_from()
         self.work.changed()
 
     def quick(self) -> bool:
@@ -175,7 +182,7 @@ class Making:
         name = self.unfinished or self._free_name(project)
         self.training = Training(name)
         self.work.say()
-        self._train = Job(partial(project.train_events, name))
+        self._train = Job(partial(project.train_events, name, fresh=self.fresh))
         self._start(self._train)
         return True
 
@@ -210,7 +217,7 @@ class Making:
             assert self.training is not None
             self.training = advance(self.training, event)
             if (bundle := getattr(event, "bundle", None)) is not None:
-                self._offer(bundle, event.advice)
+                self._offer(bundle, event.advice, event.use)
         if ended:
             self._train = None
             if job.error is not None:
@@ -222,11 +229,15 @@ class Making:
             self.work.changed()
         return bool(events) or ended
 
-    def _offer(self, bundle: Path, advice: str = "") -> None:
-        """Choose a model in the Segment dock, and say what is to be said about it."""
+    def _offer(self, bundle: Path, advice: str = "", use: Path | None = None) -> None:
+        """Choose a model in the Segment dock, the better one of two, and say what is to be said about it."""
+        chosen = use or bundle
         self._session = session_for(self.work.viewer)  # held until its dock is opened, or our project closed
-        self._session.choose_bundle(str(bundle))
-        self.work.say(f"The model “{bundle.name}” is ready and chosen in “Segment slide”. {advice}".rstrip())
+        self._session.choose_bundle(str(chosen))
+        where = "and chosen in “Segment slide”"
+        if chosen != bundle:
+            where = f"; “{chosen.name}” is better and chosen in “Segment slide”"
+        self.work.say(f"The model “{bundle.name}” is ready {where}. {advice}".replace(" ;", ";").rstrip())
 
     def _free_name(self, project: Project) -> str:
         taken = set(project.models())

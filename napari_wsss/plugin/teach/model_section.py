@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QPointF, QRectF, QSize, Qt
 from qtpy.QtGui import QColor, QPainter, QPaintEvent, QPen, QPixmap, QPolygonF
-from qtpy.QtWidgets import QHBoxLayout, QLabel, QProgressBar, QSizePolicy, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QCheckBox, QHBoxLayout, QLabel, QProgressBar, QSizePolicy, QVBoxLayout, QWidget
 
 from napari_wsss.plugin.common import button
 
@@ -106,6 +106,10 @@ class ModelSection(QWidget):
         row.addWidget(self.quick)
         row.addWidget(self.train)
         column.addLayout(row)
+        self.fresh = QCheckBox("Start anew")
+        self.fresh.setToolTip("Train from the encoder, not from the last trained model")
+        self.fresh.toggled.connect(self._choose_start)
+        column.addWidget(self.fresh)
         self.bar = QProgressBar()
         self.bar.setMaximum(1000)
         self.bar.setAccessibleName("Progress of Train")
@@ -141,6 +145,9 @@ class ModelSection(QWidget):
             text, tip = "&Stop training", "What is done is kept, also when napari is closed"
         elif making.unfinished:
             text, tip = "&Go on training", f"{making.unfinished} was not finished: go on where it stopped"
+        elif making.goes_on and not making.fresh:
+            tip = f"Train “{making.goes_on}” further on all labels: minutes in the background"
+        self.fresh.setVisible(bool(making.goes_on) and not making.is_training and not making.unfinished)
         self.train.setText(text)
         self.train.setToolTip(tip)
         training = making.training
@@ -164,6 +171,10 @@ class ModelSection(QWidget):
             pixels = pixels.scaledToWidth(min(pixels.width(), self.width()), smooth)
         self.samples.setPixmap(pixels)
         self.samples.setVisible(not pixels.isNull())
+
+    def _choose_start(self, fresh: bool) -> None:
+        self.teacher.making.fresh = fresh
+        self.sync()
 
     def _train(self) -> None:
         if self.teacher.making.is_training:

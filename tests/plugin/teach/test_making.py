@@ -79,7 +79,7 @@ def test_a_training_goes_on_where_it_stopped_and_ends_in_segment(
     session = session_for(teacher.viewer)
     monkeypatch.setattr(session, "choose_bundle", chosen.append)
 
-    def endless(project: Project, name: str) -> Generator[Any]:
+    def endless(project: Project, name: str, fresh: bool) -> Generator[Any]:
         asked.append(name)
         (project.folder / "runs" / name).mkdir(parents=True, exist_ok=True)
         epoch = 0
@@ -96,7 +96,7 @@ def test_a_training_goes_on_where_it_stopped_and_ends_in_segment(
     assert "Train goes on" in teacher.work.notice
     assert teacher.making.unfinished == "trained-1"
 
-    def short(project: Project, name: str) -> Generator[Any]:
+    def short(project: Project, name: str, fresh: bool) -> Generator[Any]:
         asked.append(name)
         yield StepStarted("stage2", 1, 1)
         bundle = project.folder / "models" / name
@@ -114,13 +114,23 @@ def test_a_training_goes_on_where_it_stopped_and_ends_in_segment(
     train_with(teacher, monkeypatch, short)
     settled(teacher)
     assert asked[-1] == "trained-2", "another training does not take the place of a finished model"
+
+    def worse(project: Project, name: str, fresh: bool) -> Generator[Any]:
+        assert fresh
+        yield Trained(folder / "models" / name, 1.0, {}, "It is not better.", folder / "models" / "trained-1")
+
+    teacher.making.fresh = True
+    train_with(teacher, monkeypatch, worse)
+    settled(teacher)
+    assert "“trained-3” is ready; “trained-1” is better and chosen" in teacher.work.notice
+    assert chosen[-1] == str(folder / "models" / "trained-1")
     session.close()
 
 
 def test_a_training_that_fails_says_why(
     teacher: Teacher, settled: Callable[[Teacher], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken(project: Project, name: str) -> Generator[Any]:
+    def broken(project: Project, name: str, fresh: bool) -> Generator[Any]:
         yield StepStarted("stage2", 1, 1)
         raise MemoryError("no room")
 
