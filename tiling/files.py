@@ -18,15 +18,18 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from tiling.address import address_of, is_address
-from tiling.errors import StoreError, WsssError
+from tiling.errors import SlideError, StoreError, WsssError
 from tiling.far import fetch
 
 __all__ = [
     "LEFTOVERS",
+    "MORE_MEMORY",
     "PASSING",
     "create_new",
     "expanded",
     "json_bytes",
+    "lacks_memory",
+    "limit_of",
     "machine_trouble",
     "open_own",
     "read_json",
@@ -38,6 +41,7 @@ __all__ = [
     "sync",
     "sync_folder",
     "temporary_name",
+    "unreadable",
     "write_json_atomic",
 ]
 
@@ -58,6 +62,22 @@ PASSING = _errnos(
 """Errors of disks and networks that may be gone at the next try."""
 
 _MACHINE = PASSING | _errnos("EACCES", "EPERM", "EMFILE", "ENFILE", "ENOMEM")
+
+MORE_MEMORY = "close other programs, or allow more (ulimit -v)"
+"""What to do when there is not enough."""
+
+_LIMITS = {
+    errno.EMFILE: "allow more (ulimit -n)",
+    errno.ENFILE: "allow more (ulimit -n)",
+    errno.EFBIG: "allow larger ones (ulimit -f)",
+}
+
+_NO_MEMORY = (
+    "can't start new thread",  # Python: there is no room for its stack
+    "not enough memory",  # torch, and its "DefaultCPUAllocator: can't allocate memory"
+    "allocate memory",
+    "failed to map segment",  # of a library that is loaded
+)
 
 _NO_SYNC = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
 
@@ -176,17 +196,55 @@ def machine_trouble(error: BaseException | None) -> str:
     error : BaseException or None
         Libraries wrap what they met: its causes are looked at, too.
     """
+    for found in _with_causes(error):
+        if _lacks_memory(found):
+            return "there is not enough memory"
+        if isinstance(found, OSError) and found.errno in _MACHINE:
+            where = f"{found.filename}: " if found.filename else ""
+            more = limit_of(found)
+            return f"{where}{found.strerror or found}{f'; {more}' if more else ''}"
+    return ""
+
+
+def lacks_memory(error: BaseException | None) -> bool:
+    """Tell whether an error, or one that led to it, says that the machine gives no more memory."""
+    return any(_lacks_memory(found) for found in _with_causes(error))
+
+
+def limit_of(error: OSError) -> str:
+    """Return what lifts the limit of a process that an error tells of; empty for other errors."""
+    return _LIMITS.get(error.errno or 0, "")
+
+
+def unreadable(path: Path, error: Exception, damaged: str) -> SlideError:
+    """Return the error for a slide that a library could not read: what the machine lacked, or that it is damaged.
+
+    Parameters
+    ----------
+    path : Path
+        The slide.
+    error : Exception
+        What the library raised.
+    damaged : str
+        What is said where it is the file's fault.
+    """
+    trouble = machine_trouble(error)
+    return SlideError(f"{path} cannot be read: {trouble}; mend that and try again." if trouble else damaged)
+
+
+def _with_causes(error: BaseException | None) -> Iterator[BaseException]:
     seen = set[int]()
     while error is not None and id(error) not in seen:
         seen.add(id(error))
-        if isinstance(error, MemoryError):
-            return "there is not enough memory"
-        if isinstance(error, OSError) and error.errno in _MACHINE:
-            where = f"{error.filename}: " if error.filename else ""
-            more = "; allow more (ulimit -n)" if error.errno in (errno.EMFILE, errno.ENFILE) else ""
-            return f"{where}{error.strerror or error}{more}"
+        yield error
         error = error.__cause__ or error.__context__
-    return ""
+
+
+def _lacks_memory(error: BaseException) -> bool:
+    """Tell it of one error: those who start threads, allocate tensors and load libraries have words of their own."""
+    if isinstance(error, RuntimeError | ImportError):
+        return any(words in str(error).casefold() for words in _NO_MEMORY)
+    return isinstance(error, MemoryError)
 
 
 def refuse_special(path: Path) -> None:

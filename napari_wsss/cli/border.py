@@ -14,7 +14,8 @@ from typing import ParamSpec
 
 import typer
 
-from tiling.errors import UsageProblem, WsssError
+from tiling.errors import RunTooLargeError, UsageProblem, WsssError
+from tiling.files import MORE_MEMORY, lacks_memory
 from tiling.untrusted import printable
 
 __all__ = [
@@ -101,6 +102,14 @@ def bordered(command: Callable[P, int | None]) -> Callable[P, None]:
             where = f"{error.filename}: " if error.filename else ""
             problem = WsssError(
                 f"{where}{error.strerror or error}; check the path, its name and its permissions."
+            )
+            problem.__cause__ = error
+            code = _report(problem, FAILED, as_json)
+        except (MemoryError, RuntimeError, ImportError) as error:
+            if not lacks_memory(error):
+                raise
+            problem = RunTooLargeError(
+                f"There is not enough memory; {MORE_MEMORY}, and run the command again."
             )
             problem.__cause__ = error
             code = _report(problem, FAILED, as_json)

@@ -20,6 +20,7 @@ from pathlib import Path
 import pytest
 
 from tiling.store.receipt import read_receipt, verify
+from tiling.synthetic import SyntheticSlide, write_slide
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork and signals")
 
@@ -267,6 +268,39 @@ def test_too_many_open_files_are_never_damage(wsss: Commands, place: Path, finis
         assert end.code == 0 or "Too many open files" in said
     shutil.rmtree(place / "out" / "small.zarr", ignore_errors=True)
     assert wsss(*command(place)).code == 0
+
+
+@pytest.mark.parametrize("most", [0, 300, 2_000, 30_000])
+def test_files_that_may_not_grow_fail_each_slide_by_name(
+    wsss: Commands, place: Path, finished: Path, most: int
+) -> None:
+    """With ``ulimit -f``; of 300 bytes not even the summary can be written, of none nothing can be said."""
+    shutil.copy(place / "small.tif", place / "other.tif")
+    end = wsss(*command(place), place / "other.tif", fault=f"files of {most} bytes")
+    assert (end.code, end.out) == (1, "")
+    if most >= 2_000:
+        for name in ("small", "other"):
+            assert f"{name}.zarr cannot be written" in end.err
+        assert end.err.count("File too large; allow larger ones (ulimit -f) and run again") == 2
+    assert not any(verify(store).ok for store in (place / "out").glob("*.zarr"))
+    assert wsss(*command(place)).code == 0
+    assert same_result(place / "out" / "small.zarr", finished)
+
+
+@pytest.mark.parametrize("most", [0, 10, 60])
+def test_too_little_memory_is_said_and_is_nobodys_damage(
+    wsss: Commands, place: Path, finished: Path, most: int
+) -> None:
+    """With ``ulimit -v``, so many MB above what the program has when it starts."""
+    write_slide(place / "large.tif", SyntheticSlide(width=3000, height=2600, mpp=0.5, seed=3, region_um=60))
+    end = wsss(*command(place), place / "large.tif", fault=f"{most} MB more")
+    assert end.code == 1
+    assert "There is not enough memory" in end.err
+    assert "damaged" not in end.err
+    complete = [store for store in sorted((place / "out").glob("*.zarr")) if verify(store).ok]
+    assert end.out == "".join(f"{store}\n" for store in complete)
+    assert wsss(*command(place)).code == 0
+    assert same_result(place / "out" / "small.zarr", finished)
 
 
 @as_root

@@ -42,6 +42,21 @@ def files(most: int) -> Callable[[], None]:
     return lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
+def long_files(most: int) -> Callable[[], None]:
+    """Allow files of so many bytes (``ulimit -f``)."""
+    return lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
+
+
+def memory(more: int) -> Callable[[], None]:
+    """Allow so many bytes of address space more than are taken (``ulimit -v``)."""
+
+    def limit() -> None:
+        most = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize() + more
+        resource.setrlimit(resource.RLIMIT_AS, (most, most))
+
+    return limit
+
+
 def a_stranger() -> None:
     """Become a user who owns nothing."""
     os.setgroups([])
@@ -122,6 +137,8 @@ FAULTS: dict[str, Callable[[], None]] = {
     "a stuck disk": a_stuck_disk,
     "nohup": ignored_hangup,
     "no fsync": no_sync,
+    **{f"files of {most} bytes": long_files(most) for most in (0, 300, 2_000, 30_000)},
+    **{f"{most} MB more": memory(most << 20) for most in (0, 10, 60)},
     **{f"{most} open files": files(most) for most in range(6, 16)},
 }
 

@@ -26,6 +26,7 @@ from tiling.batch.isolated import RunOne
 from tiling.batch.jobs import SlideJob
 from tiling.batch.summary import SlideOutcome
 from tiling.errors import SlideContactError
+from tiling.files import lacks_memory
 from tiling.slides import open_slide
 
 __all__ = ["FirstContact", "Guarded"]
@@ -196,15 +197,9 @@ def _serve(questions: IO[bytes], answers: IO[bytes]) -> None:
         try:
             _touch(Path(json.loads(line)))
         except Exception as error:  # noqa: BLE001 - the run meets it, too, and says it; but for this
-            answer = b"memory\n" if _for_want_of_memory(error) else answer
+            answer = b"memory\n" if lacks_memory(error) else answer
         answers.write(answer)
         answers.flush()
-
-
-def _for_want_of_memory(error: BaseException | None) -> bool:
-    while error is not None and not isinstance(error, MemoryError):
-        error = error.__cause__ or error.__context__
-    return error is not None
 
 
 def _touch(path: Path) -> None:

@@ -15,8 +15,17 @@ from pathlib import Path
 
 from tiling.batch.jobs import SlideJob
 from tiling.batch.summary import SlideOutcome, Status, Summary
-from tiling.errors import StoreError, WsssError, disk_errors_as
-from tiling.files import LEFTOVERS, PASSING, create_new, open_own, refuse_address, temporary_name
+from tiling.errors import RunTooLargeError, StoreError, WsssError, disk_errors_as
+from tiling.files import (
+    LEFTOVERS,
+    MORE_MEMORY,
+    PASSING,
+    create_new,
+    lacks_memory,
+    open_own,
+    refuse_address,
+    temporary_name,
+)
 from tiling.untrusted import printable
 
 __all__ = ["Isolated", "RunOne", "Scheduler", "one_after_another", "prepare_output", "run_batch"]
@@ -59,6 +68,11 @@ class Isolated:
         except WsssError as error:
             return self._failed(job, _sentence(error), error.code, log, start)
         except Exception as error:  # noqa: BLE001 - whatever a slide does, the next one runs; the log has it all
+            if lacks_memory(error):
+                sentence = (
+                    f"There is not enough memory for {job.path}; {MORE_MEMORY}, and run again to resume."
+                )
+                return self._failed(job, sentence, RunTooLargeError.code, log, start)
             sentence = f"{type(error).__name__}: {_sentence(error)} (traceback in {log})"
             return self._failed(job, sentence, "unexpected", log, start)
         with contextlib.suppress(OSError):

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from tiling.address import is_address
 from tiling.errors import SlideError
+from tiling.files import lacks_memory, unreadable
 from tiling.plugins import loaded, others
 from tiling.slides.level import LevelReader
 from tiling.slides.readers import srgb
@@ -161,6 +162,8 @@ def open_slide(
         except OSError as error:
             raise SlideError(f"{path} cannot be read: {error.strerror or error}; check the file.") from error
         except Exception as error:
+            if lacks_memory(error):
+                raise unreadable(path, error, str(error)) from error
             if kind in _OWN:
                 raise
             problem = SlideError(

@@ -12,7 +12,7 @@ from enum import Enum, auto
 from pathlib import Path
 
 from tiling.errors import StoreDamagedError, StoreError, StoreFullError, WsssError
-from tiling.files import LEFTOVERS, machine_trouble
+from tiling.files import LEFTOVERS, limit_of, machine_trouble
 from tiling.folders import RUN
 from tiling.untrusted import printable
 
@@ -139,10 +139,10 @@ def telling_damage(store: Path) -> Iterator[None]:
 def disk_error(store: Path, what: str, error: OSError, advice: str) -> StoreError:
     """Return our error for one of the file system: what failed, why, and what to do.
 
-    A full disk is a kind of its own, and against too many open files another folder does not help.
+    A full disk is a kind of its own, and against the limits of a process another folder does not help.
     """
     if error.errno in (errno.ENOSPC, getattr(errno, "EDQUOT", None)):
         return StoreFullError(f"The disk is full while writing {store}; free some space and run again.")
-    if error.errno in (errno.EMFILE, errno.ENFILE):
-        advice = "allow more (ulimit -n) and run again"
+    if more := limit_of(error):
+        advice = f"{more} and run again"
     return StoreError(f"{store} {what}: {error.strerror or error}; {advice}.")

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
+from PIL import Image
 
 from tiling.batch import find_jobs
 from tiling.errors import JobError, SlideError
@@ -25,6 +26,38 @@ def test_a_pipe_is_not_waited_for(tmp_path: Path, name: str) -> None:
         open_slide(tmp_path / name)
     with pytest.raises(JobError, match="holds no slide"):
         find_jobs([tmp_path])
+
+
+@pytest.mark.parametrize(
+    ("name", "library"),
+    [
+        ("a.png", "PIL.Image.Image.load"),
+        ("a.tif", "tifffile.TiffFile.__init__"),
+        ("a.tif", "tifffile.TiffPage.decode"),
+        ("a.zarr", "tiling.slides.readers.ome_zarr._opened"),
+    ],
+)
+def test_no_slide_is_blamed_for_lacking_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, library: str
+) -> None:
+    def lacking(*_: object, **__: object) -> None:
+        raise MemoryError("Unable to allocate 192. KiB")
+
+    path = tmp_path / name
+    if name == "a.zarr":
+        path.mkdir()
+        (path / "zarr.json").write_text('{"zarr_format": 3, "node_type": "group", "attributes": {"ome": {}}}')
+    elif name == "a.png":
+        Image.fromarray(PIXELS).save(path)
+    else:
+        tifffile.imwrite(
+            path, np.kron(PIXELS, np.ones((8, 8, 1), np.uint8)), photometric="rgb", tile=(128, 128)
+        )
+    with monkeypatch.context() as here, pytest.raises(SlideError, match="not enough memory") as raised:  # noqa: PT012
+        here.setattr(library, lacking)
+        with open_slide(path) as slide:
+            slide.read(0, 0, 64, 64)
+    assert "damaged" not in str(raised.value)
 
 
 def test_a_device_is_no_slide() -> None:

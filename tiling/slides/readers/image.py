@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, UnidentifiedImageError
 
 from tiling.errors import SlideError
+from tiling.files import unreadable
 from tiling.geometry import Box
 from tiling.slides.level import Level, LevelReader
 from tiling.slides.readers.brightfield import GREY_WARNING, refuse_bits
@@ -61,7 +62,8 @@ def open_reader(path: Path) -> LevelReader | None:
     except Exception as error:
         if isinstance(error, SlideError):
             raise
-        raise SlideError(f"{path} is a damaged picture ({error}); copy or export it again.") from error
+        damaged = f"{path} is a damaged picture ({error}); copy or export it again."
+        raise unreadable(path, error, damaged) from error
 
 
 class ImageReader:

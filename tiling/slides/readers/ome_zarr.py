@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from tiling.codecs import refuse_unknown_codecs
 from tiling.errors import SlideError
+from tiling.files import unreadable
 from tiling.folders import RUN
 from tiling.geometry import Box
 from tiling.slides.channels import colours_of
@@ -61,7 +62,8 @@ def open_reader(path: Path) -> LevelReader | None:
     # Hand-written metadata goes wrong in every way a dictionary can, and zarr raises what its parsing does.
     except Exception as error:
         reason = (str(error).splitlines() or [""])[0][:200] or type(error).__name__
-        raise SlideError(f"{path} is a damaged OME-Zarr image ({reason}); export it again.") from error
+        damaged = f"{path} is a damaged OME-Zarr image ({reason}); export it again."
+        raise unreadable(path, error, damaged) from error
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from tiling.byte_cache import ByteCache
 from tiling.errors import SlideError
+from tiling.files import unreadable
 from tiling.geometry import Box
 from tiling.slides.level import ALONE_BYTES, Level
 from tiling.slides.statements import Statement
@@ -204,10 +205,9 @@ class SegmentReader(ABC):
             raise
         # Decoders raise whatever their codec feels like: all of it means that this piece is unreadable.
         except Exception as error:
-            raise SlideError(
-                f"{self.path} cannot be read at level {key[0]}, piece {key[1]}, {key[2]}: {error}; "
-                "the file is damaged, copy or export it again."
-            ) from error
+            where = f"{self.path} cannot be read at level {key[0]}, piece {key[1]}, {key[2]}"
+            damaged = f"{where}: {error}; the file is damaged, copy or export it again."
+            raise unreadable(self.path, error, damaged) from error
         self.cache.put(key, piece)
         return piece
 

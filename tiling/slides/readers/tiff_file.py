@@ -14,6 +14,7 @@ from typing import Any, BinaryIO
 import tifffile
 
 from tiling.errors import SlideError
+from tiling.files import unreadable
 from tiling.slides.ome_xml import is_ome_xml, mended
 
 __all__ = ["MAX_DIRECTORIES", "PositionedFile", "is_tiff", "opened"]
@@ -57,7 +58,8 @@ def opened(path: Path) -> Iterator[Any]:
     except Exception as error:
         reason = str(error)[:200]
         said = f" ({reason})" if " " in reason else ""  # a key or an index alone says nothing
-        raise SlideError(f"{path} is a damaged TIFF{said}; copy or export it again.") from error
+        damaged = f"{path} is a damaged TIFF{said}; copy or export it again."
+        raise unreadable(path, error, damaged) from error
 
 
 class PositionedFile:
