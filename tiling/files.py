@@ -32,6 +32,7 @@ __all__ = [
     "limit_of",
     "machine_trouble",
     "open_own",
+    "open_regular",
     "read_json",
     "read_regular",
     "refuse_address",
@@ -164,26 +165,38 @@ def json_bytes(data: Any) -> bytes:
     return text.encode("utf-8", "backslashreplace")
 
 
-def read_regular(path: Path, longest: int | None = None) -> bytes:
-    """Return the bytes of an ordinary file; a pipe or device, which could go on for ever, is refused.
+@contextmanager
+def open_regular(path: Path) -> Iterator[BinaryIO]:
+    """Open an ordinary file to be read; a pipe or device, which could go on for ever, is refused.
 
     Raises
     ------
     OSError
-        When it is missing, unreadable, no ordinary file, or has more than ``longest`` bytes.
+        When it is missing, unreadable or no ordinary file.
     """
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | _ALWAYS  # opening a pipe would wait for a writer
     descriptor = os.open(path, flags)
     try:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise OSError(f"{path} is not an ordinary file")
-        if longest is not None and status.st_size > longest:
-            raise OSError(f"{path} has more than {longest:,} bytes")
         with os.fdopen(descriptor, "rb", closefd=False) as file:
-            return file.read()
+            yield file
     finally:
         os.close(descriptor)
+
+
+def read_regular(path: Path, longest: int | None = None) -> bytes:
+    """Return the bytes of an ordinary file.
+
+    Raises
+    ------
+    OSError
+        As :func:`open_regular`, or when it has more than ``longest`` bytes.
+    """
+    with open_regular(path) as file:
+        if longest is not None and os.fstat(file.fileno()).st_size > longest:
+            raise OSError(f"{path} has more than {longest:,} bytes")
+        return file.read()
 
 
 def machine_trouble(error: BaseException | None) -> str:

@@ -33,10 +33,13 @@ class Job(Generic[T]):
     ----------
     source : callable
         Makes the generator. It is called, iterated and closed in one thread.
+    last : callable, optional
+        What is done in that thread when the generator is closed, however it ended; it raises nothing.
     """
 
-    def __init__(self, source: Callable[[], Generator[T]]) -> None:
+    def __init__(self, source: Callable[[], Generator[T]], last: Callable[[], object] | None = None) -> None:
         self._source = source
+        self._last = last
         self._events: deque[T] = deque()
         self._cancel = threading.Event()
         self._ended = threading.Event()
@@ -79,7 +82,11 @@ class Job(Generic[T]):
             self._outcome = "failed"
             _log.info("the work failed", exc_info=error)
         finally:
-            self._ended.set()
+            try:
+                if self._last is not None:
+                    self._last()
+            finally:  # nobody waits for ever, whatever happens
+                self._ended.set()
 
     def poll(self) -> list[T]:
         """Take the events that have come since the last call."""

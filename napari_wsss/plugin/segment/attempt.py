@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, field, replace
 from functools import partial
+from pathlib import Path
 
 from napari_wsss.plugin.common import Job, explain
 from napari_wsss.plugin.results import Result, RunState, read_result
@@ -45,6 +46,33 @@ class Question:
 
 
 @dataclass
+class Remains:
+    """What a run has left, read in the run's own thread: the journal of a wide slide has hundreds of megabytes.
+
+    Attributes
+    ----------
+    out : Path
+        The store.
+    result : Result or None
+        As the store has it; None where there is none, and before the end.
+    problem : str
+        Why it could not be read.
+    """
+
+    out: Path
+    result: Result | None = None
+    problem: str = ""
+
+    def read(self) -> None:
+        """Read the store."""
+        if is_store(self.out):
+            try:
+                self.result = read_result(self.out)
+            except StoreError as error:
+                self.problem = explain(error)
+
+
+@dataclass
 class Attempt:
     """One run, from the press of the button to its end.
 
@@ -55,6 +83,8 @@ class Attempt:
     slide_name : str
     job : Job
     state : RunState
+    left : Remains
+        What the store says after the run.
     refused : bool
         Whether the store there turned out to be made differently.
     """
@@ -63,13 +93,15 @@ class Attempt:
     slide: SlideKey
     slide_name: str
     job: Job[Event]
+    left: Remains
     state: RunState = field(default_factory=partial(RunState, "starting"))
     refused: bool = False
 
     @classmethod
     def begin(cls, request: RunRequest, slide: SlideKey, slide_name: str, events: EventSource) -> Attempt:
         """Return a run whose job waits to be started."""
-        return cls(request, slide, slide_name, Job(partial(events, request)))
+        left = Remains(request.out)
+        return cls(request, slide, slide_name, Job(partial(events, request), left.read), left)
 
     @property
     def is_active(self) -> bool:
@@ -96,8 +128,10 @@ class Attempt:
             assert job.error is not None
             self.refused = isinstance(job.error, StoreMismatchError)
             message = explain(job.error)
+        message = message or self.left.problem
         failed = job.outcome == "failed" or bool(message)
-        result = None if self.refused else self._read()
+        # Somebody may have taken the store away since it was read.
+        result = None if self.refused or not is_store(self.request.out) else self.left.result
         if result is None:
             self.state = replace(told, phase="failed" if failed else "cancelled", message=message, store=None)
             return None
@@ -110,12 +144,3 @@ class Attempt:
         tiles = result.state.tiles or told.tiles
         self.state = replace(result.state, phase=phase, tiles=tiles, message=message)
         return result.with_state(self.state)
-
-    def _read(self) -> Result | None:
-        if not is_store(self.request.out):
-            return None
-        try:
-            return read_result(self.request.out)
-        except StoreError as error:
-            self.state = replace(self.state, message=self.state.message or explain(error))
-            return None

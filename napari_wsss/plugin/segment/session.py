@@ -276,6 +276,8 @@ class SegmentSession(SlideResults):
     def _conclude(self, attempt: Attempt) -> None:
         result = attempt.conclude()
         if result is not None:
+            if known := self.book.get(result.store):  # classes may have been renamed since it was read
+                result = replace(result, schema=known.schema)
             self.book.put(result)
             self.book.choose(result.store)
             live = self._shown.get(result.store)

@@ -131,6 +131,30 @@ def test_a_job_ends_though_closing_it_fails() -> None:
     assert "the disk has gone" in str(job.error)
 
 
+@pytest.mark.parametrize("error", [None, ValueError("bad")])
+def test_what_is_done_last_is_done_in_the_same_thread_before_the_end(error: Exception | None) -> None:
+    told: list[tuple[str, int, bool]] = []
+
+    def note(what: str) -> None:
+        told.append((what, threading.get_ident(), job.has_ended))
+
+    def source() -> Generator[Event]:
+        try:
+            yield event(1)
+            if error is not None:
+                raise error
+        finally:
+            note("closed")
+
+    job = Job(source, lambda: note("last"))
+    start_in_thread(job)
+    assert job.wait(60)
+    assert [what for what, _, _ in told] == ["closed", "last"]
+    assert len({thread for _, thread, _ in told}) == 1
+    assert not any(ended for _, _, ended in told)
+    assert job.error is error
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="priorities belong to threads on Linux only")
 def test_work_and_the_threads_that_it_starts_stay_behind_the_viewer() -> None:
     def levels() -> Generator[int]:

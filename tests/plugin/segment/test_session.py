@@ -2,9 +2,11 @@ from __future__ import annotations
 
 import gc
 import shutil
+import threading
 import time
 import weakref
 from collections.abc import Callable, Generator
+from contextlib import closing
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -20,6 +22,7 @@ from napari_wsss.plugin.segment.session import SegmentSession, session_for
 from napari_wsss.plugin.view.layers import METADATA_KEY
 from tiling.engine.events import Event
 from tiling.errors import StoreLockedError
+from tiling.store.journal import Committed, Journal
 from tiling.store.reader import open_store
 
 
@@ -96,6 +99,56 @@ def test_cancel_then_resume_gives_the_same_as_one_run(
     assert session.wait(300).phase == "done"
     np.testing.assert_array_equal(open_store(session.state.store).labels()[0][:], resumed)
     assert len(viewer.layers) == 2
+
+
+def test_the_journal_is_not_read_in_the_thread_of_the_viewer(
+    make_session: Callable[..., SegmentSession],
+    banded_slide: Path,
+    toy: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """For a slide 60,000 px wide its two files had 430 MB, and Cancel froze the window for a second and more."""
+    threads = set[int]()
+    committed = Journal.committed
+
+    def noted(journal: Journal) -> Committed:
+        threads.add(threading.get_ident())
+        return committed(journal)
+
+    pause = toy.Pause(after=60)
+    session = make_session(pause=pause)
+    session.open_slide(banded_slide)
+    session.run()
+    pause.wait_for(session)
+    monkeypatch.setattr(Journal, "committed", noted)
+    session.cancel()
+    pause.end()
+    assert session.wait(300).phase == "cancelled"
+    assert len(threads - {threading.get_ident()}) == len(threads) == 1
+
+
+def test_a_journal_that_is_damaged_when_the_run_ends_is_told(
+    make_session: Callable[..., SegmentSession], banded_slide: Path, toy: Any
+) -> None:
+    pause = toy.Pause(after=60)
+
+    def torn(request: RunRequest) -> Generator[Event]:
+        try:
+            with closing(toy.events(request, predictor=toy.Predictor(0.0, pause))) as events:
+                yield from events
+        finally:
+            for name in ("even.row", "odd.row"):
+                (request.out / "journal" / name).write_bytes(b"")
+
+    session = make_session(events=torn)
+    session.open_slide(banded_slide)
+    session.run()
+    pause.wait_for(session)
+    session.cancel()
+    pause.end()
+    state = session.wait(300)
+    assert state.phase == "failed"
+    assert "damaged" in state.message
 
 
 def test_a_finished_result_is_checked_and_shown(

@@ -9,6 +9,8 @@ import os
 import shutil
 import tempfile
 import time
+import tracemalloc
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +21,7 @@ from yaozarrs import validate_zarr_store
 from yaozarrs._storage import StorageValidationError
 
 from tiling.engine.drive import run
-from tiling.errors import StoreError, StoreLockedError
+from tiling.errors import StoreDamagedError, StoreError, StoreLockedError
 from tiling.folders import is_store
 from tiling.geometry import Box
 from tiling.plan.run_plan import RunOptions
@@ -198,6 +200,60 @@ def test_journal_returns_the_last_carry(sizes: list[int], seed: int) -> None:
             for name, array in carry.items():
                 np.testing.assert_array_equal(found[name], array)
                 assert found[name].flags.writeable
+
+
+@given(
+    st.integers(1, 3),
+    st.lists(st.tuples(st.booleans(), st.integers(0, 400), st.binary(max_size=3)), max_size=3),
+)
+def test_what_is_committed_is_what_is_resumed_whatever_is_torn(
+    rows: int, damages: list[tuple[bool, int, bytes]]
+) -> None:
+    def told(journal: Journal) -> tuple[Committed | str, Committed | str]:
+        answers: list[Committed | str] = []
+        for ask in (journal.committed, lambda: journal.resume()[0]):
+            try:
+                answers.append(ask())
+            except StoreDamagedError as error:
+                answers.append(str(error))
+        return answers[0], answers[1]
+
+    with tempfile.TemporaryDirectory() as folder:
+        journal = Journal(Path(folder) / "journal")
+        for row in range(rows):
+            journal.commit(Committed(row + 1, row, (row, 2)), {"a": np.arange(30), "b": np.zeros((0, 2))})
+        for even, place, put in damages:
+            path = journal.folder / ("even.row" if even else "odd.row")
+            if path.exists():
+                content = path.read_bytes()
+                path.write_bytes(content[:place] + put + (content[place + len(put) :] if put else b""))
+        committed, resumed = told(journal)
+        assert committed == resumed
+
+
+@pytest.mark.parametrize(
+    "header", [b"[]", b'{"committed":{"rows":"a","counts":[]},"arrays":{}}', b'{"arrays":[]}']
+)
+def test_a_journal_that_says_nonsense_is_damaged(tmp_path: Path, header: bytes) -> None:
+    journal = Journal(tmp_path)
+    rest = len(header).to_bytes(4, "little") + header
+    for name in ("even.row", "odd.row"):
+        (tmp_path / name).write_bytes(b"wsss-row" + zlib.crc32(rest).to_bytes(4, "little") + rest)
+    for ask in (journal.committed, journal.resume):
+        with pytest.raises(StoreDamagedError, match="damaged"):
+            ask()
+
+
+def test_what_is_committed_is_told_without_the_carry_in_memory(tmp_path: Path) -> None:
+    journal = Journal(tmp_path)
+    for rows in (1, 2):
+        journal.commit(Committed(rows), {"blend": np.ones(4_000_000)})
+    tracemalloc.start()
+    try:
+        assert journal.committed().rows == 2
+        assert tracemalloc.get_traced_memory()[1] < 8_000_000  # the carry has 32 million bytes
+    finally:
+        tracemalloc.stop()
 
 
 def test_a_kill_while_the_store_is_created_leaves_nothing_in_the_way(
