@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from napari_wsss.backends.cache import Cache
+from napari_wsss.backends.cheaper import cheaper
 from napari_wsss.backends.courtesy import StepBack
 from napari_wsss.backends.graph import cut, simplified
 from napari_wsss.backends.maps import Maps
@@ -174,8 +175,8 @@ def _converted(
 
 
 def _convert(pair: nn.Module, tile: int, parts: int) -> list[Any]:
-    network = simplified(pair.eval().requires_grad_(False))
     values: Sequence[Tensor] = (torch.zeros((1, tile, tile, 3), dtype=torch.uint8),)
+    network = cheaper(simplified(pair.eval().requires_grad_(False)), values[0])
     models = []
     with torch.inference_mode(False), torch.no_grad(), warnings.catch_warnings():
         # The tracer says that sizes become constants; that is meant.

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from napari_wsss._version import __version__
 from napari_wsss.backends import agreement
 from napari_wsss.backends.cache import Cache, key_of, user_cache
+from napari_wsss.backends.cheaper import REVISION
 from napari_wsss.backends.maps import Backend, networks_of
 from napari_wsss.backends.openvino_backend import OpenVinoBackend, openvino_has_bf16, openvino_version
 from napari_wsss.backends.torch_backend import TorchBackend, torch_has_bf16
@@ -227,6 +228,7 @@ class _Workshop:
             "tile": bundle.tile,
             "torch": torch.__version__,
             "napari-wsss": __version__,
+            "rewritten": REVISION,
         }
 
     def _facts(self, candidate: _Candidate) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from napari_wsss.backends.cheaper import cheaper
 from napari_wsss.backends.graph import cut, simplified
 from napari_wsss.backends.maps import Maps
 from tiling.errors import DeviceError
@@ -47,7 +48,7 @@ class TorchBackend:
         self.precision = precision
         self._device = device
         self._dtype = _DTYPES[precision]
-        network = simplified(pair.eval().requires_grad_(False))
+        network = cheaper(simplified(pair.eval().requires_grad_(False)), _blank(tile))
         parts = cut(network, _blank(tile)) if precision == "mixed" else (network,)
         # Convolutions are about twice as fast on CPUs when channels lie together, and tiles arrive that way.
         layout: dict[str, Any] = {"memory_format": torch.channels_last}

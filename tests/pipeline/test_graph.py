@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from wsss_networks import shaken
 
 from napari_wsss.backends.graph import cut, simplified
 from napari_wsss.backends.maps import Pair
@@ -17,19 +18,6 @@ from napari_wsss.models.registry import STAGE1_ARCHITECTURES, build_stage1, buil
 from tiling.errors import DeviceError
 
 PIXELS = torch.randint(0, 256, (1, 64, 64, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(5))
-
-
-def shaken(network: nn.Module) -> nn.Module:
-    generator = torch.Generator().manual_seed(1)
-    for module in network.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            # Variances near those of the signal keep deep random networks from exploding.
-            module.running_mean.uniform_(-0.1, 0.1, generator=generator)
-            module.weight.data.uniform_(0.5, 1.0, generator=generator)
-            module.bias.data.uniform_(-0.1, 0.1, generator=generator)
-        if isinstance(module, nn.Conv2d):
-            module.weight.data.normal_(0, module.weight[0].numel() ** -0.5, generator=generator)
-    return network.eval().requires_grad_(False)
 
 
 def pair(stage1: str, **options: Any) -> Pair:
