@@ -164,6 +164,7 @@ class BundlePredictor:
 
         The precision and backend are the ones in use, so that an interrupted run is only resumed as it was begun.
         """
+        stride = self._bundle.presence_stride
         return {
             "bundle": self._bundle.name,
             "hashes": dict(self._bundle.hashes),
@@ -173,6 +174,7 @@ class BundlePredictor:
                 "mode": self._bundle.gate.mode,
             },
             "presence": self._bundle.presence,
+            **({} if stride is None else {"presence_stride": stride}),
             "precision": self.precision,
             "backend": self.backend,
         }
@@ -228,7 +230,7 @@ class BundlePredictor:
     def _activation(self, pixels: NDArray[np.uint8]) -> Tensor:
         """Ask stage 1, which is loaded only now, for its class activations."""
         if self._stage1 is None:
-            alone = replace(self._bundle, stage2=None, presence="stage1")
+            alone = replace(self._bundle, stage2=None, presence="stage1", presence_stride=None)
             precision: Any = self.precision
             name: Any = self.backend
             self._stage1 = choose_backend(alone, self.device, precision, name).backend

@@ -163,6 +163,8 @@ def recipe() -> Recipe:
                 "mosaic": 0.0,
                 "output_stride": 32,
                 "one_encoder": False,  # see with_one_encoder
+                "shared_stages": 0,
+                "gate_stride": 0,
             },
         ),
     )

@@ -93,7 +93,19 @@ def _parser() -> argparse.ArgumentParser:
     network.add_argument(
         "--one-encoder",
         action=argparse.BooleanOptionalAction,
-        help="let stage 2 say what a tile holds: half the work on slides",
+        help="let stage 2 say what a tile holds, without stage 1",
+    )
+    network.add_argument(
+        "--shared-stages",
+        type=natural,
+        metavar="N",
+        help="stages of stage 1's encoder that stage 2 keeps, unless --weights says otherwise: tiles pass them once",
+    )
+    network.add_argument(
+        "--gate-stride",
+        type=int,
+        choices=(0, 8, 16, 32),
+        help="px per place at which stage 1 opens the gate; 0: as for CAMs",
     )
     network.add_argument(
         "--eval-interval", type=positive_int, default=1, metavar="N", help="epochs per validation"

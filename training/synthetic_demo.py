@@ -96,6 +96,9 @@ def demo_recipe() -> Recipe:
                 "mosaic": 0.6,
                 "layer_weights": (0.6, 0.2, 0.2),
                 "select": "mean",
+                "one_encoder": True,
+                "shared_stages": 0,
+                "gate_stride": 0,
             },
         ),
     )

@@ -24,11 +24,11 @@ class Maps:
     Attributes
     ----------
     activation : (N, C, h, w) float32, or None
-        Stage-1 class activations; their spatial mean is the stage-1 logit. None where stage 2 says what is present.
+        Stage-1 class activations; their spatial mean is the stage-1 logit. None where ``presence`` says what is there.
     logits : (N, C, H, W) float32, or None
         Stage-2 logits before the last resize; None for a bundle without stage 2.
     presence : (N, C) float32, or None
-        Stage 2's own logit that a class is somewhere in the tile.
+        The logit that a class is somewhere in the tile, where it does not come with class activations.
     """
 
     activation: Tensor | None
@@ -104,13 +104,31 @@ class Pair(nn.Module):
         return activation, stage2.coarse(x) if hasattr(stage2, "coarse") else stage2(x)
 
 
+class Gated(nn.Module):
+    """A pair whose stage 1 only says what is present, at a stride of its own: bytes in, logits and presence out."""
+
+    def __init__(self, gatekeeper: nn.Module, stage2: nn.Module) -> None:
+        super().__init__()
+        self.gatekeeper = gatekeeper
+        self.stage2 = stage2
+
+    def forward(self, pixels: Tensor) -> tuple[Tensor, ...]:
+        """Return stage-2 logits and presence logits for tiles (N, T, T, 3) uint8."""
+        x = _scaled(pixels)
+        first: Any = self.gatekeeper
+        activation = class_activation(first.features(x), first.classifier_weights)
+        stage2: Any = self.stage2
+        return stage2.coarse(x) if hasattr(stage2, "coarse") else stage2(x), activation.mean((2, 3))
+
+
 def networks_of(bundle: Bundle) -> nn.Module:
     """Return the network that a backend runs for a bundle."""
-    if bundle.presence == "stage2":
-        stage2 = bundle.build_stage2()
-        assert stage2 is not None, "checked when the bundle was read"
+    stage2 = bundle.build_stage2()
+    if stage2 is not None and bundle.presence == "stage2":
         return Seer(stage2)
-    return Pair(bundle.build_stage1(), bundle.build_stage2())
+    if stage2 is not None and bundle.presence_stride is not None:
+        return Gated(bundle.build_gatekeeper(), stage2)
+    return Pair(bundle.build_stage1(), stage2)
 
 
 def presence_of(maps: Maps) -> Tensor:

@@ -221,7 +221,7 @@ class _Workshop:
         used = [bundle.stage2] if bundle.presence == "stage2" else [bundle.stage1, bundle.stage2]
         specs = [spec for spec in used if spec is not None]
         return {
-            "presence": bundle.presence,
+            "presence": [bundle.presence, bundle.presence_stride],
             "weights": [spec.sha256 for spec in specs],
             "networks": [[spec.architecture, dict(spec.arguments)] for spec in specs],
             "classes": len(bundle.schema),

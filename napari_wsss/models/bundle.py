@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -19,6 +19,7 @@ from napari_wsss.models.bundle_json import (
     mapping,
     parse_gate,
     parse_presence,
+    parse_presence_stride,
     parse_spec,
     spec_to_dict,
 )
@@ -76,6 +77,8 @@ class Bundle:
     presence : str
         ``stage1`` or ``stage2``: the network whose word on what a tile holds opens the gate. With ``stage2`` a tile
         passes one encoder, and stage 1 is built for CAMs only.
+    presence_stride : int or None
+        Input pixels per place at which stage 1 says what a tile holds; None: those of its CAMs.
     """
 
     path: Path
@@ -92,6 +95,7 @@ class Bundle:
     metrics: Mapping[str, Any] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict)
     presence: str = "stage1"
+    presence_stride: int | None = None
 
     @property
     def hashes(self) -> dict[str, str]:
@@ -123,6 +127,13 @@ class Bundle:
 
         return _build(build_stage1, self.path, self.stage1, len(self.schema))
 
+    def build_gatekeeper(self) -> PatchClassifier:
+        """Build stage 1 as it says what a tile holds: like :meth:`build_stage1`, at ``presence_stride``."""
+        if self.presence_stride is None:
+            return self.build_stage1()
+        arguments = {**self.stage1.arguments, "output_stride": self.presence_stride}
+        return replace(self, stage1=replace(self.stage1, arguments=arguments)).build_stage1()
+
     def build_stage2(self) -> SegmentationNetwork | None:
         """Build the segmentation network like :meth:`build_stage1`; None for a bundle without one."""
         from napari_wsss.models.registry import build_stage2
@@ -131,6 +142,7 @@ class Bundle:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the content of model.json."""
+        stride = {} if self.presence_stride is None else {"presence_stride": self.presence_stride}
         return {
             "format_version": FORMAT_VERSION,
             "name": self.name,
@@ -143,6 +155,7 @@ class Bundle:
             "stage1": spec_to_dict(self.stage1),
             "stage2": None if self.stage2 is None else spec_to_dict(self.stage2),
             "presence": self.presence,
+            **stride,
             "gate": {"thresholds": list(self.gate.thresholds), "mode": self.gate.mode},
             "metrics": dict(self.metrics),
             "provenance": dict(self.provenance),
@@ -280,6 +293,8 @@ def parse_bundle(data: object, folder: Path, path: Path) -> Bundle:
         stage2 = (
             None if data.get("stage2") is None else parse_spec(data["stage2"], STAGE2_ARCHITECTURES, "stage2")
         )
+        stage1 = parse_spec(data["stage1"], STAGE1_ARCHITECTURES, "stage1")
+        presence = parse_presence(data.get("presence", "stage1"), stage2)
         return Bundle(
             path=folder,
             name=str(data.get("name") or folder.name),
@@ -289,12 +304,13 @@ def parse_bundle(data: object, folder: Path, path: Path) -> Bundle:
             schema=schema,
             mpp=mpp,
             tile=tile,
-            stage1=parse_spec(data["stage1"], STAGE1_ARCHITECTURES, "stage1"),
+            stage1=stage1,
             stage2=stage2,
             gate=parse_gate(data.get("gate") or {}, len(schema)),
             metrics=mapping(data.get("metrics") or {}, "metrics"),
             provenance=mapping(data.get("provenance") or {}, "provenance"),
-            presence=parse_presence(data.get("presence", "stage1"), stage2),
+            presence=presence,
+            presence_stride=parse_presence_stride(data.get("presence_stride"), presence, stage1, stage2),
         )
     except KeyError as error:
         raise BundleError(f"{path}: the entry {error} is missing; restore the file.") from error

@@ -9,7 +9,19 @@ from typing import Any
 
 from tiling.errors import DataError
 
-__all__ = ["Gate", "NetworkSpec", "mapping", "parse_gate", "parse_presence", "parse_spec", "spec_to_dict"]
+__all__ = [
+    "Gate",
+    "NetworkSpec",
+    "mapping",
+    "parse_gate",
+    "parse_presence",
+    "parse_presence_stride",
+    "parse_spec",
+    "spec_to_dict",
+]
+
+_STRIDED = "efficientnet-lite0"
+_STRIDES = (8, 16, 32)
 
 
 @dataclass(frozen=True)
@@ -118,3 +130,19 @@ def parse_presence(value: object, stage2: NetworkSpec | None) -> str:
     if value == "stage2" and layer is not True and layer != "stages":
         raise DataError("presence is 'stage2' but stage2 has no presence layer")
     return str(value)
+
+
+def parse_presence_stride(
+    value: object, presence: str, stage1: NetworkSpec, stage2: NetworkSpec | None
+) -> int | None:
+    """Read at which stride stage 1 says what is present; DataError where it cannot."""
+    if value is None:
+        return None
+    if value not in _STRIDES or isinstance(value, bool | float):
+        raise DataError(f"presence_stride is {value!r}; use 8, 16 or 32, or leave it out")
+    if presence != "stage1" or stage2 is None or stage1.architecture != _STRIDED:
+        raise DataError(
+            f"presence_stride is for a stage 1 of the architecture {_STRIDED} that says what is present for a stage 2; "
+            "leave it out"
+        )
+    return int(str(value))

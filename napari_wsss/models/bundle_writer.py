@@ -47,6 +47,7 @@ def save_bundle(
     metrics: Mapping[str, Any] | None = None,
     provenance: Mapping[str, Any] | None = None,
     dtype: str = "float32",
+    presence_stride: int | None = None,
     overwrite: bool = False,
 ) -> Bundle:
     """Write a bundle; the folder appears complete or not at all.
@@ -55,7 +56,7 @@ def save_bundle(
     ----------
     directory : str or Path
         Folder to make.
-    name, schema, mpp, tile, description, licence, training_data, gate, metrics, provenance
+    name, schema, mpp, tile, description, licence, training_data, gate, metrics, provenance, presence_stride
         As in :class:`Bundle`; mappings must be JSON-ready.
     stage1, stage2 : nn.Module
         Networks of :mod:`napari_wsss.models.registry` (their ``architecture`` and ``arguments`` are
@@ -115,6 +116,7 @@ def save_bundle(
             metrics or {},
             provenance or {},
             "stage1" if getattr(stage2, "presence", None) is None else "stage2",
+            presence_stride,
         )
         text = json.dumps(bundle.to_dict(), indent=2, ensure_ascii=False, allow_nan=False)
         parse_bundle(json.loads(text), folder, folder / MODEL_JSON)

@@ -200,6 +200,7 @@ def _steps(
             str(taught / MASKS),
         ),
         *("--stage1", str(quick), "--out", str(stage2), "--epochs", str(epochs), "--mpp", f"{project.mpp:g}"),
+        *("--one-encoder", "--gate-stride", "0"),
         *("--batch-size", str(recipe.batch_size), "--mosaic", f"{recipe.mosaic:g}"),
         *start_words(project, recipe, quick, None if former is None else folder / _START),
         *("--device", options.device, "--seed", str(options.seed), "--samples", "2"),
@@ -346,6 +347,7 @@ def _finish(
         description=f"Trained in the project {project.name}. {about}",
         training_data=card.sentence,
         gate=trained.gate,
+        presence_stride=trained.presence_stride,
         metrics={**trained.metrics, **{split: _plain(values) for split, values in metrics.items()}},
         provenance={
             **trained.provenance,

@@ -252,6 +252,50 @@ def test_ungated_probabilities_keep_the_table_of_tiles(bundle: Bundle, tiles: ND
     assert BundlePredictor(bundle, "cpu", "fp32", gate=False, backend="torch").thresholds is None
 
 
+# Stage 1 at a stride of its own ---------------------------------------------------------------------------
+
+
+def with_stride(bundle: Bundle, value: object) -> Bundle:
+    path = bundle.path / "model.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "presence_stride": value}))
+    return load_bundle(bundle.path)
+
+
+@pytest.mark.parametrize("backend", ["torch", "openvino"])
+def test_stage_1_opens_the_gate_at_its_stride_and_explains_at_the_other(
+    bundle: Bundle, tiles: NDArray[np.uint8], backend: Any
+) -> None:
+    if backend == "openvino":
+        pytest.importorskip("openvino")
+    before = BundlePredictor(bundle, "cpu", "fp32", backend="torch")
+    coarse = with_stride(bundle, 32)
+    predictor = BundlePredictor(coarse, "cpu", "fp32", backend=backend)
+    assert predictor.identity != before.identity
+    assert load_bundle(coarse.path).to_dict()["presence_stride"] == 32
+    x = torch.from_numpy(tiles).permute(0, 3, 1, 2).float() / 255
+    with torch.no_grad():
+        gatekeeper = coarse.build_gatekeeper()
+        assert gatekeeper.features(x).shape[2:] == (2, 2)
+        expected = gatekeeper(x).sigmoid().numpy()
+    found, fine = predictor(tiles, cam_side=8), before(tiles, cam_side=8)
+    np.testing.assert_allclose(found.presence, expected, atol=1e-5)
+    assert not np.allclose(found.presence, fine.presence, atol=1e-3)
+    np.testing.assert_allclose(found.cams, fine.cams, atol=1e-5)
+
+
+@pytest.mark.parametrize("value", [0, 4, 64, "32", 32.0, True, [32]])
+def test_a_stride_that_is_none_is_refused(bundle: Bundle, value: object) -> None:
+    with pytest.raises(BundleError, match="presence_stride"):
+        with_stride(bundle, value)
+
+
+def test_a_stride_is_for_a_light_stage_1_that_opens_a_gate(seer: Bundle, first_only: Bundle) -> None:
+    for other in (seer, first_only):
+        with pytest.raises(BundleError, match="leave it out"):
+            with_stride(other, 32)
+        assert "presence_stride" not in with_stride(other, None).to_dict()
+
+
 # Memory of a GPU ------------------------------------------------------------------------------------------
 
 

@@ -12,7 +12,9 @@ import pytest
 import torch
 from PIL import Image
 
-from napari_wsss.models import load_bundle
+from napari_wsss.backends.graph import simplified
+from napari_wsss.backends.maps import networks_of
+from napari_wsss.models import build_stage1, load_bundle, save_bundle
 from tiling.errors import DataError, TrainingError
 from training import pseudo_masks, stage1, stage2
 from training.data import recorded_layers
@@ -126,6 +128,59 @@ def test_stage2_writes_a_bundle_with_both(trained: Path) -> None:
     network = bundle.build_stage2()
     assert network is not None
     assert network(torch.rand(1, 3, 32, 32)).shape == (1, 3, 32, 32)
+
+
+@pytest.mark.parametrize(
+    ("words", "stride", "shares"),
+    [
+        ((), 32, True),
+        (("--shared-stages", "0", "--gate-stride", "0"), None, False),
+        (("--weights", "none"), 32, False),
+        (("--one-encoder",), None, False),
+    ],
+)
+def test_two_encoders_begin_alike_unless_told_otherwise(
+    trained: Path, tmp_path: Path, words: tuple[str, ...], stride: int | None, shares: bool
+) -> None:
+    network = build_stage1("efficientnet-lite0", 3, width=0.5)
+    schema = load_bundle(trained / "s1" / "bundle").schema
+    save_bundle(tmp_path / "s1", name="half", schema=schema, mpp=0.5, tile=32, stage1=network)
+    options = [
+        "--stage1",
+        str(tmp_path / "s1"),
+        "--out",
+        str(tmp_path / "s2"),
+        "--width",
+        "0.5",
+        "--head-channels",
+        "8",
+    ]
+    rest = ["--least-side", "0", "--batch-size", "8", "--epochs", "1", "--device", "cpu", "--quiet"]
+    stage2.main([*data(trained / "data"), *options, *rest, *words])
+    made = load_bundle(tmp_path / "s2" / "bundle")
+    assert made.presence_stride == stride
+    assert made.stage1.arguments["output_stride"] == 16, "its class activations are as fine as before"
+    first: Any = made.build_stage1()
+    second: Any = made.build_stage2()
+    ours, theirs = (n.state_dict() for n in (second.backbone, first.encoder))
+    held = [f"_blocks.{end}." for end in range(8)]
+    equal = {k: torch.equal(v, theirs[k]) for k, v in ours.items() if v.is_floating_point()}
+    assert all(equal[k] for k in equal if k.startswith(("_conv_stem", *held))) == shares
+    assert not all(equal.values())
+    assert len(merged(networks_of(made))) == (
+        1 + 8 * 3 - 1 if shares else 0
+    )  # the first block expands nothing
+
+
+def merged(network: Any) -> set[str]:
+    """Return the convolutions that only one of two networks still computes."""
+    kept = [
+        n
+        for n, m in simplified(network.requires_grad_(False)).named_modules()
+        if isinstance(m, torch.nn.Conv2d)
+    ]
+    had = {n for n, m in network.named_modules() if isinstance(m, torch.nn.Conv2d) and "_conv" in n}
+    return had - set(kept)
 
 
 @pytest.mark.parametrize("program", ["stage1", "stage2"])

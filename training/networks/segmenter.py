@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,9 +17,12 @@ from training.loop import Stage, Trainee, channels_last, run_device
 from training.networks.gate_search import calibrate_gate
 from training.networks.losses import masked_loss, noise_weights, reference_loss
 from training.networks.presence_head import labelled_batches, with_presence
+from training.networks.sharing import gatekeeper, share_stages
 from training.networks.weights import initial_segmenter
 from training.scores import SegmentationScores
 from training.settings import LearningRateSchedule, Stage2Settings
+
+_log = logging.getLogger("training")
 
 __all__ = ["ENOUGH", "SegmenterStage", "SegmenterTrainee", "self_label_ramp", "self_labels", "unjudged_gate"]
 
@@ -151,8 +155,14 @@ class SegmenterStage(Stage):
 
     def trainee(self, schedule: LearningRateSchedule) -> SegmenterTrainee:
         """Build the segmentation network."""
-        network = initial_segmenter(self.settings, self.data.schema, self.weights, self.data.side)
-        return SegmenterTrainee(network, self.stage1, self.settings, schedule, self.options.seed)
+        s = self.settings
+        network = initial_segmenter(s, self.data.schema, self.weights, self.data.side)
+        wanted = s.shared_stages and self.weights is None and not s.one_encoder
+        if wanted and not share_stages(network, self.stage1, s.shared_stages):
+            _log.info("stage 1 has another encoder or input, so the networks share nothing")
+        return SegmenterTrainee(
+            network, gatekeeper(self.stage1, s.gate_stride), s, schedule, self.options.seed
+        )
 
     def finished(
         self, trainee: Trainee, val: DataLoader[Any] | None, row: Mapping[str, float]
@@ -161,7 +171,10 @@ class SegmenterStage(Stage):
         assert isinstance(trainee, SegmenterTrainee)
         network = trainee.network
         presence: Callable[[Tensor], Tensor] = trainee.presence
+        coarse = gatekeeper(self.stage1, self.settings.gate_stride) is not self.stage1
+        stride = self.settings.gate_stride if coarse else None
         if self.settings.one_encoder:
+            stride = None
             device = run_device(self.options)
             network = with_presence(network.to(device), labelled_batches(self.data.train))
             presence = network.sees
@@ -171,7 +184,7 @@ class SegmenterStage(Stage):
             start = unjudged_gate([patch.label for patch in self.data.train], *start)
         thresholds, metrics = calibrate_gate(network, presence, val, run_device(self.options), start, search)
         networks = {"stage1": self.stage1.cpu().eval(), "stage2": network.cpu().eval()}
-        return {**networks, "gate": Gate(thresholds), "metrics": metrics}
+        return {**networks, "gate": Gate(thresholds), "metrics": metrics, "presence_stride": stride}
 
 
 class SegmenterTrainee(Trainee):

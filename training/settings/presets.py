@@ -249,6 +249,13 @@ class Stage2Settings(StageSettings):
     one_encoder : bool
         Let the finished network say itself what a tile holds (:mod:`training.networks.presence_head`): slides then need
         one encoder in place of two.
+    shared_stages : int
+        Begin with the encoder of stage 1 and hold this many of its stages still, so that tiles pass them once for both
+        networks (:mod:`training.networks.sharing`). Light encoders only; nothing is shared with one encoder or with
+        initial weights of one's own.
+    gate_stride : int
+        Input pixels per place at which stage 1 tells what a tile holds, 8, 16 or 32; light encoder only.
+        0: as for CAMs.
     """
 
     backbone: str = "resnet101"
@@ -267,6 +274,8 @@ class Stage2Settings(StageSettings):
     gate_threshold: float = 0.1
     select: Literal["miou", "mean", "last"] = "miou"
     one_encoder: bool = False
+    shared_stages: int = 0
+    gate_stride: int = 0
 
 
 @dataclass(frozen=True)
@@ -330,7 +339,8 @@ _RECOMMENDED = Preset(
         mosaic=0.4,
         least_side=160,
         select="last",
-        one_encoder=True,
+        shared_stages=5,
+        gate_stride=32,
     ),
 )
 

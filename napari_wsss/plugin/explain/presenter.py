@@ -36,16 +36,19 @@ class Networks:
     bundle: Bundle
     stage1: Any
     stage2: Any
+    gatekeeper: Any
 
     @classmethod
     def load(cls, bundle: Bundle) -> Networks:
-        """Build both networks.
+        """Build the networks: stage 1 for its class activations, stage 2, and stage 1 as it opens the gate.
 
         Raises
         ------
         BundleError
         """
-        return cls(bundle, bundle.build_stage1(), bundle.build_stage2())
+        stage1 = bundle.build_stage1()
+        gatekeeper = stage1 if bundle.presence_stride is None else bundle.build_gatekeeper()
+        return cls(bundle, stage1, bundle.build_stage2(), gatekeeper)
 
 
 def explain_tile(
@@ -72,7 +75,9 @@ def explain_tile(
     cams = multilayer_gradcam(networks.stage1, x)
     with torch.inference_mode():
         # Whichever network opens the gate in a run.
-        said = networks.stage2.segment_and_see(x)[1] if bundle.presence == "stage2" else networks.stage1(x)
+        said = (
+            networks.stage2.segment_and_see(x)[1] if bundle.presence == "stage2" else networks.gatekeeper(x)
+        )
         presence = said.sigmoid()
         deepest = list(cams.values())[-1]
         scores = (
