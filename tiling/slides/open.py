@@ -84,8 +84,8 @@ _UNREAD = {
 """Slides of scanners that nothing here reads. Folder scans find them, so that each fails by its name instead of being
 passed over; and some (VSI) are TIFFs of a label and a thumbnail, which must not be taken for the scan."""
 
-_OVER_A_NETWORK = _OWN[:1]
-"""What is read piece by piece, so that a slide need not come whole."""
+_IN_PIECES = _OWN[:1]
+"""What is read piece by piece, so that a slide need not come whole over a network."""
 
 
 def register_format(kind: SlideFormat) -> None:
@@ -153,7 +153,7 @@ def open_slide(
             f"{path} is a slide in the format {_UNREAD[suffix]}, which is not read here; convert it to OME-TIFF or "
             "OME-Zarr, for example with Bio-Formats."
         )
-    for kind in (*asked, *(_OVER_A_NETWORK if is_address(path) else _OWN)):
+    for kind in (*asked, *_own(path)):
         try:
             reader = kind.open(path)
         except SlideError as error:
@@ -180,6 +180,14 @@ def open_slide(
         f"{path} is not a slide that OpenSlide, tifffile, Pillow or zarr can read; "
         "check that the file is complete, or convert it to a pyramidal TIFF."
     )
+
+
+def _own(path: Path) -> tuple[SlideFormat, ...]:
+    """Return the formats of ours that a path can have."""
+    if is_address(path):
+        return _IN_PIECES
+    # A file is never in pieces, and need not wait until zarr is loaded.
+    return _OWN if path.is_dir() else tuple(own for own in _OWN if own not in _IN_PIECES)
 
 
 @cache

@@ -11,7 +11,6 @@ from tiling.address import is_address
 from tiling.errors import WsssError
 from tiling.folders import is_store
 from tiling.slides import open_slide
-from tiling.store import open_store
 
 __all__ = ["get_reader", "read_slide", "read_store"]
 
@@ -63,6 +62,8 @@ def read_store(path: str | Sequence[str]) -> list[LayerData]:
     StoreError
         When the store is damaged.
     """
+    from tiling.store import open_store  # zarr takes a while to load, and slides do without it
+
     store = open_store(_only(path))
     return store_layers(store, backdrop=not _a_slide_is_open(), schema=load_look(store.path, store.schema))
 
@@ -80,6 +81,8 @@ def _opens_as_slide(file: Path) -> bool:
 
 
 def _opens_as_store(address: Path) -> bool:
+    from tiling.store import open_store
+
     try:
         open_store(address)
     except WsssError:

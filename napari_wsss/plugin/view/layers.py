@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +19,9 @@ from napari_wsss.plugin.view.pyramid import COARSEST_MAX, resident, slide_pyrami
 from napari_wsss.plugin.view.slide_key import METADATA_KEY, SlideKey
 from tiling.classes import ClassSchema
 from tiling.slides import Slide
-from tiling.store import FLAG_PREDICTED, Store
+
+if TYPE_CHECKING:
+    from tiling.store import Store
 
 __all__ = [
     "METADATA_KEY",
@@ -194,6 +196,8 @@ def doubt_place(store: Store) -> tuple[tuple[float, float], float]:
 def doubt_layer(store: Store) -> LayerData:
     """Return how unsure stage 2 is in each tile (1 less its mean confidence) as a translucent layer, clear on glass."""
     from napari.utils.colormaps import Colormap
+
+    from tiling.store import FLAG_PREDICTED
 
     tiles, grid = store.tiles(), store.grid
     shape = grid.rows, grid.columns

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -33,6 +35,17 @@ def test_a_slide(slide_file: Path) -> None:
     assert np.asarray(data).shape == (400, 600, 3)
     assert arguments["scale"] == pytest.approx((0.5, 0.5))
     assert get_reader([str(slide_file)]) is read_slide
+
+
+def test_a_slide_in_one_file_does_not_wait_for_zarr(slide_file: Path) -> None:
+    """A quarter of the processor's work between the command and the first picture was loading it."""
+    program = (
+        "import sys\n"
+        "from napari_wsss.plugin.files.reader import get_reader\n"
+        "assert get_reader(sys.argv[1])(sys.argv[1])\n"
+        "assert not {'zarr', 'yaozarrs', 'fsspec'} & set(sys.modules)\n"
+    )
+    subprocess.run([sys.executable, "-c", program, str(slide_file)], check=True)
 
 
 def test_labels_and_macros_of_a_file_are_never_shown(tmp_path: Path) -> None:
