@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from napari_wsss.models import Bundle, load_bundle
+from tiling.checks import flag, number
 from tiling.engine import Event, Finished, kept_memory, run
 from tiling.errors import StoreError
 from tiling.export import Frame, as_spatialdata, region_frame, store_card
@@ -79,15 +80,21 @@ class Settings:
     keep_probabilities: bool = False
     read_errors: Literal["fail", "fill"] = "fail"
 
+    def __post_init__(self) -> None:
+        for name in ("gate", "keep_cams", "keep_probabilities"):
+            flag(name, getattr(self, name))
+        if self.gate_threshold is not None:
+            object.__setattr__(self, "gate_threshold", number("gate_threshold", self.gate_threshold, 0, 1))
+        self.run_options(1.0)  # which checks the rest
+
     def run_options(self, mpp: float) -> RunOptions:
         """Return the engine's options for a model with ``mpp`` µm per pixel."""
-        region = self.region if self.region is None or isinstance(self.region, Box) else Box(*self.region)
         return RunOptions(
             mpp=mpp,
             overlap=self.overlap,
             tissue=self.tissue,
             tissue_areas=self.tissue_areas,
-            region=region,
+            region=_box(self.region),
             roi=self.roi,
             batch_size=self.batch_size,
             read_threads=self.read_threads,
@@ -96,6 +103,16 @@ class Settings:
             gate_mode=self.gate_mode,
             read_errors=self.read_errors,
         )
+
+
+def _box(region: Any) -> Box | None:
+    """Return a region as a box; what is in it is checked by the engine's options."""
+    if region is None or isinstance(region, Box):
+        return region
+    sides = tuple(region) if isinstance(region, Iterable) else ()
+    if len(sides) != 4 or any(isinstance(side, str) for side in sides):
+        raise TypeError(f"region must be a Box, four whole numbers or None; got {region!r}")
+    return Box(*sides)
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tiling.checks import flag
 from tiling.errors import DataError
 
 __all__ = ["ClassSchema", "TissueClass", "reference_to_store", "store_to_reference"]
@@ -50,7 +51,9 @@ class TissueClass:
 
     def __post_init__(self) -> None:
         for field, most in _LONGEST.items():
-            text: str = getattr(self, field)
+            text: Any = getattr(self, field)
+            if not isinstance(text, str):
+                raise DataError(f"A tissue class has the {field} {text!r}; give it as text.")
             shown = repr(text if len(text) <= most else text[:most] + "…")
             if not text.strip() or len(text) > most:
                 raise DataError(f"A tissue class has the {field} {shown}; give it 1 to {most} characters.")
@@ -93,6 +96,10 @@ class ClassSchema:
     white_background: bool = False
 
     def __post_init__(self) -> None:
+        given: tuple[Any, ...] = tuple(self.classes)
+        if not isinstance(self.name, str) or not all(isinstance(tissue, TissueClass) for tissue in given):
+            raise DataError(f"Schema {self.name!r} is made of a name and tissue classes; got {given!r:.80}.")
+        flag("white_background", self.white_background)
         if not 1 <= len(self.classes) <= 254:
             raise DataError(f"Schema {self.name!r} has {len(self.classes)} classes; 1 to 254 are possible.")
         # Annotations are matched by either; some file systems know neither case nor the form of an accent.
@@ -142,7 +149,7 @@ class ClassSchema:
             if not all(isinstance(value, str) for row in fields for value in row):
                 raise TypeError("a name, abbreviation or color is no text")
             classes = tuple(TissueClass(*row) for row in fields)
-            return cls(str(data["name"]), classes, bool(data.get("white_background", False)))
+            return cls(str(data["name"]), classes, data.get("white_background", False))
         except (KeyError, TypeError) as error:
             raise DataError(
                 f"A class schema needs 'name' and 'classes' (each with name, abbreviation, color): {error!r}."

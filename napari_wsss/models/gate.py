@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Literal
 
 import torch
 from torch import Tensor
+
+from tiling.checks import number
 
 __all__ = ["GateMode", "apply_gate", "open_classes"]
 
@@ -33,6 +35,11 @@ def open_classes(
     """
     if probabilities.ndim != 2:
         raise ValueError(f"probabilities must be (N, C), not {tuple(probabilities.shape)}")
+    if not isinstance(threshold, Tensor):  # those of a device are not waited for
+        given = (
+            threshold if isinstance(threshold, Iterable) and not isinstance(threshold, bytes) else [threshold]
+        )
+        threshold = [number("threshold", one) for one in given]
     limits = torch.as_tensor(threshold, dtype=probabilities.dtype, device=probabilities.device)
     if limits.ndim > 1 or limits.numel() not in (1, probabilities.shape[1]):
         raise ValueError(

@@ -8,12 +8,13 @@ import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import IO, Any, Literal, cast
+from typing import IO, Any, Literal, cast, get_args
 
 import numpy as np
 import shapely
 from numpy.typing import NDArray
 
+from tiling.checks import number, one_of
 from tiling.export.writing import export_file
 from tiling.polygons import label_regions
 from tiling.store import Store
@@ -83,13 +84,14 @@ def features(
     store: Store, *, frame: Frame = "qupath", min_area_um2: float = 0.0, simplify_um: float = 0.0
 ) -> Iterator[dict[str, Any]]:
     """Yield one GeoJSON feature per region; arguments as for :func:`write_geojson`."""
+    least_um2, within_um = number("min_area_um2", min_area_um2, 0), number("simplify_um", simplify_um, 0)
     pixel_um2 = store.mpp**2
     origin = _origin(store, frame)
     names = uuid.uuid5(uuid.NAMESPACE_URL, f"napari-wsss/{_identity(store)}")
     labels = cast("Any", store.labels()[0])
-    for region in label_regions(labels, tolerance=simplify_um / store.mpp):
-        polygon = _without_small_holes(region.polygon, min_area_um2 / pixel_um2)
-        if polygon.area * pixel_um2 < min_area_um2:
+    for region in label_regions(labels, tolerance=within_um / store.mpp):
+        polygon = _without_small_holes(region.polygon, least_um2 / pixel_um2)
+        if polygon.area * pixel_um2 < least_um2:
             continue
         tissue = store.schema.classes[region.label - 1]
         yield {
@@ -110,6 +112,7 @@ def features(
 
 def _origin(store: Store, frame: Frame) -> tuple[int, int]:
     """Return what label pixel (0, 0) has as level-0 coordinates in a frame: the canvas begins at the bounds."""
+    one_of("frame", frame, get_args(Frame))
     return (0, 0) if frame == "qupath" else store.origin
 
 

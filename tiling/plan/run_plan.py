@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from tiling.checks import flag, instance, number, one_of, whole
 from tiling.errors import RegionError, SlideError
 from tiling.geometry import Box
 from tiling.grid import TileGrid, select_tiles
@@ -82,6 +83,27 @@ class RunOptions:
     cams: bool = False
     gate_mode: GatePlace = "tile"
     read_errors: Literal["fail", "fill"] = "fail"
+
+    def __post_init__(self) -> None:
+        # What decides a result goes into JSON and is compared with what is there: Python's own numbers.
+        object.__setattr__(self, "mpp", number("mpp", self.mpp, 0))
+        object.__setattr__(self, "overlap", number("overlap", self.overlap))
+        object.__setattr__(self, "batch_size", whole("batch_size", self.batch_size, 1, 65_536))
+        object.__setattr__(self, "read_threads", whole("read_threads", self.read_threads, 1, 1024))
+        for name, kind in (
+            ("tissue", TissueParameters),
+            ("tissue_areas", Roi),
+            ("region", Box),
+            ("roi", Roi),
+        ):
+            instance(name, getattr(self, name), kind)
+        if self.region is not None:
+            sides = dataclasses.astuple(self.region)
+            object.__setattr__(self, "region", Box(*(whole("a side of region", side) for side in sides)))
+        flag("probabilities", self.probabilities)
+        flag("cams", self.cams)
+        one_of("gate_mode", self.gate_mode, ("tile", "field"))
+        one_of("read_errors", self.read_errors, ("fail", "fill"))
 
     def deciding(self) -> dict[str, Any]:
         """Return the JSON-ready part that decides the result; threads and batches do not."""

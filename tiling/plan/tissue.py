@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
 
+from tiling.checks import flag, number
 from tiling.errors import SlideError
 from tiling.plan.glass import (
     Density,
@@ -76,6 +77,13 @@ class TissueParameters:
     min_object_um2: float = 10_000.0
     max_gap_um2: float = 500_000.0
     remove_ink: bool = True
+
+    def __post_init__(self) -> None:
+        if self.threshold is not None:
+            object.__setattr__(self, "threshold", number("threshold", self.threshold))
+        for name in ("smoothing_um", "min_object_um2", "max_gap_um2"):
+            object.__setattr__(self, name, number(name, getattr(self, name), 0))
+        flag("remove_ink", self.remove_ink)
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from functools import cache
 from pathlib import Path
 
 from tiling.address import is_address
+from tiling.checks import flag
 from tiling.errors import SlideError
 from tiling.files import lacks_memory, unreadable
 from tiling.plugins import loaded, others
@@ -142,6 +143,7 @@ def open_slide(
     ResolutionError
         When ``mpp`` is implausible.
     """
+    flag("icc", icc)
     path = Path(path)
     if not is_address(path):
         _refuse_no_file(path)

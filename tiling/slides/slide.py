@@ -16,6 +16,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from tiling.checks import number, whole
 from tiling.errors import ResolutionError
 from tiling.geometry import Box
 from tiling.slides.level import ALONE_BYTES, Level, LevelReader
@@ -26,6 +27,9 @@ __all__ = ["Slide"]
 
 LEVEL_TOLERANCE = 0.01
 """A level up to 1 % coarser than asked for serves: a 0.251 µm slide has 0.502 µm, and models want 0.5."""
+
+MOST_PIXELS = 1 << 31
+"""Pixels that one call of ``read`` returns at most: 6 GB."""
 
 MAX_PIXELS_PER_READ = 1 << 24
 """Level pixels held at once (50 MB as RGB); a larger region is read in parts."""
@@ -169,9 +173,11 @@ class Slide:
         SlideError
             When the file cannot be read there.
         """
-        if width < 1 or height < 1:
-            raise ValueError(f"a region must have at least one pixel; got {width} × {height}")
-        scale = 1.0 if mpp is None else mpp / self.require_mpp()
+        x, y = number("x", x), number("y", y)
+        width, height = whole("width", width, 1), whole("height", height, 1)
+        if width * height > MOST_PIXELS:
+            raise ValueError(f"{width} × {height} px are more than is read at once; ask for parts")
+        scale = 1.0 if mpp is None else number("mpp", mpp) / self.require_mpp()
         if not (math.isfinite(scale) and scale > 0):
             raise ValueError(f"mpp must be a positive number; got {mpp}")
         return self._resampled(x, y, scale, scale, width, height)
@@ -190,8 +196,7 @@ class Slide:
             The picture covers ``bounds`` exactly: column *j* starts at ``bounds.x + j * bounds.width / w``.
             Read in parts, so that no level has to fit into memory. Not writable where ``known_thumbnails`` keeps it.
         """
-        if max_side < 1:
-            raise ValueError(f"max_side must be at least 1; got {max_side}")
+        max_side = whole("max_side", max_side, 1)
         if self.known_thumbnails is None:
             return self._thumbnail(max_side)
         if max_side not in self.known_thumbnails:
@@ -212,6 +217,9 @@ class Slide:
 
         ``x`` and ``y`` are pixels of that level; what hangs over its edges is white.
         """
+        level = whole("level", level, 0, len(self.levels) - 1)
+        x, y = whole("x", x), whole("y", y)
+        width, height = whole("width", width, 0), whole("height", height, 0)
         return self._reader.read_level(level, x, y, width, height)
 
     def best_level(self, downsample: float) -> int:
