@@ -16,7 +16,6 @@ import importlib.util
 import itertools
 import os
 import resource
-import select
 import shutil
 import signal
 import sys
@@ -24,6 +23,7 @@ import tempfile
 import time
 import traceback
 from collections.abc import Callable, Sequence
+from multiprocessing.connection import wait
 from pathlib import Path
 from types import ModuleType
 from typing import NoReturn
@@ -68,7 +68,7 @@ def guarded(work: Callable[[], str], limit_s: float = LIMIT_S) -> tuple[str, flo
     os.close(writing)
     started, seconds = time.monotonic(), 0.0
     try:
-        while not select.select([reading], [], [], 0.25)[0]:
+        while not wait([reading], 0.25):  # select knows no handle above 1,023
             seconds = time.monotonic() - started - _starved(pid)
             if seconds > limit_s:
                 os.kill(pid, signal.SIGKILL)
@@ -81,7 +81,14 @@ def guarded(work: Callable[[], str], limit_s: float = LIMIT_S) -> tuple[str, flo
 
 
 def _answer(work: Callable[[], str], writing: int) -> NoReturn:
-    """Do the work of a fork and end it."""
+    """Do the work of a fork and end it, whatever happens: what came back from here would go on as its parent."""
+    try:
+        _worked(work, writing)
+    finally:
+        os._exit(0)
+
+
+def _worked(work: Callable[[], str], writing: int) -> None:
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     # What fills the memory ends with MemoryError, before it takes that of others.
     resource.setrlimit(resource.RLIMIT_DATA, (4 * MOST_MEMORY_MB << 20, resource.RLIM_INFINITY))
@@ -94,7 +101,6 @@ def _answer(work: Callable[[], str], writing: int) -> NoReturn:
     if taken > MOST_MEMORY_MB:
         answer = f"memory {taken:.0f} MB, {answer}"
     os.write(writing, answer.encode("utf-8", "backslashreplace")[:2000])
-    os._exit(0)
 
 
 def _starved(pid: int) -> float:

@@ -9,6 +9,7 @@ import faulthandler
 import importlib.util
 import itertools
 import os
+import resource
 from collections import Counter
 from pathlib import Path
 from types import ModuleType
@@ -82,7 +83,19 @@ def test_a_seed_gives_the_same_mutants(tmp_path: Path) -> None:
         ("crash", lambda: os.kill(os.getpid(), 11)),
         ("raw ZeroDivisionError", lambda: 1 // 0),
         ("hang", lambda: __import__("time").sleep(60)),
+        ("crash", lambda: None),  # what came back from a fork would go on as its parent
     ],
 )
 def test_the_command_notices(answer: str, work: object) -> None:
     assert family("fuzz").guarded(work, 0.5)[0].startswith(answer)
+
+
+def test_the_command_works_with_many_open_handles() -> None:
+    if resource.getrlimit(resource.RLIMIT_NOFILE)[0] < 2000:
+        pytest.skip("no process may have so many here")
+    held = [os.dup(0) for _ in range(1100)]
+    try:
+        assert family("fuzz").guarded(lambda: "read", 5)[0] == "read"
+    finally:
+        for handle in held:
+            os.close(handle)
