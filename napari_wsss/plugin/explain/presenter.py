@@ -22,7 +22,7 @@ from napari_wsss.plugin.common import (
 )
 from napari_wsss.plugin.explain.explanation import TileExplanation, TilePlace, tile_at
 from napari_wsss.plugin.segment import SegmentSession
-from napari_wsss.plugin.view import METADATA_KEY, mark_box, world_to_data
+from napari_wsss.plugin.view import METADATA_KEY, mark_box, takes_clicks, world_to_data
 from tiling.errors import BundleError, SlideError
 from tiling.slides import open_slide
 
@@ -154,6 +154,7 @@ class Explainer:
         self._picking = wanted
         self.revision += 1
 
+    @takes_clicks
     def _on_mouse(self, viewer: Any, event: Any) -> Generator[None]:
         """Tell a click from the drag that moves the view (napari's protocol for mouse callbacks)."""
         pressed = np.array(event.pos)

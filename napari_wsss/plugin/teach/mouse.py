@@ -8,6 +8,8 @@ from typing import Any, Literal
 
 import numpy as np
 
+from napari_wsss.plugin.view import clicks_are_taken
+
 __all__ = ["SlideMouse", "Tool"]
 
 Tool = Literal["click", "rectangle", "lasso"]
@@ -135,7 +137,8 @@ class SlideMouse:
         if draws:
             self._handlers.drawing([])
         if not moved:
-            self._handlers.click(*start, shift, control)
+            if not clicks_are_taken(self._viewer):  # a tile to be explained shall get no label
+                self._handlers.click(*start, shift, control)
         elif draws:
             self._handlers.drawn(self._outline(path), shift)
 

@@ -1,3 +1,4 @@
+from .clicks import clicks_are_taken as clicks_are_taken, takes_clicks as takes_clicks
 from .colors import class_features as class_features, label_colormap as label_colormap
 from .frame import (
     layer_size as layer_size,

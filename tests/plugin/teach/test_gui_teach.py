@@ -12,6 +12,8 @@ import pytest
 from PIL import Image
 from teach_hands import Hands, new_project_by_hand
 
+from napari_wsss.plugin.explain.presenter import Explainer
+from napari_wsss.plugin.segment.session import session_for
 from napari_wsss.project import TrainProgress
 from tiling.synthetic import SYNTHETIC_SCHEMA, SyntheticSlide, write_slide
 
@@ -121,6 +123,23 @@ def test_keys_are_free_when_another_panel_is_seen(hands: Hands, tmp_path: Path) 
     assert teach.teacher.labelling.selection
     hands.key("Escape")
     assert not teach.teacher.labelling.selection
+
+
+def test_a_click_that_picks_a_tile_to_explain_labels_none(hands: Hands, tmp_path: Path) -> None:
+    teach, viewer = hands.teach, hands.viewer
+    make_project(hands, tmp_path / "both.wsss")
+    teacher = teach.teacher
+    middle = teacher.work.project.tile_of("first", 3, 3).middle
+    explainer = Explainer(session_for(viewer), start=lambda _: None)
+    explainer.session.choose_slide(viewer.layers[0])
+    explainer.pick_by_mouse(True)
+    hands.click(*middle)
+    hands.qtbot.waitUntil(lambda: explainer.is_busy)
+    assert teacher.work.labels() == []
+    explainer.pick_by_mouse(False)
+    hands.click(*middle)
+    hands.qtbot.waitUntil(lambda: len(teacher.work.labels()) == 1)
+    explainer.close()
 
 
 def test_classes_are_edited_while_there_are_labels(hands: Hands, tmp_path: Path) -> None:
