@@ -19,7 +19,7 @@ from napari_wsss.plugin.compare.agreement import (
     agreement_pyramid,
     compare,
 )
-from napari_wsss.plugin.view import METADATA_KEY, kind_of, placement_of, unit_factors
+from napari_wsss.plugin.view import METADATA_KEY, kind_of, placement_of, slide_of, unit_factors
 from tiling.classes import ClassSchema, TissueClass
 from tiling.errors import DataError
 
@@ -31,6 +31,12 @@ COLORS = {None: "transparent", 0: "transparent", AGREE: "#1b9e77", DIFFER: "#e72
 
 def _is_truth(layer: Any) -> bool:
     return kind_of(layer) != "store"
+
+
+def _are_of_two_slides(first: Any, second: Any) -> bool:
+    """Tell whether two layers are known to lie on different slides; of layers by others that is not known."""
+    slides = slide_of(first), slide_of(second)
+    return slides[0] != slides[1] and all(slide is not None and slide.quick_hash for slide in slides)
 
 
 @dataclass(frozen=True)
@@ -143,14 +149,16 @@ class Comparer:
         return [layer for layer in self.viewer.layers if isinstance(layer, Labels) and layer.name != NAME]
 
     def follow_layers(self) -> None:
-        """Choose two layers when there are two, and forget those that were removed."""
+        """Choose two layers of one slide when there are two, and forget those that were removed."""
         layers = self.label_layers()
         before = (self.first, self.second)
-        # Of a result and a truth the result comes first, whatever their order in the viewer.
-        layers_by_kind = sorted(layers, key=_is_truth)
-        self.first = self.first if self.first in layers else next(iter(layers_by_kind), None)
+        # What is seen comes before what is hidden (on another slide), and of a result and a truth the result, whatever
+        # their order in the viewer.
+        ordered = sorted(layers, key=lambda layer: (not layer.visible, _is_truth(layer)))
+        self.first = self.first if self.first in layers else next(iter(ordered), None)
         others = [layer for layer in sorted(layers, key=_is_truth, reverse=True) if layer != self.first]
-        self.second = self.second if self.second in others else next(iter(others), None)
+        same = [layer for layer in others if not _are_of_two_slides(self.first, layer)]
+        self.second = self.second if self.second in others else next(iter(same), None)
         if before != (self.first, self.second):
             self.revision += 1
 
@@ -167,6 +175,10 @@ class Comparer:
         self.revision += 1
         if self.first is None or self.second is None or self.first == self.second:
             self.problem = "Choose two different label layers, such as a result and a truth."
+            return False
+        if _are_of_two_slides(self.first, self.second):
+            names = f"{self.first.name} and {self.second.name}"
+            self.problem = f"{names} are of two slides; choose two results of one slide."
             return False
         try:
             units = self.first.units[-2:]

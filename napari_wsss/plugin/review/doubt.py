@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -11,7 +12,15 @@ from numpy.typing import NDArray
 from tiling.grid import TileGrid
 from tiling.store import DOUBTS, FLAG_PREDICTED, Store
 
-__all__ = ["HELD_SHARE", "ReviewEntry", "ReviewOrder", "disagreement", "review_entries", "side_by_side"]
+__all__ = [
+    "HELD_SHARE",
+    "ReviewEntry",
+    "ReviewOrder",
+    "disagreement",
+    "most_of",
+    "review_entries",
+    "side_by_side",
+]
 
 ReviewOrder = Literal["uncertain", "disagreement", "artefacts"]
 
@@ -26,6 +35,9 @@ LEAST_TISSUE = 0.3
 
 HELD_SHARE = 0.15
 """A class that fills this part of a tile's tissue is said to be in it."""
+
+SMALLEST_SHARE_TOLD = 0.005
+"""A class that would read "0 %" is not named."""
 
 _COARSE = 2048
 _NEIGHBOUR = 0.5
@@ -179,6 +191,20 @@ def _class_shares(store: Store, lattice: TileGrid) -> NDArray[np.float64]:
     return shares
 
 
+def most_of(names: Sequence[str], shares: NDArray[np.floating[Any]]) -> str:
+    """Return in words the one or two classes that a tile is mostly made of.
+
+    Parameters
+    ----------
+    names : sequence of str
+    shares : (C,) float
+        0 … 1.
+    """
+    most = [int(index) for index in np.argsort(-shares)[:2]]
+    told = [index for index in most if shares[index] > SMALLEST_SHARE_TOLD] or most[:1]
+    return ", ".join(f"{names[index]} {100 * shares[index]:.0f} %" for index in told)
+
+
 def _entry(
     store: Store,
     table: dict[str, NDArray[Any]],
@@ -192,8 +218,7 @@ def _entry(
     presence, shares = table["presence"][tile], table["shares"][tile]
     names = store.schema.names
     if order != "disagreement":
-        first, second = np.argsort(-shares)[:2] if len(shares) > 1 else (0, 0)
-        reason = f"{names[first]} {100 * shares[first]:.0f} %, {names[second]} {100 * shares[second]:.0f} %"
+        reason = most_of(names, shares)
     else:
         worst = int(disagreement(presence[None], shares[None])[0].argmax())
         reason = (

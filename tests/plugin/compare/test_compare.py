@@ -10,6 +10,7 @@ from napari_wsss.plugin.compare import agreement as module
 from napari_wsss.plugin.compare.agreement import AGREE, DIFFER, LabelRaster, agreement_pyramid, compare
 from napari_wsss.plugin.compare.presenter import Comparer, comparison_rows, raster_of
 from napari_wsss.plugin.view.frame import matrix, raster_frame
+from napari_wsss.plugin.view.slide_key import SlideKey
 from tiling.classes import ClassSchema, TissueClass
 from tiling.errors import DataError
 from tiling.synthetic import SYNTHETIC_SCHEMA
@@ -151,6 +152,34 @@ def test_from_layers_to_table_and_layer() -> None:
     comparer.wait()
     assert [layer.name for layer in viewer.layers].count("Agreement") == 1
     assert dict(comparison_rows(found))["Equal pixels"] == "100.0 %"
+
+
+def test_results_of_two_slides_are_not_compared() -> None:
+    """Both begin at the origin, so that numbers would come out, of two pictures that have nothing in common."""
+    from napari.components import ViewerModel
+
+    viewer = ViewerModel()
+    comparer = Comparer(viewer)
+    keys = {name: SlideKey(name, 300, 200, name) for name in ("a.svs", "b.svs")}
+
+    def add(name: str, slide: SlideKey, visible: bool) -> Any:
+        known = {"kind": "store", "schema": SYNTHETIC_SCHEMA, "slide": slide}
+        return viewer.add_labels(noise(200, 300), name=name, visible=visible, metadata={"wsss": known})
+
+    hidden = add("a tissue", keys["a.svs"], False)
+    seen = add("b tissue", keys["b.svs"], True)
+    comparer.follow_layers()
+    assert (comparer.first, comparer.second) == (seen, None)
+    comparer.choose(hidden, seen)
+    comparer.follow_layers()
+    assert not comparer.run()
+    assert comparer.problem == "a tissue and b tissue are of two slides; choose two results of one slide."
+    other = add("b again", SlideKey("b-copy.svs", 300, 200, "b.svs"), True)
+    drawn = add("drawn", SlideKey("", 0, 0, ""), True)  # of what slide it is nobody knows
+    for second in (other, drawn):
+        comparer.choose(seen, second)
+        assert comparer.run()
+        assert comparer.wait() is not None
 
 
 def test_layers_that_cannot_be_compared() -> None:

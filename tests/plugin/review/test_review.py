@@ -9,7 +9,7 @@ import pytest
 from napari_wsss.models.bundle import Bundle
 from napari_wsss.plugin.common.person import person
 from napari_wsss.plugin.common.preferences import Preferences
-from napari_wsss.plugin.review.doubt import disagreement, review_entries, side_by_side
+from napari_wsss.plugin.review.doubt import disagreement, most_of, review_entries, side_by_side
 from napari_wsss.plugin.review.presenter import Reviewer
 from napari_wsss.plugin.review.verdicts import verdict_path
 from napari_wsss.plugin.segment.request import RunRequest
@@ -74,6 +74,20 @@ def doubtful(store: Store, *places: tuple[int, int], value: float = 0.2) -> Stor
 def middle(store: Store, row: int, column: int) -> tuple[float, float]:
     box = store.grid.tile_box(row, column)
     return box.y + box.height / 2, box.x + box.width / 2
+
+
+@pytest.mark.parametrize(
+    ("shares", "words"),
+    [
+        ((0.0, 1.0, 0.0), "stroma 100 %"),
+        ((0.004, 0.996, 0.0), "stroma 100 %"),
+        ((0.3, 0.6, 0.1), "stroma 60 %, fat 30 %"),
+        ((0.0, 0.0, 0.0), "fat 0 %"),
+        ((1.0,), "fat 100 %"),
+    ],
+)
+def test_a_class_that_is_not_there_is_not_a_reason(shares: tuple[float, ...], words: str) -> None:
+    assert most_of(("fat", "stroma", "tumour")[: len(shares)], np.array(shares)) == words
 
 
 def test_disagreement_compares_presence_with_area() -> None:
