@@ -10,6 +10,7 @@ import errno
 import json
 import math
 import os
+import re
 import secrets
 import stat
 from collections.abc import Iterator
@@ -79,6 +80,11 @@ _NO_MEMORY = (
     "allocate memory",
     "failed to map segment",  # of a library that is loaded
 )
+
+TOO_DEEP = "it is nested too deeply"
+_DEEPEST = 200
+_STRING = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
+_NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 
 _NO_SYNC = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
 
@@ -290,9 +296,25 @@ def read_json(path: Path) -> Any:
     """
     try:
         content = _far(path) if is_address(path) else read_regular(path, _JSON_BYTES)
-        return json.loads(content, parse_float=_bounded, parse_constant=_bounded)
+        data = json.loads(content, parse_float=_bounded, parse_constant=_bounded)
     except RecursionError:
-        raise ValueError("it is nested too deeply") from None
+        raise ValueError(TOO_DEEP) from None
+    if nests_deeply(content):
+        raise ValueError(TOO_DEEP)
+    return data
+
+
+def nests_deeply(content: bytes) -> bool:
+    """Tell whether valid JSON is nested deeper than anything of ours; what Python itself reads depends on its version.
+
+    In each round the innermost brackets go, so that one level is left less.
+    """
+    brackets = _STRING.sub(b"", content).translate(None, _NO_BRACKETS)
+    for _ in range(_DEEPEST):
+        if not brackets:
+            return False
+        brackets = brackets.replace(b"[]", b"").replace(b"{}", b"")
+    return bool(brackets)
 
 
 def _bounded(text: str) -> float:

@@ -136,7 +136,9 @@ def test_forty_slides_on_two_workers_of_which_one_is_killed(
     workers[0].kill()
     _, err = process.communicate(timeout=1200)
     assert process.returncode == 1, err
-    assert Counter(statuses(out).values()) == {"done": 34, "empty": 1, "failed": 5}
+    counts = Counter(statuses(out).values())
+    # The one that was killed may have finished a slide without having told: the other finds it complete.
+    assert (counts["done"] + counts.pop("cached", 0), counts["empty"], counts["failed"]) == (34, 1, 5)
     assert {name for name, status in statuses(out).items() if status == "failed"} == BROKEN
     assert all(verify(store).ok for store in out.glob("*.zarr") if statuses(out)[store.stem] != "failed")
     # The same bytes as without workers; two slides stand for all.

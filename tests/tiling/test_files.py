@@ -93,6 +93,23 @@ def test_whatever_is_no_json_is_one_kind_of_error(tmp_path: Path, content: bytes
         read_json(tmp_path / "a.json")
 
 
+@pytest.mark.parametrize(
+    ("text", "is_read"),
+    [
+        ('{"a": ' * 150 + "1" + "}" * 150, True),
+        ('[{"a": ' * 300 + "1" + "}]" * 300, False),
+        ("[" * 900 + "]" * 900, False),
+        ('{"a": "' + "[" * 5000 + '\\"' + '"}', True),
+    ],
+)
+def test_how_deep_json_may_be_depends_on_no_version_of_python(
+    tmp_path: Path, text: str, is_read: bool
+) -> None:
+    (tmp_path / "a.json").write_text(text)
+    with contextlib.nullcontext() if is_read else pytest.raises(ValueError, match="nested too deeply"):
+        assert read_json(tmp_path / "a.json") == json.loads(text)
+
+
 def test_names_that_are_no_utf8_survive_json(tmp_path: Path) -> None:
     write_json_atomic(tmp_path / "a.json", {"name": "Pr\udce4parat µ"})
     assert read_json(tmp_path / "a.json") == {"name": "Pr\udce4parat µ"}

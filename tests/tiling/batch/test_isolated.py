@@ -46,7 +46,9 @@ def test_one_bad_slide_never_stops_the_others(tmp_path: Path) -> None:
     rows = {row["slide_id"]: row for row in read(tmp_path / "new" / "out" / "summary.csv")}
     assert rows["typed"]["error"] == "Slide /slides/typed.svs cannot be opened; check it."
     assert rows["bug"]["error"].startswith("IndexError: list index out of range (traceback in ")
-    assert rows["memory"]["error"].startswith("There is not enough memory for /slides/memory.svs; close other")
+    assert rows["memory"]["error"].startswith(
+        "There is not enough memory for /slides/memory.svs; close other"
+    )
     logs = tmp_path / "new" / "out" / "logs"
     assert sorted(p.name for p in logs.iterdir()) == ["bug.log", "memory.log", "typed.log"]
     assert "Traceback" in (logs / "bug.log").read_text()
