@@ -151,9 +151,11 @@ class ExplainWidget(QWidget):
         self.stage2_title.setToolTip(
             "What the segmentation says there: probabilities of its network (stage 2)"
         )
+        self.heads: list[QWidget] = [self.stage2_title]
         for column, text, tip in HEADS:
             head = QLabel(text)
             head.setToolTip(tip)
+            self.heads.append(head)
             self.grid.addWidget(head, 0, column)
         self.grid.addWidget(self.stage2_title, 0, 4)
         self.stage2_title.setWordWrap(True)
@@ -182,6 +184,7 @@ class ExplainWidget(QWidget):
         self._timer = QTimer(self)
         self._timer.timeout.connect(self.tick)
         self._timer.start(TICK_MS)
+        self._show_tile()
         self.destroyed.connect(self.explainer.close)
         guard_wheel(self)
         self.tick()
@@ -221,6 +224,8 @@ class ExplainWidget(QWidget):
     def _show_tile(self) -> None:
         explanation = self._explained
         evidence = explanation.evidence if explanation else []
+        for part in (*self.heads, self.chosen):  # what says something of a tile, once there is one
+            part.setVisible(explanation is not None)
         if len(evidence) != len(self.rows):
             for row in self.rows:
                 row.remove()

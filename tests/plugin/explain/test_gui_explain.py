@@ -20,11 +20,14 @@ def test_the_dock_shows_a_tile(
     widget = ExplainWidget(viewer, explainer)
     viewer.window.add_dock_widget(widget)
     assert "Pick a tile" in widget.hint.text()
+    of_a_tile = [*widget.heads, widget.chosen]
+    assert all(part.isHidden() for part in of_a_tile)  # heads of nothing, and nothing to choose from
     widget.pick.setChecked(True)
     assert explainer.is_picking
     explainer.pick((250, 350))
     qtbot.waitUntil(lambda: len(widget.rows) == 4, timeout=60_000)
     assert sum(row.presence.value() for row in widget.rows) > 0
+    assert not any(part.isHidden() for part in of_a_tile)
     assert widget.tile.pixmap().width() > 50
     assert all(cam.pixmap().width() > 50 for cam in widget.cams)
     widget.chosen.setCurrentIndex(2)
