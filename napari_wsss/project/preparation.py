@@ -8,7 +8,7 @@ from contextlib import ExitStack
 import numpy as np
 
 from napari_wsss.project.core import ProjectCore
-from napari_wsss.project.encoder import build_network, make_encoder
+from napari_wsss.project.encoder import Encode, build_network, make_encoder
 from napari_wsss.project.events import PrepareEvent
 from napari_wsss.project.prepare import (
     PrepareOptions,
@@ -20,7 +20,7 @@ from napari_wsss.project.prepare import (
 from napari_wsss.project.reduction import VALUES, Reduction, principal_components
 from tiling.errors import FeaturesError
 
-__all__ = ["prepare_slides", "reduction_of"]
+__all__ = ["encoder_of", "prepare_slides", "reduction_of"]
 
 _SAMPLE_TILES = 120
 _SAMPLE_PLACES = 6000
@@ -41,9 +41,7 @@ def prepare_slides(
         reduction.write(project.folder)
         project.change(reduction=reduction.sha256)
     ref = project.description.encoder
-    encode, _ = make_encoder(
-        ref, project.tile, reduction, project.folder / "features" / ".cache", options.device, options.backend
-    )
+    encode = encoder_of(project, reduction, options.device, options.backend)
     probe = encode(np.full((1, project.tile, project.tile, 3), 255, np.uint8))
     for slide_id in slide_ids:
         with project.open_slide(slide_id) as slide:
@@ -63,6 +61,12 @@ def prepare_slides(
                 probe.shape[3],
                 options,
             )
+
+
+def encoder_of(project: ProjectCore, reduction: Reduction, device: str, backend: str = "auto") -> Encode:
+    """Return the function that encodes tiles of the project; what it is converted to is kept with the features."""
+    cache = project.folder / "features" / ".cache"
+    return make_encoder(project.description.encoder, project.tile, reduction, cache, device, backend)[0]
 
 
 def reduction_of(project: ProjectCore) -> Reduction | None:

@@ -11,6 +11,7 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +23,7 @@ from napari_wsss.project.cache import FeatureCache
 from napari_wsss.project.core import ProjectCore
 from napari_wsss.project.corrections import read_corrections
 from napari_wsss.project.data_set import PAINTED
+from napari_wsss.project.encoder import Encode
 from napari_wsss.project.fitted import Head
 from napari_wsss.project.fitting import agreed_labels, fit_head
 from napari_wsss.project.head import softmax
@@ -53,6 +55,7 @@ LOOKED_AT = 1000
 SURE = 0.6
 """Probability from which the sketch of a tile without labels is believed; below it the pixel is ignored."""
 
+_TURNS = (1, 2, 3)
 _MADE = "made.json"
 _MAY_BE_HELD = 0.05  # mean probability in a tile below which a class is taken to be absent
 _LEAST_SURE = 0.3  # share of a tile that must be believed
@@ -76,9 +79,29 @@ class Sketch:
     labelled: Sequence[tuple[TileLabel, NDArray[np.float16]]]
     others: Sequence[tuple[Tile, NDArray[np.float16]]]
 
-    def probabilities(self, values: NDArray[np.float16]) -> NDArray[np.float32]:
+    def probabilities(self, values: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
         """Return class probabilities of places, (P, P, V) -> (P, P, C)."""
         return softmax(self.head.weights.scores(values))
+
+    def turned(
+        self, values: NDArray[np.float16], pixels: NDArray[np.uint8], encode: Encode | None
+    ) -> NDArray[np.float32]:
+        """Return the same, averaged over the tile as it lies and turned by 90, 180 and 270 degrees.
+
+        Parameters
+        ----------
+        values : (P, P, V) float16
+            Of the tile as it lies.
+        pixels : (T, T, 3) uint8
+        encode : Encode or None
+            None: only as it lies.
+        """
+        parts = [self.probabilities(values)]
+        if encode is not None:
+            found = encode(np.stack([np.rot90(pixels, turns) for turns in _TURNS]))
+            parts += [np.rot90(self.probabilities(v), -turns) for turns, v in zip(_TURNS, found, strict=True)]
+        mean: NDArray[np.float32] = np.mean(parts, axis=0, dtype=np.float32)
+        return mean
 
 
 def sketch_of(project: ProjectCore, cache: FeatureCache) -> Sketch:
@@ -162,7 +185,9 @@ def sketched_patches(out: Path) -> int | None:
         return None
 
 
-def write_sketch(project: ProjectCore, sketch: Sketch, data: Path, out: Path) -> int:
+def write_sketch(
+    project: ProjectCore, sketch: Sketch, data: Path, out: Path, encode: Encode | None = None
+) -> int:
     """Write a data root for stage 2: labelled tiles, tiles without labels that the head is sure of, and their masks.
 
     Parameters
@@ -174,6 +199,8 @@ def write_sketch(project: ProjectCore, sketch: Sketch, data: Path, out: Path) ->
     out : Path
         Gets ``train/``, ``val/`` where there is one, and ``masks/``. A label of several classes on a tile that is not
         prepared says nothing about where they are, and is left out.
+    encode : Encode, optional
+        Lets the head look at tiles in four directions.
 
     Returns
     -------
@@ -203,7 +230,7 @@ def write_sketch(project: ProjectCore, sketch: Sketch, data: Path, out: Path) ->
             with Image.open(patch) as image:
                 pixels = np.asarray(image.convert("RGB"))
             drawn = (
-                sketch.probabilities(known[patch.name])
+                sketch.turned(known[patch.name], pixels, encode)
                 if patch.name in known
                 else present[None, None].astype(np.float32)
             )
@@ -212,7 +239,7 @@ def write_sketch(project: ProjectCore, sketch: Sketch, data: Path, out: Path) ->
                 _linked(str(patch), str(out / "train" / patch.name))
                 _write_mask(out, patch.name, mask, project.schema)
         for slide_id in project.slides:
-            _add_unlabelled(project, sketch, slide_id, out)
+            _add_unlabelled(project, sketch, slide_id, out, encode)
         write_json_atomic(out / MASKS / "masks.json", {"layers": [_LAYER], "made with": "sketch"})
         count = sum(1 for _ in (out / "train").iterdir())
         write_json_atomic(out / _MADE, {"patches": count})
@@ -252,7 +279,9 @@ def _write_mask(out: Path, name: str, mask: NDArray[np.uint8], schema: ClassSche
     write_mask(out / MASKS / f"PM_{_LAYER}" / name, mask, schema)
 
 
-def _add_unlabelled(project: ProjectCore, sketch: Sketch, slide_id: str, out: Path) -> None:
+def _add_unlabelled(
+    project: ProjectCore, sketch: Sketch, slide_id: str, out: Path, encode: Encode | None
+) -> None:
     """Add the tiles of a slide that nobody has labelled, as far as the head is sure of them."""
     here = [(tile, values) for tile, values in sketch.others if tile.slide_id == slide_id]
     if not here:
@@ -265,6 +294,7 @@ def _add_unlabelled(project: ProjectCore, sketch: Sketch, slide_id: str, out: Pa
             if np.mean(_best(probabilities, present) >= SURE) < _LEAST_SURE / 2:
                 continue  # not worth reading
             pixels = slide.read(tile.x, tile.y, side, side, project.mpp)
+            probabilities = sketch.turned(values, pixels, encode)
             mask = draw_mask(probabilities, present, pixels, project.schema, SURE)
             held = classes_of(mask, classes)
             if held is None:

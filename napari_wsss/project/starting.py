@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from napari_wsss.project.core import ProjectCore
 from napari_wsss.project.encoder import DEFAULT_ENCODER
 from napari_wsss.project.recipe import Recipe
 from tiling.errors import BundleError
+
+if TYPE_CHECKING:
+    from napari_wsss.models import NetworkSpec
 
 __all__ = ["STARTED", "Former", "former_of", "models_of", "start_words"]
 
@@ -47,10 +50,14 @@ def models_of(project: ProjectCore) -> dict[str, Path]:
 def former_of(project: ProjectCore) -> Former | None:
     """Return the last model that was trained here with the classes and the encoder of today, and is the better one.
 
-    A model that was found worse than what it went on from is passed over, as is one that cannot be read.
+    A model that was found worse than what it went on from is passed over, as is one that cannot be read. Where the
+    encoder's bundle can draw, training starts there each time: going on was measured to be worse
+    (``docs/performance.md``).
     """
     from napari_wsss.models import load_bundle
 
+    if _drawing(project.description.encoder.name) is not None:
+        return None
     for name, path in reversed(models_of(project).items()):
         try:
             bundle = load_bundle(path)
@@ -83,9 +90,7 @@ def start_words(project: ProjectCore, recipe: Recipe, quick: Path, former: Path 
 
     name = project.description.encoder.name
     encoder = None if name == DEFAULT_ENCODER else load_bundle(name)
-    draws = None if encoder is None else encoder.stage2
-    if draws is not None and draws.arguments.get("backbone") != _DRAWS:
-        draws = None
+    draws = _drawing(name)
     weights, channels = quick, recipe.head_channels
     seen: Mapping[str, Any] = {"enlarge": max(1.0, recipe.side / project.tile)}
     pace: tuple[str, ...] = ("--frozen-stages", str(recipe.frozen))
@@ -97,11 +102,18 @@ def start_words(project: ProjectCore, recipe: Recipe, quick: Path, former: Path 
         drawn = load_bundle(former).stage2
         assert drawn is not None, "what is gone on from has a stage 2"
         weights, channels, seen = former, drawn.arguments["head_channels"], drawn.arguments
-        if draws is None:
-            pace = (*pace, "--lr", f"{recipe.lr_going_on:g}")
+        pace = (*pace, "--lr", f"{recipe.lr_going_on:g}")
     return (
         *("--weights", str(weights), *pace, "--head-channels", str(channels)),
         *("--width", f"{seen.get('width', 1.0):g}"),
         *("--colour-smoothing", str(seen.get("colour_smoothing", 0))),
         *("--least-side", str(round(seen.get("enlarge", 1.0) * project.tile))),
     )
+
+
+def _drawing(encoder: str) -> NetworkSpec | None:
+    """Return the stage 2 of an encoder's bundle that a training can start from; None where there is none."""
+    from napari_wsss.models import load_bundle
+
+    draws = None if encoder == DEFAULT_ENCODER else load_bundle(encoder).stage2
+    return draws if draws is not None and draws.arguments.get("backbone") == _DRAWS else None

@@ -14,6 +14,7 @@ from napari_wsss.project.card import Card
 from napari_wsss.project.core import ProjectCore
 from napari_wsss.project.data_set import write_data_set
 from napari_wsss.project.events import StepFinished, StepStarted, Trained, TrainEvent, TrainProgress
+from napari_wsss.project.preparation import encoder_of, reduction_of
 from napari_wsss.project.programs import Seen, run_program
 from napari_wsss.project.quick import write_quick_model
 from napari_wsss.project.recipe import Recipe, recipe_for
@@ -104,7 +105,9 @@ def _train(
     if sketched is None:
         taught = sketch()
         write_quick_model(project, taught.head, folder / _QUICK)
-        sketched = write_sketch(project, taught, data, folder / _SKETCHED)
+        reduction = reduction_of(project)
+        encode = None if reduction is None else encoder_of(project, reduction, options.device)
+        sketched = write_sketch(project, taught, data, folder / _SKETCHED, encode)
     yield StepFinished("patches", time.monotonic() - started)
     steps = _steps(project, folder, data, recipe, sketched, former, options)
     done = 0.0

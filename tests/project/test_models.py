@@ -16,7 +16,7 @@ from toy_projects import SMALL, held
 
 from napari_wsss import load_bundle, segment
 from napari_wsss.models import Gate, build_stage1, build_stage2, save_bundle
-from napari_wsss.project import Project, StepFinished, Trained, TrainProgress
+from napari_wsss.project import DEFAULT_ENCODER, Project, StepFinished, Trained, TrainProgress
 from napari_wsss.project.recipe import recipe_for
 from napari_wsss.project.starting import STARTED, former_of, start_words
 from napari_wsss.project.training_run import TrainOptions, _begin, _recipe, advice_on, better_than_before
@@ -173,6 +173,7 @@ def trained_model(project: Project, name: str, *, better: bool | None = None, **
     return path
 
 
+@pytest.mark.parametrize("encoder", [DEFAULT_ENCODER])
 def test_a_training_goes_on_from_the_last_model_that_fits(make: Make, tmp_path: Path) -> None:
     project, manifest = make(), {"labels": [["a", 0, 0, [1, 0], False]] * 40, "corrections": []}
     assert former_of(project) is None
@@ -208,6 +209,15 @@ def test_a_training_goes_on_from_the_last_model_that_fits(make: Make, tmp_path: 
     assert _begin(project, folder, manifest, TrainOptions(fresh=True)) == (None, fresh)
     assert not (folder / "stage2").exists()
     assert not (folder / "start").exists()
+
+
+def test_where_the_encoders_bundle_can_draw_training_starts_there(make: Make, tmp_path: Path) -> None:
+    project = make()
+    trained_model(project, "first")
+    assert project.goes_on_from() == ""
+    words = start_words(project, recipe_for(40, 20, 4), tmp_path / "quick", None)
+    assert words[words.index("--weights") + 1] == str(load_bundle("synthetic-demo").path)
+    assert "--freeze-bn" in words
 
 
 @pytest.mark.parametrize("labels", [8, 60, 300, 5000])

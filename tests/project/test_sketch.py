@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ from toy_projects import SMALL, held
 from napari_wsss.project import Project
 from napari_wsss.project.data_set import PAINTED, write_data_set
 from napari_wsss.project.sketch import (
+    Sketch,
     classes_of,
     draw_mask,
     sketch_of,
@@ -64,6 +67,26 @@ def test_a_tile_without_a_label_is_named_by_what_is_believed() -> None:
     named = classes_of(mask, CLASSES)
     assert named is not None
     assert named.tolist() == [i == 1 for i in range(CLASSES)]
+
+
+def test_a_tile_is_looked_at_in_four_directions() -> None:
+    head: Any = SimpleNamespace(weights=SimpleNamespace(scores=lambda values: np.float32(values)))
+    sketch = Sketch(head, (), ())
+    pixels = np.random.default_rng(0).integers(0, 9, (6, 6, 3), np.uint8)
+    as_it_lies = sketch.probabilities(pixels.astype(np.float16))
+    # Eyes that do not care how a tile lies see the same four times; of others, the mean counts.
+    np.testing.assert_allclose(
+        sketch.turned(pixels.astype(np.float16), pixels, lambda tiles: np.float32(tiles)),
+        as_it_lies,
+        rtol=1e-5,
+    )
+    top = np.zeros((6, 6, 3), np.float32)
+    top[:3, :, 0] = 50
+    seen = sketch.turned(top.astype(np.float16), pixels, lambda tiles: np.stack([top] * len(tiles)))
+    np.testing.assert_allclose(seen[..., 0], np.float32(2 / 3), atol=1e-5)
+    np.testing.assert_array_equal(
+        sketch.turned(top.astype(np.float16), pixels, None), sketch.probabilities(top.astype(np.float16))
+    )
 
 
 def test_the_sketch_of_a_project(make: Make, slides: dict[str, Path], tmp_path: Path) -> None:
