@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -43,22 +44,19 @@ def told(project: Path, rows: list[dict[str, Any]], slide_id: str) -> list[str]:
 
 
 def region(slide: SyntheticSlide, x: int, y: int, side: int, step: int) -> dict[str, Any]:
-    """Return squares that say what a region truly holds, as a person draws them in QuPath."""
+    """Return strips that say what a region truly holds, as a person draws areas in QuPath."""
     features = []
     truth = slide.truth(x, y, side, side)[step // 2 :: step, step // 2 :: step]
-    for (row, column), label in np.ndenumerate(truth):
-        if label:
-            left, top = x + column * step, y + row * step
-            ring = [
-                [left, top],
-                [left + step, top],
-                [left + step, top + step],
-                [left, top + step],
-                [left, top],
-            ]
-            kind = {"classification": {"name": SYNTHETIC_SCHEMA.names[label - 1]}}
-            geometry = {"type": "Polygon", "coordinates": [ring]}
-            features.append({"type": "Feature", "geometry": geometry, "properties": kind})
+    for row, labels in enumerate(truth):
+        starts = [0, *(np.flatnonzero(np.diff(labels)) + 1).tolist(), len(labels)]
+        for start, end in pairwise(starts):
+            if labels[start]:
+                left, right = x + start * step, x + end * step
+                top, bottom = y + row * step, y + (row + 1) * step
+                ring = [[left, top], [right, top], [right, bottom], [left, bottom], [left, top]]
+                kind = {"classification": {"name": SYNTHETIC_SCHEMA.names[labels[start] - 1]}}
+                geometry = {"type": "Polygon", "coordinates": [ring]}
+                features.append({"type": "Feature", "geometry": geometry, "properties": kind})
     return {"type": "FeatureCollection", "features": features}
 
 
@@ -104,7 +102,7 @@ def test_the_story_from_slides_to_a_retrained_model(wsss: Callable[..., Any], tm
 
     # A region is drawn: it judges the next model, its tiles teach it, and more questions are answered.
     drawn = tmp_path / "region.geojson"
-    drawn.write_text(json.dumps(region(SLIDES["two"], 448, 448, 448, 16)))
+    drawn.write_text(json.dumps(region(SLIDES["two"], 448, 448, 448, 4)))
     assert "Kept the region as" in ok("labels", "two", "--correct", drawn, "--reader", "KL").err
     assert (
         "Labelled" in ok("labels", "two", "--import", drawn, "--min-annotated", "0.8", "--reader", "KL").err
