@@ -292,7 +292,7 @@ class Corrector:
         Raises
         ------
         ProjectError
-            When it is there and not open, or not for writing: they would go on being test material there.
+            When it is there and not open, or not for writing: they would go on teaching or judging there.
         """
         regions = read_regions(corrections_folder(store.path), store.schema)
         project, slide_id = self._project_of(store)

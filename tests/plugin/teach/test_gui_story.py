@@ -279,11 +279,11 @@ def test_a_model_of_unknown_slides_by_this_evening(
     scores["quick"] = hands.result_score(quick)
     assert abs(scores["quick"] - live) < 0.05, (scores, live)
 
-    # What is wrong is painted over; the region is test material of the project.
+    # What is wrong is painted over; the region teaches what is trained from now on.
     scores["corrected"] = hands.result_score(correct(hands, quick))
     assert scores["quick"] < scores["corrected"], scores
 
-    # Trained on forty labels; asked again, and trained anew, with the region to be judged on.
+    # Trained on forty labels and the region; asked again, and trained anew.
     def short(*amounts: int) -> Recipe:
         return replace(recipe_for(*amounts), patches=PATCHES)
 
