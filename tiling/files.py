@@ -79,6 +79,7 @@ _NO_MEMORY = (
     "not enough memory",  # torch, and its "DefaultCPUAllocator: can't allocate memory"
     "allocate memory",
     "failed to map segment",  # of a library that is loaded
+    "could not create a primitive",  # oneDNN
 )
 
 TOO_DEEP = "it is nested too deeply"
