@@ -77,7 +77,7 @@ def test_two_files_become_a_model(
     assert not dialog.isVisible()
     assert dialog.result() == 1
     assert dialog.folder == tmp_path / "made"
-    paths = str(tmp_path / "one.best.pth"), str(tmp_path / "two.pth")
+    paths = tmp_path / "one.best.pth", tmp_path / "two.pth"
     assert asked == [((*paths, "luad", tmp_path / "one"), {"mpp": 0.5})]
 
 
