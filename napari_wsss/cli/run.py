@@ -271,6 +271,9 @@ def _prepare(request: RunRequest) -> SegmentSlide:
     """Turn words into checked values; raises before anything is written."""
     model = request.model or default_bundle()
     bundle = load_bundle(model)
+    limit = request.options.get("gate_threshold")
+    if limit is not None and not 0 <= limit <= 1:
+        raise UsageProblem(f"The gate threshold is {limit:g}; it is a probability from 0 to 1.")
     settings = Settings(**{**request.options, "region": parse_region(request.region)})
     match = parse_match(request.match, bundle.schema)
     if match and request.roi is None:
