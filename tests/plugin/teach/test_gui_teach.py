@@ -239,7 +239,7 @@ def test_samples_of_a_training_are_seen_while_it_goes_on(
     hands.key("1")
     going_on = threading.Event()
 
-    def train_events(project: Any, name: str) -> Iterator[Any]:
+    def train_events(project: Any, name: str, **options: Any) -> Iterator[Any]:
         for number, colour in ((1, "red"), (2, "lime")):
             page = tmp_path / f"epoch_{number:03}.png"
             Image.new("RGB", (900, 300), colour).save(page)
