@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import cast
 
 from qtpy.QtCore import QEvent, QObject
 from qtpy.QtGui import QKeySequence, QShortcut  # type: ignore[attr-defined]  # qtpy has it, its stubs do not
-from qtpy.QtWidgets import QWidget
+from qtpy.QtWidgets import QApplication, QWidget
 
 from napari_wsss.plugin.common.heartbeat_widget import main_window
 
@@ -17,7 +18,8 @@ class WindowKeys(QObject):
     """Binds keys to napari's main window when a dock is shown, and frees them when it is hidden.
 
     A shortcut of the window is asked before the canvas, whose layers have keys of their own for digits and letters, and
-    after a field that somebody types into.
+    after a field that somebody types into. Of docks that are seen side by side, the one that was used or shown last has
+    the keys that several know: a key with two meanings would have none.
 
     Parameters
     ----------
@@ -40,6 +42,7 @@ class WindowKeys(QObject):
         self._on_seen = on_seen
         self.shortcuts: dict[str, QShortcut] = {}
         dock.installEventFilter(self)
+        cast("QApplication", QApplication.instance()).focusChanged.connect(self._focus_moved)
 
     def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:
         """See the dock come and go."""
@@ -47,11 +50,39 @@ class WindowKeys(QObject):
             shown = event.type() == QEvent.Type.Show
             if shown:
                 self._bind()
-            for shortcut in self.shortcuts.values():
-                shortcut.setEnabled(shown)
+                self._take()
+            else:
+                self._let_go()
             if self._on_seen is not None:
                 self._on_seen(shown)
         return False
+
+    def _focus_moved(self, _before: QWidget | None, now: QWidget | None) -> None:
+        if now is not None and self._dock.isVisible() and self._dock.isAncestorOf(now):
+            self._take()
+
+    def _take(self) -> None:
+        """Have all keys of this dock, also those that another one has."""
+        for other in self._others():
+            for key in self.shortcuts.keys() & other.shortcuts.keys():
+                other.shortcuts[key].setEnabled(False)
+        for shortcut in self.shortcuts.values():
+            shortcut.setEnabled(True)
+
+    def _let_go(self) -> None:
+        """Leave the keys to another dock that is seen and knows them."""
+        for key, shortcut in self.shortcuts.items():
+            shortcut.setEnabled(False)
+            for other in self._others():
+                if key in other.shortcuts and other._dock.isVisible():
+                    other.shortcuts[key].setEnabled(True)
+                    break
+
+    def _others(self) -> list[WindowKeys]:
+        window = main_window(self._dock)
+        return (
+            [] if window is None else [keys for keys in window.findChildren(WindowKeys) if keys is not self]
+        )
 
     def _bind(self) -> None:
         window = main_window(self._dock)
