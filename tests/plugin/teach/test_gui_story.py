@@ -191,6 +191,7 @@ def correct(hands: Pathologist, store: Path) -> tuple[Path, Box]:
     hands.canvas.setFocus()
     for x, y, label in places:
         hands.key(str(label))
+        assert corrector.label == label
         hands.drag((x - 4, y), (x + 4, y))
     hands.picture("correcting")
     hands.press(dock.save)
@@ -324,10 +325,10 @@ def test_a_model_of_unknown_slides_by_this_evening(
     assert scores["1 label"] < 0.3 < 0.6 < scores["4 labels"], scores
     assert scores["40 labels"] > 0.75, scores
     assert abs(scores["quick"] - live) < 0.05, (scores, live)
-    # Twenty strokes change a result by less than a point, the second training by about one: no rise is promised there.
-    assert scores["quick"] + 0.01 < scores["trained"], scores
-    assert scores["corrected"] > scores["trained"] - 0.01, scores
-    assert scores["retrained"] > scores["trained"] - 0.005, scores
+    # Trainings of so few patches differ by a point from run to run; outside the region half a point is left for that.
+    assert scores["quick"] < scores["trained"] < scores["corrected"], scores
+    assert scores["trained"] < scores["retrained"], scores
+    assert scores["trained, elsewhere"] - 0.005 < scores["retrained, elsewhere"], scores
     assert scores["retrained"] >= 0.80, scores
 
 
