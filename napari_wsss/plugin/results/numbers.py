@@ -120,11 +120,22 @@ def usual_ratio(names: Sequence[str]) -> tuple[int, int]:
 
 
 def ratio_text(rows: Sequence[LegendRow], one: int, other: int) -> str:
-    """Return the ratio of the areas of two store labels, as ``1.84 : 1``; a dash when the second has no area."""
+    """Return the ratio of the areas of two store labels, as ``1.84 : 1`` or ``1 : 9,350``.
+
+    At most nine characters, so that it never pushes the panel's other numbers out of sight; a dash when the second has
+    no area.
+    """
     areas = {row.label: row.mm2 for row in rows}
     if not areas.get(other):
         return "–"
-    return f"{areas.get(one, 0.0) / areas[other]:.3g} : 1"
+    ratio = areas.get(one, 0.0) / areas[other]
+    return f"1 : {_times(1 / ratio)}" if 0 < ratio < 0.1 else f"{_times(ratio)} : 1"
+
+
+def _times(value: float) -> str:
+    if value >= 9999.5:
+        return ">9999"
+    return f"{value:,.0f}" if value >= 99.95 else f"{value:.3g}"
 
 
 def legend_table(rows: Sequence[LegendRow]) -> list[tuple[str, ...]]:

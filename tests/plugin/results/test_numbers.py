@@ -69,6 +69,18 @@ def test_the_ratio_of_two_classes() -> None:
     assert ratio_text(rows, 1, 2) == "2 : 1"
     assert ratio_text(rows, 2, 1) == "0.5 : 1"
     assert ratio_text(rows, 1, 3) == "–"
+    assert ratio_text(rows, 3, 1) == "0 : 1"
+    rare = legend(SYNTHETIC_SCHEMA, [0.000017, 0.16, 2e-9, 0.0])
+    assert ratio_text(rare, 1, 2) == "1 : 9,412"
+    assert ratio_text(rare, 2, 1) == "9,412 : 1"
+    assert ratio_text(rare, 3, 2) == "1 : >9999"
+
+
+@given(st.floats(0, 1e6), st.floats(1e-12, 1e6))
+def test_a_ratio_is_never_wider_than_its_place(one: float, other: float) -> None:
+    text = ratio_text(legend(SYNTHETIC_SCHEMA, [one, other, 0, 0]), 1, 2)
+    assert len(text) <= 9
+    assert "e" not in text
 
 
 @pytest.mark.parametrize(

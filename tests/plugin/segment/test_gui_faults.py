@@ -141,6 +141,10 @@ def test_nothing_is_cut_at_360_by_700(
         ]
 
     assert max(right_edges())[0] < 360
+    widget.setFixedSize(352, 700)  # what napari gives a dock in a window of 1280
+    widget.legend.ratio.setText("1 : >9999")
+    qtbot.waitUntil(lambda: max(right_edges())[0] < 352)
+    widget.setFixedSize(360, 700)
     assert "…" in widget.input.slides.shown_text()
     assert widget.input.slides.shown_text().endswith(".tif")
     for opened in (False, True):
