@@ -82,11 +82,14 @@ class Attempt:
     slide : SlideKey
     slide_name : str
     job : Job
-    state : RunState
     left : Remains
         What the store says after the run.
+    told : RunState
+        What the run has told so far.
     refused : bool
         Whether the store there turned out to be made differently.
+    concluded : bool
+        Whether its thread has ended and what it left was read.
     """
 
     request: RunRequest
@@ -94,14 +97,22 @@ class Attempt:
     slide_name: str
     job: Job[Event]
     left: Remains
-    state: RunState = field(default_factory=partial(RunState, "starting"))
+    told: RunState = field(default_factory=partial(RunState, "starting"))
     refused: bool = False
+    concluded: bool = False
 
     @classmethod
     def begin(cls, request: RunRequest, slide: SlideKey, slide_name: str, events: EventSource) -> Attempt:
         """Return a run whose job waits to be started."""
         left = Remains(request.out)
         return cls(request, slide, slide_name, Job(partial(events, request), left.read), left)
+
+    @property
+    def state(self) -> RunState:
+        """Where it stands: having told of its end it still runs until its thread has ended, when another may begin."""
+        if self.concluded or self.told.is_active:
+            return self.told
+        return replace(self.told, phase="running")
 
     @property
     def is_active(self) -> bool:
@@ -111,18 +122,19 @@ class Attempt:
     @property
     def store_was_deleted(self) -> bool:
         """Whether somebody took the store away while it is written."""
-        store = self.state.store
-        return self.state.phase == "running" and store is not None and not is_store(store)
+        store = self.told.store
+        return self.told.phase == "running" and store is not None and not is_store(store)
 
     def cancel(self, message: str = "") -> None:
         """Stop after the batch in work; a message makes it a failure."""
         self.job.cancel()
-        if self.is_active:
-            self.state = replace(self.state, phase="cancelling", message=message or self.state.message)
+        if self.told.is_active:
+            self.told = replace(self.told, phase="cancelling", message=message or self.told.message)
 
     def conclude(self) -> Result | None:
         """Take the end of the job into the state; return the result as its store has it, or None without one."""
-        job, told = self.job, self.state
+        job, told = self.job, self.told
+        self.concluded = True
         message = told.message
         if job.outcome == "failed":
             assert job.error is not None
@@ -133,7 +145,7 @@ class Attempt:
         # Somebody may have taken the store away since it was read.
         result = None if self.refused or not is_store(self.request.out) else self.left.result
         if result is None:
-            self.state = replace(told, phase="failed" if failed else "cancelled", message=message, store=None)
+            self.told = replace(told, phase="failed" if failed else "cancelled", message=message, store=None)
             return None
         phase = result.state.phase
         if phase == "cancelled" and failed:
@@ -142,5 +154,5 @@ class Attempt:
             phase = "cached"
         # How many tiles there are in all is known to the run alone while there is no receipt.
         tiles = result.state.tiles or told.tiles
-        self.state = replace(result.state, phase=phase, tiles=tiles, message=message)
-        return result.with_state(self.state)
+        self.told = replace(result.state, phase=phase, tiles=tiles, message=message)
+        return result.with_state(self.told)

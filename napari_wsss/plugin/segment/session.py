@@ -240,7 +240,7 @@ class SegmentSession(SlideResults):
         ended = attempt.job.has_ended  # asked first: events that come after it are taken in this call
         events = attempt.job.poll()
         for event in events:
-            attempt.state = advance(attempt.state, event)
+            attempt.told = advance(attempt.told, event)
             self._take(attempt, event)
         if not ended and attempt.store_was_deleted:
             attempt.cancel(f"{attempt.state.store} was deleted while it was being written.")
@@ -268,7 +268,7 @@ class SegmentSession(SlideResults):
                 case Finished() if (live := self._live_of(attempt)) is not None:
                     live.finish()
         except StoreError as error:
-            attempt.state = replace(attempt.state, message=explain(error))
+            attempt.told = replace(attempt.told, message=explain(error))
 
     def _live_of(self, attempt: Attempt) -> LiveResult | None:
         return None if attempt.state.store is None else self._shown.get(attempt.state.store.absolute())

@@ -299,6 +299,30 @@ def test_closing_stops_the_run(make_session: Callable[..., SegmentSession], band
     assert again.wait(300).phase == "done"  # the lock was freed
 
 
+def test_a_run_that_has_told_of_its_end_goes_on_until_its_thread_ends(
+    make_session: Callable[..., SegmentSession], banded_slide: Path, toy: Any
+) -> None:
+    told, go_on = threading.Event(), threading.Event()
+
+    def events(request: RunRequest) -> Generator[Event]:
+        yield from toy.events(request, predictor=toy.Predictor())
+        told.set()
+        assert go_on.wait(60)
+
+    session = make_session(events=events)
+    session.open_slide(banded_slide)
+    session.run()
+    assert told.wait(60)
+    session.poll()
+    # Nothing else may begin yet: a press of Run would be lost.
+    assert session.state.phase == "running"
+    assert session.active is not None
+    assert [row.percent_text for row in session.legend()] == ["25.0 %"] * 4
+    go_on.set()
+    assert session.wait(60).phase == "done"
+    assert session.active is None
+
+
 @pytest.mark.parametrize(
     ("error", "advice"),
     [
