@@ -187,7 +187,8 @@ def main() -> None:
         pan.timer.stop()
     session.run()
     gaps.start()
-    spin(120, lambda: session.state.phase != "starting")
+    spin(120, lambda: session.result_layer is not None and session.result_layer.visible)
+    spin(0.5)  # the first picture of the result
     worst = [gaps.report("starting a run")]
     assert session.state.phase == "running", session.state
     for name, zoom, radius in (
@@ -204,6 +205,8 @@ def main() -> None:
         pace = (session.state.tiles_done - done) / (time.perf_counter() - started)
         worst.append(gaps.report(f"{name} ({pace:.1f} tiles/s)"))
         pan.timer.stop()
+    # Of this run: a queue would add another one's.
+    peak = memory_mb("VmHWM") - loaded
     if arguments.queue:
         worst.append(while_a_queue_runs(viewer, session, path, arguments, gaps, middle))
     started = time.perf_counter()
@@ -211,8 +214,7 @@ def main() -> None:
     spin(30, lambda: session.state.phase == "cancelled")
     print(f"cancelled after {time.perf_counter() - started:.2f} s at {session.state.tiles_done:,} tiles")
     formula = estimate.memory_bytes / 2**20
-    peak = memory_mb("VmHWM") - loaded
-    print(f"peak memory of the run above that {peak:.0f} MB; formula {formula:.0f} MB")
+    print(f"peak memory of the run above the viewer {peak:.0f} MB; formula {formula:.0f} MB")
     p95, longest = (max(values) for values in zip(*worst, strict=True))
     slide = path.stem
     save(

@@ -189,7 +189,7 @@ class Turnstile:
 
         def drawn() -> bool:
             active, live = session.active, session.live
-            waiting = active is not None and bool(active.job._events)
+            waiting = active is not None and bool(active.job._events or active.steps)
             return self._passed > passed and live is not None and not waiting and not live._dirty
 
         before = labelled()

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Generator
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
 from napari_wsss.plugin.common import Job, explain
 from napari_wsss.plugin.results import Result, RunState, read_result
+from napari_wsss.plugin.segment.live import OpenedStore
 from napari_wsss.plugin.segment.request import RunRequest
 from napari_wsss.plugin.view import SlideKey
-from tiling.engine import Event
+from tiling.engine import Event, Planned
 from tiling.errors import StoreError, StoreMismatchError
 from tiling.folders import is_store
 
-__all__ = ["Attempt", "EventSource", "Question"]
+__all__ = ["Attempt", "EventSource", "Question", "Step"]
 
 EventSource = Callable[[RunRequest], Generator[Event]]
 
@@ -46,30 +49,67 @@ class Question:
 
 
 @dataclass
-class Remains:
-    """What a run has left, read in the run's own thread: the journal of a wide slide has hundreds of megabytes.
+class StoreOfRun:
+    """The store of a run, read in the run's own thread: the window would stand still.
+
+    The levels of a new store are opened one by one, those of one that is resumed are read in part; the journal of a
+    wide slide has hundreds of megabytes.
 
     Attributes
     ----------
     out : Path
         The store.
-    result : Result or None
-        As the store has it; None where there is none, and before the end.
+    began : (Result, OpenedStore) or None
+        When the run had planned its work; None before, and once it is taken.
+    left : Result or None
+        As the store has it after the run; None where there is none, and before the end.
     problem : str
         Why it could not be read.
     """
 
     out: Path
-    result: Result | None = None
+    began: tuple[Result, OpenedStore] | None = None
+    left: Result | None = None
     problem: str = ""
 
+    def read_with(self, events: EventSource, request: RunRequest) -> Generator[Event]:
+        """Pass the events of a run on; the store is read before its plan is told."""
+        with closing(events(request)) as told:
+            for event in told:
+                if isinstance(event, Planned):
+                    try:
+                        self.began = read_result(event.store), OpenedStore.read(event.store, event.rows_done)
+                    except StoreError as error:
+                        self.problem = explain(error)
+                yield event
+
+    def take(self) -> tuple[Result, OpenedStore] | None:
+        """Take what was read at the beginning: it is held by what shows it alone."""
+        began, self.began = self.began, None
+        return began
+
     def read(self) -> None:
-        """Read the store."""
+        """Read what the run has left."""
         if is_store(self.out):
             try:
-                self.result = read_result(self.out)
+                self.left = read_result(self.out)
             except StoreError as error:
                 self.problem = explain(error)
+
+
+@dataclass(frozen=True)
+class Step:
+    """Something to be done in the viewer.
+
+    Attributes
+    ----------
+    do : callable
+    is_long : bool
+        Whether it takes so long that nothing else is done in the same turn of the window.
+    """
+
+    do: Callable[[], object]
+    is_long: bool = False
 
 
 @dataclass
@@ -82,8 +122,10 @@ class Attempt:
     slide : SlideKey
     slide_name : str
     job : Job
-    left : Remains
-        What the store says after the run.
+    store : StoreOfRun
+        What its thread reads of the store.
+    steps : deque of Step
+        What is still to be done in the viewer after what the run has told.
     told : RunState
         What the run has told so far.
     refused : bool
@@ -96,7 +138,8 @@ class Attempt:
     slide: SlideKey
     slide_name: str
     job: Job[Event]
-    left: Remains
+    store: StoreOfRun
+    steps: deque[Step] = field(default_factory=deque)
     told: RunState = field(default_factory=partial(RunState, "starting"))
     refused: bool = False
     concluded: bool = False
@@ -104,8 +147,9 @@ class Attempt:
     @classmethod
     def begin(cls, request: RunRequest, slide: SlideKey, slide_name: str, events: EventSource) -> Attempt:
         """Return a run whose job waits to be started."""
-        left = Remains(request.out)
-        return cls(request, slide, slide_name, Job(partial(events, request), left.read), left)
+        store = StoreOfRun(request.out)
+        job = Job(partial(store.read_with, events, request), store.read)
+        return cls(request, slide, slide_name, job, store)
 
     @property
     def state(self) -> RunState:
@@ -140,10 +184,10 @@ class Attempt:
             assert job.error is not None
             self.refused = isinstance(job.error, StoreMismatchError)
             message = explain(job.error)
-        message = message or self.left.problem
+        message = message or self.store.problem
         failed = job.outcome == "failed" or bool(message)
         # Somebody may have taken the store away since it was read.
-        result = None if self.refused or not is_store(self.request.out) else self.left.result
+        result = None if self.refused or not is_store(self.request.out) else self.store.left
         if result is None:
             self.told = replace(told, phase="failed" if failed else "cancelled", message=message, store=None)
             return None

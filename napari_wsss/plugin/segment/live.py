@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -20,9 +21,37 @@ from napari_wsss.plugin.view import (
 )
 from tiling.classes import ClassSchema
 from tiling.engine import BlockWritten
-from tiling.store import Store
+from tiling.store import Store, open_store
 
-__all__ = ["LiveResult", "find_layer"]
+__all__ = ["LiveResult", "OpenedStore", "find_layer"]
+
+
+@dataclass(frozen=True)
+class OpenedStore:
+    """A store with the levels that are shown of it, opened and read in whatever thread asks.
+
+    Attributes
+    ----------
+    store : Store
+    pyramid : GrowingPyramid
+        What is in the store already, and where finished blocks go in.
+    """
+
+    store: Store
+    pyramid: GrowingPyramid
+
+    @classmethod
+    def read(cls, path: Path, rows_done: int = 0) -> Self:
+        """Open a store that is complete, was just created, or of which an interrupted run has left tile rows.
+
+        Raises
+        ------
+        StoreError
+            When the store has gone or is damaged.
+        """
+        store = open_store(path)
+        lines = store.grid.finished_lines(rows_done - 1)[1] if rows_done else 0
+        return cls(store, GrowingPyramid(store.labels(), lines_done=lines))
 
 
 class LiveResult:
@@ -34,14 +63,14 @@ class LiveResult:
     Parameters
     ----------
     viewer : napari.Viewer
-    store : Store
-        The store, just created or about to be resumed.
+    opened : OpenedStore
     slide : napari.layers.Image, optional
         The layer on which the result lies: it takes over its rotation and shift.
-    rows_done : int
-        Tile rows that an interrupted run has left.
     schema : ClassSchema, optional
         Other names and colours than the store's own.
+    visible : bool
+        Whether a new layer is seen at once. napari makes a layer in one turn of the window and draws it in the next,
+        where it is shown later.
 
     Attributes
     ----------
@@ -53,34 +82,34 @@ class LiveResult:
     def __init__(
         self,
         viewer: Any,
-        store: Store,
+        opened: OpenedStore,
         slide: Any | None = None,
-        rows_done: int = 0,
         schema: ClassSchema | None = None,
+        *,
+        visible: bool = True,
     ) -> None:
         self._viewer = viewer
-        self.store = store
+        self.store = opened.store
         self.slide = slide
-        self.schema = schema or store.schema
-        lines_done = store.grid.finished_lines(rows_done - 1)[1] if rows_done else 0
-        self._pyramid = GrowingPyramid(store.labels(), lines_done=lines_done)
+        self.schema = schema or self.store.schema
+        self._pyramid = opened.pyramid
         self._dirty = False
         self.layer: Any = None
-        self.show()
+        self.show(visible=visible)
 
     @property
     def shown_layer(self) -> Any | None:
         """The layer, or None when a user has deleted it."""
         return self.layer if self.layer is not None and self.layer in self._viewer.layers else None
 
-    def show(self) -> Any:
+    def show(self, *, visible: bool = True) -> Any:
         """Put the result into the viewer: into the layer that shows this store already, or a new one."""
         data, arguments, _ = labels_layer(self.store, self._pyramid.levels, schema=self.schema)
         if self.slide is not None:
             arguments.update(follow(self.slide, self.store.origin, self.store.scale))
         layer = find_layer(self._viewer, self.store.path, "store")
         if layer is None:
-            layer = self._viewer.add_labels(data, **arguments)
+            layer = self._viewer.add_labels(data, visible=visible, **arguments)
         else:
             # What the user set (opacity, contour, hidden classes, order, name) stays.
             hidden = layer.metadata[METADATA_KEY].get("hidden", ())

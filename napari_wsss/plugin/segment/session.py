@@ -16,18 +16,20 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 from weakref import WeakValueDictionary
 
 from napari_wsss.plugin.common import Starter, explain, start_in_thread
 from napari_wsss.plugin.results import (
+    Result,
     RunState,
     advance,
     difference_text,
     read_result,
 )
-from napari_wsss.plugin.segment.attempt import Attempt, EventSource, Question
+from napari_wsss.plugin.segment.attempt import Attempt, EventSource, Question, Step
 from napari_wsss.plugin.segment.live import LiveResult
 from napari_wsss.plugin.segment.request import RunRequest, free_path
 from napari_wsss.plugin.segment.resuming import request_to_resume
@@ -241,34 +243,61 @@ class SegmentSession(SlideResults):
         events = attempt.job.poll()
         for event in events:
             attempt.told = advance(attempt.told, event)
-            self._take(attempt, event)
+            attempt.steps.extend(self._steps_of(attempt, event))
+        news = ended or bool(events or attempt.steps)
+        self._do_a_step(attempt)
+        ended = ended and not attempt.steps
         if not ended and attempt.store_was_deleted:
             attempt.cancel(f"{attempt.state.store} was deleted while it was being written.")
         if ended:
             self._active = None
             self._conclude(attempt)
-        elif events and attempt.state.store is not None and (known := self.book.get(attempt.state.store)):
+        elif news and attempt.state.store is not None and (known := self.book.get(attempt.state.store)):
             self.book.put(known.with_state(attempt.state))
         self._refresh(attempt, always=ended)
-        return bool(events) or ended
+        return news
 
-    def _take(self, attempt: Attempt, event: Event) -> None:
-        try:
-            match event:
-                case Planned():
-                    result = read_result(event.store).with_state(attempt.state)
-                    self.book.put(result)
-                    self.book.choose(result.store)
-                    self._shown.open(result, event.rows_done)
-                    self._shown.choose(result)
-                    if self.slide_key is not None:
-                        show_only(self.viewer, self.slide_key)
-                case BlockWritten() if (live := self._live_of(attempt)) is not None:
-                    live.add(event)
-                case Finished() if (live := self._live_of(attempt)) is not None:
-                    live.finish()
-        except StoreError as error:
-            attempt.told = replace(attempt.told, message=explain(error))
+    def _steps_of(self, attempt: Attempt, event: Event) -> list[Step]:
+        """Return what is to be done in the viewer after an event."""
+        match event:
+            case Planned() if (began := attempt.store.take()) is not None:
+                result, opened = began[0].with_state(attempt.state), began[1]
+                self.book.put(result)
+                self.book.choose(result.store)
+                # napari takes long to make its first label layer, and long again to draw it.
+                return [
+                    Step(partial(self._shown.open, result, opened, visible=False), is_long=True),
+                    Step(partial(self._show_beginning, result), is_long=True),
+                ]
+            case BlockWritten():
+                return [Step(partial(self._add, attempt, event))]
+            case Finished():
+                return [Step(partial(self._finish, attempt), is_long=True)]
+        return []
+
+    def _do_a_step(self, attempt: Attempt) -> None:
+        """Do what is to be done in the viewer, up to something that takes long: that has a turn of its own."""
+        long = False
+        while attempt.steps and not long:
+            step = attempt.steps.popleft()
+            long = step.is_long
+            try:
+                step.do()
+            except StoreError as error:
+                attempt.told = replace(attempt.told, message=explain(error))
+
+    def _add(self, attempt: Attempt, block: BlockWritten) -> None:
+        if (live := self._live_of(attempt)) is not None:
+            live.add(block)
+
+    def _finish(self, attempt: Attempt) -> None:
+        if (live := self._live_of(attempt)) is not None:
+            live.finish()
+
+    def _show_beginning(self, result: Result) -> None:
+        self._shown.choose(result)
+        if self.slide_key is not None:
+            show_only(self.viewer, self.slide_key)
 
     def _live_of(self, attempt: Attempt) -> LiveResult | None:
         return None if attempt.state.store is None else self._shown.get(attempt.state.store.absolute())

@@ -6,9 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from napari_wsss.plugin.results import Result
-from napari_wsss.plugin.segment.live import LiveResult, find_layer
+from napari_wsss.plugin.segment.live import LiveResult, OpenedStore, find_layer
 from napari_wsss.plugin.view import METADATA_KEY, SlideKey, layers_of_kind, slide_of
-from tiling.store import open_store
 
 __all__ = ["ShownResults"]
 
@@ -31,17 +30,25 @@ class ShownResults:
         """Return what shows a store; its layer may have been deleted by the user."""
         return self._live.get(store)
 
-    def open(self, result: Result, rows_done: int = 0) -> LiveResult:
+    def open(self, result: Result, opened: OpenedStore | None = None, *, visible: bool = True) -> LiveResult:
         """Show a result on its slide, in the layer that it has already or in a new one.
+
+        Parameters
+        ----------
+        result : Result
+        opened : OpenedStore, optional
+            Its store, when another thread has opened it.
+        visible : bool
+            Whether a new layer is seen before :meth:`choose`.
 
         Raises
         ------
         StoreError
             When the store has gone or is damaged.
         """
-        live = LiveResult(
-            self._viewer, open_store(result.store), self.slide_layer(result.slide), rows_done, result.schema
-        )
+        opened = opened or OpenedStore.read(result.store)
+        slide = self.slide_layer(result.slide)
+        live = LiveResult(self._viewer, opened, slide, result.schema, visible=visible)
         self._live[result.store] = live
         return live
 

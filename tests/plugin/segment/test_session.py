@@ -23,7 +23,7 @@ from napari_wsss.plugin.view.layers import METADATA_KEY
 from tiling.engine.events import Event
 from tiling.errors import StoreLockedError
 from tiling.store.journal import Committed, Journal
-from tiling.store.reader import open_store
+from tiling.store.reader import Store, open_store
 
 
 def test_a_run_from_start_to_legend(
@@ -125,6 +125,41 @@ def test_the_journal_is_not_read_in_the_thread_of_the_viewer(
     pause.end()
     assert session.wait(300).phase == "cancelled"
     assert len(threads - {threading.get_ident()}) == len(threads) == 1
+
+
+def test_a_new_result_takes_turns_of_the_window_and_its_store_is_opened_elsewhere(
+    make_session: Callable[..., SegmentSession],
+    viewer: Any,
+    banded_slide: Path,
+    toy: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Opening the levels, making the layer and drawing it in one turn froze the window for a third of a second."""
+    threads = set[int]()
+    labels = Store.labels
+
+    def noted(store: Store) -> Any:
+        threads.add(threading.get_ident())
+        return labels(store)
+
+    monkeypatch.setattr(Store, "labels", noted)
+    pause = toy.Pause(after=60)
+    session = make_session(pause=pause)
+    session.open_slide(banded_slide)
+    session.run()
+    pause.wait_for(session)  # one turn, in which everything is told
+    layer = viewer.layers[1]
+    assert not layer.visible
+    assert not layer.data[-1].any()
+    assert session.poll()
+    assert layer.visible
+    session.poll()
+    assert layer.data[-1].any()  # blocks told of before the layer was there are not lost
+    assert threads
+    assert threading.get_ident() not in threads
+    pause.end()
+    assert session.wait(300).phase == "done"
+    np.testing.assert_array_equal(np.asarray(layer.data[0]), open_store(session.state.store).labels()[0][:])
 
 
 def test_a_journal_that_is_damaged_when_the_run_ends_is_told(
