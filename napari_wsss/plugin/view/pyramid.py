@@ -7,12 +7,16 @@ import logging
 import warnings
 import weakref
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 from PIL import Image
 
+from napari_wsss.backends import HAND
+from napari_wsss.plugin.view.look_ahead import LookAhead
+from tiling.address import is_address
 from tiling.byte_cache import ByteCache
 from tiling.errors import SlideError
 from tiling.geometry import Box
@@ -38,6 +42,12 @@ TileCache = ByteCache[tuple[int, int, int, int]]
 
 SHARED_CACHE: TileCache = ByteCache(256 * 2**20)
 """Of all slides of a session, so that ten open slides cost as much memory as one."""
+
+LOOK_AHEAD = LookAhead()
+"""Decodes the tiles around the view while somebody moves it."""
+
+MOST_AHEAD = 32
+"""Tiles around a view that are decoded ahead; around a view that has more nothing is."""
 
 _log = logging.getLogger(__name__)
 _owners = itertools.count()
@@ -142,29 +152,62 @@ class SlideLevel(_LazyLevel):
                 "slice a smaller part or use a coarser level."
             )
         out = np.empty((box.height, box.width, 3), np.uint8)
-        for row in range(box.y // TILE, -(-box.bottom // TILE)):
-            for column in range(box.x // TILE, -(-box.right // TILE)):
-                area = Box(column * TILE, row * TILE, TILE, TILE)
-                part = area.intersection(box)
-                tile = self._tile(row, column)
-                out[part.y - box.y : part.bottom - box.y, part.x - box.x : part.right - box.x] = tile[
-                    part.y - area.y : part.bottom - area.y, part.x - area.x : part.right - area.x
-                ]
+        rows, columns = (
+            range(box.y // TILE, -(-box.bottom // TILE)),
+            range(box.x // TILE, -(-box.right // TILE)),
+        )
+        for row, column in itertools.product(rows, columns):
+            area = Box(column * TILE, row * TILE, TILE, TILE)
+            part = area.intersection(box)
+            tile = self._tile(row, column)
+            out[part.y - box.y : part.bottom - box.y, part.x - box.x : part.right - box.x] = tile[
+                part.y - area.y : part.bottom - area.y, part.x - area.x : part.right - area.x
+            ]
+        if HAND.is_moving and not is_address(self._source.slide.path):
+            self._look_ahead(rows, columns)
         return out
 
+    def _look_ahead(self, rows: range, columns: range) -> None:
+        """Let the tiles around those be decoded: the next move may show them."""
+        height, width = -(-self.shape[0] // TILE), -(-self.shape[1] // TILE)
+        around = [
+            (row, column)
+            for row in range(max(0, rows.start - 1), min(height, rows.stop + 1))
+            for column in range(max(0, columns.start - 1), min(width, columns.stop + 1))
+            if not (row in rows and column in columns)
+        ]
+        if len(around) <= MOST_AHEAD:
+            LOOK_AHEAD.want([partial(self._tile_ahead, row, column) for row, column in around])
+
+    def _tile_ahead(self, row: int, column: int) -> None:
+        try:
+            self._cached(row, column)
+        except SlideError as error:  # said when it comes into view
+            _log.debug("unreadable tile ahead: %s", error)
+
     def _tile(self, row: int, column: int) -> NDArray[np.uint8]:
-        key = (self._source.owner, self._level, row, column)
+        try:
+            return self._cached(row, column)
+        except SlideError as error:
+            self._warn_once(error)
+        tile = np.broadcast_to(UNREADABLE, self._size(row, column))
+        self._source.cache.put(self._key(row, column), tile)
+        return tile
+
+    def _cached(self, row: int, column: int) -> NDArray[np.uint8]:
+        key = self._key(row, column)
         tile = self._source.cache.get(key)
         if tile is None:
-            x, y = column * TILE, row * TILE
-            width, height = min(TILE, self.shape[1] - x), min(TILE, self.shape[0] - y)
-            try:
-                tile = self._source.slide.read_level(self._level, x, y, width, height)
-            except SlideError as error:
-                self._warn_once(error)
-                tile = np.broadcast_to(UNREADABLE, (height, width, 3))
+            height, width, _ = self._size(row, column)
+            tile = self._source.slide.read_level(self._level, column * TILE, row * TILE, width, height)
             self._source.cache.put(key, tile)
         return tile
+
+    def _key(self, row: int, column: int) -> tuple[int, int, int, int]:
+        return self._source.owner, self._level, row, column
+
+    def _size(self, row: int, column: int) -> tuple[int, int, int]:
+        return min(TILE, self.shape[0] - row * TILE), min(TILE, self.shape[1] - column * TILE), 3
 
     def _warn_once(self, error: SlideError) -> None:
         _log.warning("unreadable tile: %s", error)
