@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import suppress
 from typing import ParamSpec, TypeVar
 
@@ -34,6 +34,9 @@ STEPS = 10
 
 MOST = 8
 """How many times as long as usual a call may take before the next one is made with the usual priority."""
+
+SLOW_SECONDS = 0.5
+"""What a call may take in any case: drawing takes most of two cores, and is no busy machine."""
 
 
 class Hand:
@@ -71,31 +74,47 @@ def lower_priority(steps: int) -> None:
             os.setpriority(os.PRIO_PROCESS, thread, os.getpriority(os.PRIO_PROCESS, thread) + steps)
 
 
+def _behind() -> ThreadPoolExecutor:
+    """Return half as many threads as there are cores, with a lower priority; none is started before it is needed."""
+    return ThreadPoolExecutor(
+        max(1, (os.cpu_count() or 2) // 2),
+        thread_name_prefix="openvino-behind",
+        initializer=lower_priority,
+        initargs=(STEPS,),
+    )
+
+
+BEHIND = _behind()
+"""Of this process, whichever runs there are: a run and a queue beside each other take no more cores than one run."""
+
+
 class StepBack:
     """Calls functions in the thread that asks, and while somebody moves in a slide in one with a lower priority.
 
     Only for what leaves the GIL alone for nearly all of its time: a thread further back that held it would let the
     viewer wait.
 
-    A thread may not raise its priority again, hence the second one. On a machine that other programs keep busy it gets
-    next to nothing; so a call there that took ``MOST`` times as long as one here is followed by one here. Where threads
-    have no priorities of their own, all calls are made here.
+    A thread may not raise its priority again, hence others. There are half as many as cores, for all runs together, and
+    calls take them in the order in which they were made. On a machine that other programs keep busy they get next to
+    nothing; so a call there that took ``MOST`` times as long as one here, and longer than ``SLOW_SECONDS``, is followed
+    by one here. Where threads have no priorities of their own, all calls are made here.
 
     Parameters
     ----------
-    threads : int
-        How many calls are made at the same time; none is started before it is needed.
+    behind : Executor
+        Its threads have the lower priority.
     hand : Hand
     clock : callable
         Seconds.
     """
 
     def __init__(
-        self, threads: int, hand: Hand = HAND, clock: Callable[[], float] = time.perf_counter
+        self,
+        behind: Executor = BEHIND,
+        hand: Hand = HAND,
+        clock: Callable[[], float] = time.perf_counter,
     ) -> None:
-        self._behind = ThreadPoolExecutor(
-            threads, thread_name_prefix="openvino-behind", initializer=lower_priority, initargs=(STEPS,)
-        )
+        self._behind = behind
         self._hand = hand
         self._clock = clock
         self._usual = 0.0  # seconds of the last call here; 0 before the first
@@ -110,5 +129,5 @@ class StepBack:
             self._usual, self._too_slow = self._clock() - started, False
             return value
         value = self._behind.submit(function, *args, **kwargs).result()
-        self._too_slow = self._clock() - started > MOST * self._usual
+        self._too_slow = self._clock() - started > max(MOST * self._usual, SLOW_SECONDS)
         return value

@@ -88,7 +88,7 @@ class OpenVinoBackend:
             ) from error
         self._shapes = [tuple(output.shape[1:]) for output in compiled[-1].outputs]
         self._pool = ThreadPoolExecutor(streams, thread_name_prefix="openvino")
-        self._step_back = StepBack(streams)
+        self._step_back = StepBack()
         self._idle: SimpleQueue[list[Any]] = SimpleQueue()
         for _ in range(streams):
             self._idle.put([part.create_infer_request() for part in compiled])
