@@ -1,3 +1,4 @@
+from .chunks import read_here as read_here
 from .contents import (
     RECEIPT as RECEIPT,
     content_names as content_names,

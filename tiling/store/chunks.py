@@ -1,19 +1,21 @@
-"""Whole chunks of a zarr array, written as files of their own.
+"""Whole chunks of a zarr array, written and read as files of their own.
 
 A run appends whole chunks and nothing else, thousands of small ones. The general way of zarr costs a visit to its
 event loop, its index algebra and its codec threads per call, all of it under Python's lock while two threads are
-reading; here a chunk is one compression and one file. And where zarr makes folders again that were taken away in the
-middle of a run, this fails.
+reading; here a chunk is one compression and one file. A viewer that reads waits for none of zarr's threads. And where
+zarr makes folders again that were taken away in the middle of a run, this fails.
 """
 # Paths are strings here: making Path objects took a fifth of the time of a chunk.
-# ruff: noqa: PTH102, PTH105, PTH108, PTH110, PTH112, PTH120
+# ruff: noqa: PTH102, PTH105, PTH108, PTH110, PTH112, PTH120, PTH123
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
 import itertools
+import math
 import os
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +30,7 @@ from tiling.errors import StoreError
 from tiling.files import create_new, temporary_name
 from tiling.store.tally import Tally
 
-__all__ = ["ChunkFiles"]
+__all__ = ["ChunkFiles", "StoredArray", "read_here"]
 
 
 class ChunkFiles:
@@ -53,17 +55,15 @@ class ChunkFiles:
     def __init__(self, array: zarr.Array[Any]) -> None:
         self.shape: tuple[int, ...] = array.shape
         self.chunks: tuple[int, ...] = array.chunks
-        store = array.store_path.store
-        codec, names = _compression(array), getattr(array.metadata, "chunk_key_encoding", None)
-        if not isinstance(store, LocalStore) or names is None or codec is None:
+        where, codec = _place(array), _compression(array)
+        if where is None or codec is None:
             raise StoreError(
                 f"{array.store_path} is stored in a way that this version does not write; run again with --restart."
             )
         self.name: str = array.path
         self.tally = Tally()
         """Counts the chunks that are written."""
-        self._folder = str(Path(store.root) / array.path)
-        self._name = names.encode_chunk_key
+        self._folder, self._name = where
         self.dtype: np.dtype[Any] = array.dtype
         self._stored = array.dtype.newbyteorder("<")
         self._fill = array.fill_value
@@ -142,6 +142,99 @@ class ChunkFiles:
             wanted = os.path.dirname(wanted)
         for folder in reversed(missing):
             os.mkdir(folder)
+
+
+class StoredArray:
+    """A zarr array that lies in a folder, read in the thread that asks.
+
+    Parameters
+    ----------
+    array : zarr.Array
+        As :class:`ChunkFiles` writes it.
+
+    Raises
+    ------
+    StoreError
+        When the array is stored in another way.
+
+    Notes
+    -----
+    zarr's own way goes to its event loop and its threads for every chunk, the missing ones included, and each of them
+    wants Python's lock: 9 missing chunks took 5 ms, 79 ms beside a thread that computes; here 0.1.
+    """
+
+    def __init__(self, array: zarr.Array[Any]) -> None:
+        where, codec = _place(array), _compression(array)
+        if where is None or codec is None:
+            raise StoreError(f"{array.store_path} is stored in a way that is read by zarr alone.")
+        self._array = array
+        self._folder, self._name = where
+        self.shape: tuple[int, ...] = array.shape
+        self.chunks: tuple[int, ...] = array.chunks
+        self.dtype: np.dtype[Any] = array.dtype
+        self.ndim = len(self.shape)
+        self.size = math.prod(self.shape)
+        self._stored = array.dtype.newbyteorder("<")
+        self._zstd = Zstd()
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, key: Any) -> NDArray[Any]:
+        """Return a box of the array, as zarr does; what is more than slices without steps is left to zarr."""
+        parts = key if isinstance(key, tuple) else (key,)
+        if len(parts) > self.ndim or not all(isinstance(p, slice) and p.step in (None, 1) for p in parts):
+            return np.asarray(self._array[key])
+        parts += (slice(None),) * (self.ndim - len(parts))
+        spans = [range(*part.indices(length)) for part, length in zip(parts, self.shape, strict=True)]
+        out = np.full([len(span) for span in spans], self._array.fill_value, self.dtype)
+        if out.size:
+            numbers = [
+                range(s.start // chunk, -(-s.stop // chunk))
+                for s, chunk in zip(spans, self.chunks, strict=True)
+            ]
+            for index in itertools.product(*numbers):
+                self._read(index, spans, out)
+        return out
+
+    def _read(self, index: tuple[int, ...], spans: Sequence[range], out: NDArray[Any]) -> None:
+        """Put what is asked of a chunk into the box; one that has no file is of the fill value."""
+        try:
+            with open(f"{self._folder}/{self._name(index)}", "rb") as file:
+                content = file.read()
+        except (FileNotFoundError, NotADirectoryError):
+            return
+        chunk = np.frombuffer(self._zstd.decode(content), self._stored).reshape(self.chunks)
+        source, target = [], []
+        for i, side, span in zip(index, self.chunks, spans, strict=True):
+            first, last = max(span.start, i * side), min(span.stop, (i + 1) * side)
+            source.append(slice(first - i * side, last - i * side))
+            target.append(slice(first - span.start, last - span.start))
+        out[tuple(target)] = chunk[tuple(source)]
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        whole = self[:]
+        return whole if dtype is None else whole.astype(dtype)
+
+
+def read_here(array: Any) -> Any:
+    """Return a zarr array as one that is read in the thread that asks; anything else as it is."""
+    if (
+        isinstance(array, zarr.Array)
+        and array.ndim
+        and _place(array) is not None
+        and _compression(array) is not None
+    ):
+        return StoredArray(array)
+    return array
+
+
+def _place(array: zarr.Array[Any]) -> tuple[str, Callable[[tuple[int, ...]], str]] | None:
+    """Return the folder of an array and how its chunks are named in it; None when it does not lie in a folder."""
+    store, names = array.store_path.store, getattr(array.metadata, "chunk_key_encoding", None)
+    if not isinstance(store, LocalStore) or names is None:
+        return None
+    return str(Path(store.root) / array.path), names.encode_chunk_key
 
 
 def _compression(array: zarr.Array[Any]) -> ZstdCodec | None:

@@ -117,6 +117,8 @@ class GrowingPyramid:
     """
 
     def __init__(self, arrays: Sequence[Any], coarsest_max: int = COARSEST_MAX, lines_done: int = 0) -> None:
+        self._arrays = arrays
+        self._coarsest_max = coarsest_max
         self._growing = [
             GrowingLevel(array, 2**k, arrays[0].shape[0])
             for k, array in enumerate(levels_on_disk(arrays, coarsest_max))
@@ -145,8 +147,8 @@ class GrowingPyramid:
         part = labels[top * step - box.y :: step, left * step - box.x :: step]
         self.coarsest[top : top + part.shape[0], left : left + part.shape[1]] = part
 
-    def finish(self, arrays: Sequence[Any]) -> None:
+    def finish(self) -> None:
         """Take the finished levels from disk: the mode of each cell replaces the samples shown while growing."""
         for level in self._growing:
             level.finish()
-        self.coarsest[...] = coarsest_level(arrays, max(self.coarsest.shape))[0]
+        self.coarsest[...] = coarsest_level(self._arrays, self._coarsest_max)[0]

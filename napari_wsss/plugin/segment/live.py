@@ -140,7 +140,7 @@ class LiveResult:
 
     def finish(self) -> None:
         """Show the finished store: every level as it is on disk."""
-        self._pyramid.finish(self.store.labels())
+        self._pyramid.finish()
         self._dirty = True
         self.refresh()
 

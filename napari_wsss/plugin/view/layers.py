@@ -242,12 +242,15 @@ def label_pyramid(levels: Sequence[Any], coarsest_max: int = COARSEST_MAX) -> li
 
 
 def levels_on_disk(levels: Sequence[Any], coarsest_max: int = COARSEST_MAX) -> list[Any]:
-    """Return the levels that napari reads from disk: the finest, and all too large for memory.
+    """Return the levels that napari reads from disk, in its own thread: the finest, and all too large for memory.
 
     The finest is always among them, so that a result layer is multiscale whatever its size: a layer cannot change
     its kind when the same slide is run again with another model.
     """
-    return [levels[0], *(level for level in levels[1:] if max(level.shape) > coarsest_max)]
+    from tiling.store import read_here  # with zarr, which a slide alone does not need
+
+    large = [level for level in levels[1:] if max(level.shape) > coarsest_max]
+    return [read_here(level) for level in (levels[0], *large)]
 
 
 def coarsest_level(levels: Sequence[Any], coarsest_max: int = COARSEST_MAX) -> tuple[NDArray[Any], int]:
@@ -260,11 +263,13 @@ def coarsest_level(levels: Sequence[Any], coarsest_max: int = COARSEST_MAX) -> t
     coarsest_max : int
         Longest side in pixels.
     """
+    from tiling.store import read_here
+
     for index, level in enumerate(levels[1:], start=1):
         if max(level.shape) <= coarsest_max:
-            return resident(np.array(level)), 2**index
+            return resident(np.array(read_here(level))), 2**index
     step = max(2, -(-max(levels[-1].shape) // coarsest_max))
-    return resident(every_kth(levels[-1], step)), step * 2 ** (len(levels) - 1)
+    return resident(every_kth(read_here(levels[-1]), step)), step * 2 ** (len(levels) - 1)
 
 
 def every_kth(level: Any, step: int) -> NDArray[Any]:

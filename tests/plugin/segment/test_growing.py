@@ -51,7 +51,7 @@ def test_every_level_shows_every_committed_line(
             full = -(-line // 2**k)
             assert (picture[:full] > 0).all()
             assert (picture[full:] == 0).all()
-    shown.finish(arrays)
+    shown.finish()
     if line == height:
         for level, array in zip(shown.levels, arrays, strict=False):
             np.testing.assert_array_equal(np.asarray(level), array)

@@ -13,7 +13,7 @@ from hypothesis import given, settings, strategies as st
 from zarr.codecs import GzipCodec, ZstdCodec
 
 from tiling.errors import StoreError
-from tiling.store.chunks import ChunkFiles
+from tiling.store.chunks import ChunkFiles, StoredArray, read_here
 
 
 def files(folder: Path) -> dict[str, bytes]:
@@ -115,3 +115,89 @@ def test_other_ways_of_storing_are_refused(tmp_path: Path) -> None:
         ChunkFiles(make(tmp_path, (4,), (2,), compressors=GzipCodec()))
     with pytest.raises(StoreError, match="--restart"):
         ChunkFiles(zarr.create_array({}, shape=(4,), chunks=(2,), dtype="uint8"))
+
+
+slices = st.one_of(
+    st.builds(slice, *[st.one_of(st.none(), st.integers(-15, 15))] * 2, st.sampled_from([None, 1])),
+    st.builds(slice, st.just(None), st.just(None), st.just(2)),
+    st.just(0),
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    shape=st.lists(st.integers(1, 12), min_size=1, max_size=3),
+    chunks=st.lists(st.integers(1, 5), min_size=3, max_size=3),
+    kind=st.sampled_from([("uint8", 0), ("uint8", 7), ("float32", float("nan")), (">u2", 0)]),
+    separator=st.sampled_from("./"),
+    seed=st.integers(0, 99),
+    data=st.data(),
+)
+def test_what_is_read_here_is_what_zarr_reads(
+    tmp_path_factory: pytest.TempPathFactory,
+    shape: list[int],
+    chunks: list[int],
+    kind: tuple[str, float],
+    separator: str,
+    seed: int,
+    data: st.DataObject,
+) -> None:
+    dtype, fill = kind
+    values = np.random.default_rng(seed).integers(0, 2, shape).astype(dtype) * 7
+    values[values == 0] = fill
+    array = make(
+        tmp_path_factory.mktemp("read"),
+        tuple(shape),
+        tuple(min(c, n) for c, n in zip(chunks, shape, strict=False)),
+        dtype=dtype,
+        fill_value=fill,
+        chunk_key_encoding={"name": "default", "separator": separator},
+    )
+    array[: shape[0] // 2 + 1] = values[: shape[0] // 2 + 1]  # the rest has no files
+    here = read_here(array)
+    assert isinstance(here, StoredArray)
+    assert (here.shape, here.chunks, here.ndim, here.size) == (
+        array.shape,
+        array.chunks,
+        array.ndim,
+        array.size,
+    )
+    assert here.dtype == array.dtype
+    key = tuple(data.draw(st.lists(slices, min_size=1, max_size=len(shape))))
+    for asked in (key, key[0], ...):
+        np.testing.assert_array_equal(here[asked], np.asarray(array[asked]))
+    np.testing.assert_array_equal(np.asarray(here), np.asarray(array))
+    assert np.asarray(here, dtype=np.float64).dtype == np.float64
+    assert len(here) == shape[0]
+
+
+def test_no_thread_of_zarr_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    array = make(tmp_path / "z", (8, 8), (4, 4))
+    array[:4] = 3
+    here = read_here(array)
+    monkeypatch.setattr(zarr.Array, "__getitem__", None)
+    monkeypatch.setattr("zarr.core.sync.sync", None)
+    assert here[:, 2:6].tolist() == [[3] * 4] * 4 + [[0] * 4] * 4
+
+
+def test_chunks_that_are_damaged_are_no_labels(tmp_path: Path) -> None:
+    array = make(tmp_path / "z", (8, 8), (4, 4))
+    array[...] = 3
+    files = sorted((tmp_path / "z" / "a" / "c").rglob("*"))
+    chunk = next(file for file in files if file.is_file())
+    other = make(tmp_path / "y", (3, 3), (3, 3))
+    other[...] = 5
+    for content in (b"no zstd", chunk.read_bytes()[:-3], (tmp_path / "y/a/c/0/0").read_bytes()):
+        chunk.write_bytes(content)
+        with pytest.raises((RuntimeError, ValueError)):
+            read_here(array)[:]
+
+
+def test_what_is_stored_in_another_way_is_left_to_zarr(tmp_path: Path) -> None:
+    for number, how in enumerate(({"compressors": GzipCodec()}, {"compressors": None}, {"shards": (8, 8)})):
+        array = make(tmp_path / str(number), (8, 8), (4, 4), **how)
+        assert read_here(array) is array
+        with pytest.raises(StoreError, match="zarr alone"):
+            StoredArray(array)
+    plain = np.zeros((3, 3))
+    assert read_here(plain) is plain
