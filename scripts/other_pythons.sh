@@ -29,16 +29,18 @@ for name in "$@"; do
     case $name in lowest*) version=3.11 order=lowest-direct ;; *) version=$name order=highest ;; esac
     python=build/python-$name/bin/python
     [ -x "$python" ] || uv venv --quiet --seed --python "$(interpreter "$version")" "build/python-$name"
+    # Compiled once, as pip does it: programs that tests start would compile their libraries again each time.
+    install=(uv pip install --quiet --compile-bytecode --python "$python" --resolution "$order")
     options=(-q -p no:cacheprovider --numprocesses "${WORKERS:-2}" --dist worksteal)
     # What an old release calls of a newer one of another library, which has deprecated it, is no news of ours.
     [ "$order" = highest ] || options+=(-W ignore::DeprecationWarning)
     if [ "$name" = lowest ]; then # as on a server: no napari, no training
         tools="pytest>=8 hypothesis>=6.100 scikit-image>=0.22 pytest-xdist>=3.6"
         # shellcheck disable=SC2086
-        uv pip install --quiet --python "$python" --resolution "$order" --editable . $tools
+        "${install[@]}" --editable . $tools
         tests=${TESTS:-$server}
     else
-        uv pip install --quiet --python "$python" --resolution "$order" --group test --editable "$all"
+        "${install[@]}" --group test --editable "$all"
         tests=${TESTS:-}
         if command -v Xvfb >/dev/null; then export WSSS_REQUIRE_GUI=1; else options+=(-m "not gui"); fi
     fi

@@ -261,8 +261,8 @@ def _with_causes(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def _lacks_memory(error: BaseException) -> bool:
-    """Tell it of one error: those who start threads, allocate tensors and load libraries have words of their own."""
-    if isinstance(error, RuntimeError | ImportError):
+    """Tell it of one error: who starts threads, allocates tensors, loads libraries, maps files has words of its own."""
+    if isinstance(error, RuntimeError | ImportError | OSError):
         return any(words in str(error).casefold() for words in _NO_MEMORY)
     return isinstance(error, MemoryError)
 

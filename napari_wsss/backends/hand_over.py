@@ -36,6 +36,7 @@ ENOUGH = 0.999
 """Share of pixels of the check tiles that onnxruntime must label as torch does."""
 
 _BATCH = 2
+_MOST = 2**16  # tiles of a batch; some versions of torch export none without a limit
 
 
 @dataclass(frozen=True)
@@ -177,7 +178,7 @@ def _required(package: str) -> Any:
 
 
 def _converted(bundle: Bundle, network: nn.Module, example: Tensor) -> bytes:
-    tiles = torch.export.Dim("tiles")
+    tiles = torch.export.Dim("tiles", max=_MOST)
     with _quiet():
         try:
             program: Any = torch.onnx.export(

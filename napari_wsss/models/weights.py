@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from tiling.errors import BundleError
-from tiling.files import refuse_special
+from tiling.files import lacks_memory, machine_trouble, refuse_special
 
 __all__ = ["fill", "read_safetensors", "read_torch_file"]
 
@@ -27,7 +27,9 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
     Raises
     ------
     BundleError
-        When the file is missing, cut short or no safetensors file.
+        When the file is missing, cut short or no safetensors file, or the machine does not let it be read.
+    MemoryError
+        When there is not enough.
     """
     try:
         refuse_special(path)
@@ -37,6 +39,10 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
             f"{path}: the weights file is missing; restore it or make the bundle again."
         ) from error
     except (OSError, SafetensorError, RuntimeError) as error:  # PyTorch's kind for what the system refuses
+        if lacks_memory(error):
+            raise MemoryError(str(error)) from error
+        if trouble := machine_trouble(error):
+            raise BundleError(f"{path}: cannot be read ({trouble}); mend that and try again.") from error
         raise BundleError(
             f"{path}: cannot be read as safetensors ({error}); copy the bundle again."
         ) from error

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import pytest
 
+from tiling.store.journal import Journal
 from tiling.store.receipt import read_receipt, verify
 from tiling.synthetic import SyntheticSlide, write_slide
 
@@ -153,9 +154,10 @@ def command(place: Path, *more: object) -> list[object]:
 
 
 def until_a_row(place: Path, pid: int) -> None:
-    """Wait until the run has committed something."""
-    journal, deadline = place / "out" / "small.zarr" / "journal", time.monotonic() + PATIENCE_S
-    while not any(journal.glob("*.row")):
+    """Wait until the run has committed something: the file of its first row is there a moment before it is whole."""
+    journal = Journal(place / "out" / "small.zarr" / "journal")
+    deadline = time.monotonic() + PATIENCE_S
+    while not journal.committed().rows:
         assert time.monotonic() < deadline
         assert Path("/proc", str(pid)).exists(), "the run has ended"
         time.sleep(0.01)

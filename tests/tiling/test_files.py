@@ -122,6 +122,7 @@ def test_names_that_are_no_utf8_survive_json(tmp_path: Path) -> None:
         (OSError(errno.EMFILE, "Too many open files"), "Too many open files; allow more (ulimit -n)"),
         (OSError(errno.ESTALE, "Stale file handle", "a/b"), "a/b: Stale file handle"),
         (MemoryError(), "there is not enough memory"),
+        (OSError("Cannot allocate memory (os error 12)"), "there is not enough memory"),
         (RuntimeError("can't start new thread"), "there is not enough memory"),
         (RuntimeError("could not create a primitive"), "there is not enough memory"),
         (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"), "there is not enough memory"),

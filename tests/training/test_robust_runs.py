@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors import SafetensorError
 
 import training.loop.keeper as keeper
 from napari_wsss.models import load_bundle, resolve_schema
@@ -153,6 +154,33 @@ def test_pipes_and_devices_are_no_files(finished: Path, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "b" / "model.json")
     with pytest.raises(BundleError, match="not an ordinary file"):
         load_bundle(tmp_path / "b")
+
+
+@pytest.mark.parametrize(
+    ("error", "told", "words"),
+    [
+        (OSError("Cannot allocate memory (os error 12)"), MemoryError, "allocate memory"),
+        (
+            OSError(errno.EMFILE, "Too many open files"),
+            BundleError,
+            r"\(Too many .*\); mend that and try again",
+        ),
+        (
+            SafetensorError("MetadataIncompleteBuffer"),
+            BundleError,
+            "MetadataIncomplete.*copy the bundle again",
+        ),
+    ],
+)
+def test_what_the_machine_lacks_is_no_fault_of_the_weights(
+    error: Exception, told: type[Exception], words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_: Path) -> None:
+        raise error
+
+    monkeypatch.setattr("napari_wsss.models.weights.load_file", refuse)
+    with pytest.raises(told, match=words):
+        read_safetensors(tmp_path / "stage1.safetensors")
 
 
 @pytest.mark.parametrize("name", [None, "/data/masks/.wsss-0123.tmp"])
