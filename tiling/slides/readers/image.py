@@ -66,6 +66,10 @@ def open_reader(path: Path) -> LevelReader | None:
         raise unreadable(path, error, damaged) from error
 
 
+_STRIP = 256
+"""Rows that are copied at once: Pillow makes two copies of what it hands on, and the whole of a slide is large."""
+
+
 class ImageReader:
     """A :class:`tiling.slides.level.LevelReader` over one decoded picture."""
 
@@ -79,13 +83,11 @@ class ImageReader:
         self.warnings: tuple[str, ...] = (GREY_WARNING,) if image.mode in ("L", "LA") else ()
         self.icc_profile: bytes | None = image.info.get("icc_profile")
         self.statements = tuple(_statements(image))
-        if "A" in image.getbands() or "transparency" in image.info:
-            rgba = image.convert("RGBA")
-            opaque = Image.new("RGB", image.size, (255, 255, 255))
-            opaque.paste(rgba, mask=rgba.getchannel("A"))
-            self._pixels: NDArray[np.uint8] = np.asarray(opaque)
-        else:
-            self._pixels = np.asarray(image.convert("RGB"))
+        image.load()
+        self._pixels: NDArray[np.uint8] = np.empty((image.height, image.width, 3), np.uint8)
+        for top in range(0, image.height, _STRIP):
+            bottom = min(top + _STRIP, image.height)
+            self._pixels[top:bottom] = np.asarray(_opaque(image.crop((0, top, image.width, bottom))))
         self.held_bytes = self._pixels.nbytes
         self.levels = (Level(image.width, image.height, 1.0),)
         self.bounds = Box(0, 0, image.width, image.height)
@@ -103,6 +105,16 @@ class ImageReader:
 
     def close(self) -> None:
         """Do nothing: the file was closed after decoding."""
+
+
+def _opaque(image: Image.Image) -> Image.Image:
+    """Return a picture in RGB, on white where it is transparent."""
+    if "A" not in image.getbands() and "transparency" not in image.info:
+        return image if image.mode == "RGB" else image.convert("RGB")
+    rgba = image.convert("RGBA")
+    opaque = Image.new("RGB", image.size, (255, 255, 255))
+    opaque.paste(rgba, mask=rgba.getchannel("A"))
+    return opaque
 
 
 def _statements(image: Image.Image) -> Iterator[Statement]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import struct
+import warnings
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -117,3 +119,28 @@ def test_a_large_picture_is_no_warning(tmp_path: Path, monkeypatch: pytest.Monke
     Image.new("RGB", (80, 80)).save(tmp_path / "a.png")
     with open_slide(tmp_path / "a.png", mpp=0.5) as slide:
         assert slide.dimensions == (80, 80)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "P", "P with a transparent colour", "RGBA", "LA", "CMYK"])
+def test_strips_hold_what_the_whole_holds(tmp_path: Path, mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(5)
+    pixels = rng.integers(0, 256, (45, 31, 4), np.uint8)
+    options: dict[str, Any] = {}
+    if mode.startswith("P"):
+        image = Image.fromarray(pixels[..., :3]).quantize(16)
+        options = {"transparency": 3} if mode != "P" else {}
+    else:
+        image = Image.fromarray(pixels).convert(mode)
+    path = tmp_path / ("a.jpg" if mode == "CMYK" else "a.png")
+    image.save(path, **options)
+    with Image.open(path) as opened:
+        rgba = opened.convert("RGBA") if mode != "CMYK" else opened.convert("RGB").convert("RGBA")
+    white = Image.new("RGBA", rgba.size, (255, 255, 255, 255))
+    expected = np.asarray(Image.alpha_composite(white, rgba).convert("RGB")).astype(int)
+    for rows in (1, 7, 45, 256):
+        monkeypatch.setattr("tiling.slides.readers.image._STRIP", rows)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # a grey picture is no colour scan
+            with open_slide(path, mpp=0.5) as slide:
+                found = slide.read_level(0, 0, 0, 31, 45)
+        assert np.abs(found.astype(int) - expected).max() <= 1, rows
