@@ -18,6 +18,7 @@ KEEPERS = (
     # Threads that a library starts once and keeps for the life of the process.
     "zarr_io",
     "fsspecIO",
+    "wsss-look-ahead",  # one thread for all slides
     "openvino",  # of the one predictor that the command line keeps
     "asyncio",
     "Dask",

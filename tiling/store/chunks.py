@@ -187,7 +187,7 @@ class StoredArray:
             return np.asarray(self._array[key])
         parts += (slice(None),) * (self.ndim - len(parts))
         spans = [range(*part.indices(length)) for part, length in zip(parts, self.shape, strict=True)]
-        out = np.full([len(span) for span in spans], self._array.fill_value, self.dtype)
+        out = self._blank([len(span) for span in spans])
         if out.size:
             numbers = [
                 range(s.start // chunk, -(-s.stop // chunk))
@@ -196,6 +196,10 @@ class StoredArray:
             for index in itertools.product(*numbers):
                 self._read(index, spans, out)
         return out
+
+    def _blank(self, shape: list[int]) -> NDArray[Any]:
+        fill = self._array.fill_value
+        return np.full(shape, fill, self.dtype) if fill else np.zeros(shape, self.dtype)
 
     def _read(self, index: tuple[int, ...], spans: Sequence[range], out: NDArray[Any]) -> None:
         """Put what is asked of a chunk into the box; one that has no file is of the fill value."""

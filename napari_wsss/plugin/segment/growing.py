@@ -68,15 +68,16 @@ class GrowingLevel:
             tail = self._tail
         rows, columns = key if isinstance(key, tuple) else (key, slice(None))
         whole_rows, whole_columns = _as_slice(rows), _as_slice(columns)
-        out = np.array(self._array[whole_rows, whole_columns])
+        out = np.asarray(self._array[whole_rows, whole_columns])
         top, left = whole_rows.indices(self.shape[0])[0], whole_columns.indices(self.shape[1])[0]
         view = Box(left, top, out.shape[1], out.shape[0])
-        for box, labels in tail:
-            part = box.intersection(view)
-            if not part.is_empty:
-                out[part.y - top : part.bottom - top, part.x - left : part.right - left] = labels[
-                    part.y - box.y : part.bottom - box.y, part.x - box.x : part.right - box.x
-                ]
+        seen = [(part, box, labels) for box, labels in tail if not (part := box.intersection(view)).is_empty]
+        if seen:
+            out = out.copy()
+        for part, box, labels in seen:
+            out[part.y - top : part.bottom - top, part.x - left : part.right - left] = labels[
+                part.y - box.y : part.bottom - box.y, part.x - box.x : part.right - box.x
+            ]
         return out[
             slice(None) if isinstance(rows, slice) else 0, slice(None) if isinstance(columns, slice) else 0
         ]

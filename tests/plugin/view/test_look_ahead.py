@@ -21,10 +21,8 @@ HERE = threading.get_ident
 
 
 def finish(ahead: LookAhead) -> None:
-    """Wait until nothing is wanted any more."""
-    for thread in threading.enumerate():
-        if thread.name == "wsss-look-ahead":
-            thread.join(60)
+    """Wait until nothing is wanted any more: there is one thread, and what comes last is done last."""
+    ahead._thread.submit(int).result(60)
     assert not ahead._is_working
 
 
@@ -41,7 +39,7 @@ def ahead(monkeypatch: pytest.MonkeyPatch) -> Iterator[LookAhead]:
     ahead = LookAhead()
     monkeypatch.setattr(pyramid, "LOOK_AHEAD", ahead)
     yield ahead
-    finish(ahead)
+    ahead.close()
 
 
 def level_of(reader: ArrayReader) -> SlideLevel:
@@ -103,8 +101,8 @@ def test_an_unreadable_tile_is_said_when_it_comes_into_view(hand: Hand, ahead: L
     assert (shown == UNREADABLE).all()
 
 
-def test_what_was_wanted_before_and_has_not_begun_is_forgotten() -> None:
-    ahead, begun, go_on = LookAhead(), threading.Event(), threading.Event()
+def test_what_was_wanted_before_and_has_not_begun_is_forgotten(ahead: LookAhead) -> None:
+    begun, go_on = threading.Event(), threading.Event()
     called: list[str] = []
     threads: set[int] = set()
 
@@ -119,18 +117,38 @@ def test_what_was_wanted_before_and_has_not_begun_is_forgotten() -> None:
     go_on.set()
     finish(ahead)
     assert called == ["new"]
-    assert len(threads) == 1
-    assert HERE() not in threads
-    ahead.want([lambda: called.append("once more")])  # a thread that has ended is followed by another
+    ahead.want([lambda: called.append("once more"), lambda: threads.add(HERE())])
     finish(ahead)
     assert called == ["new", "once more"]
+    assert len(threads) == 1  # the same one: starting one takes the viewer's time
+    assert HERE() not in threads
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-def test_a_call_that_fails_does_not_end_looking_ahead() -> None:
-    ahead, called = LookAhead(), list[int]()
+def test_a_call_that_fails_is_logged_and_does_not_end_looking_ahead(
+    ahead: LookAhead, caplog: pytest.LogCaptureFixture
+) -> None:
+    called: list[int] = []
     ahead.want([lambda: 1 // 0])
     finish(ahead)
+    assert "ZeroDivisionError" in caplog.text
     ahead.want([lambda: called.append(1)])
     finish(ahead)
     assert called == [1]
+
+
+def test_what_is_begun_when_all_is_closed_is_waited_for(ahead: LookAhead) -> None:
+    begun, go_on = threading.Event(), threading.Event()
+    called: list[str] = []
+
+    def first() -> None:
+        begun.set()
+        assert go_on.wait(60)
+        called.append("begun")
+
+    ahead.want([first, lambda: called.append("not begun")])
+    assert begun.wait(60)
+    closing = threading.Thread(target=ahead.close)
+    closing.start()
+    go_on.set()
+    closing.join(60)
+    assert called[:1] == ["begun"]
