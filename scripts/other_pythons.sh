@@ -35,7 +35,7 @@ for name in "$@"; do
     # What an old release calls of a newer one of another library, which has deprecated it, is no news of ours.
     [ "$order" = highest ] || options+=(-W ignore::DeprecationWarning)
     if [ "$name" = lowest ]; then # as on a server: no napari, no training
-        tools="pytest>=8 hypothesis>=6.100 scikit-image>=0.22 pytest-xdist>=3.6"
+        tools="click>=8.2 pytest>=8 hypothesis>=6.100 scikit-image>=0.22 pytest-xdist>=3.6"
         # shellcheck disable=SC2086
         "${install[@]}" --editable . $tools
         tests=${TESTS:-$server}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import importlib.util
 import subprocess
 import sys
 import threading
@@ -14,7 +15,7 @@ from pathlib import Path
 
 from tiling.errors import TrainingError
 
-__all__ = ["EpochRow", "Seen", "run_program"]
+__all__ = ["EpochRow", "Seen", "require_programs", "run_program"]
 
 POLL_SECONDS = 0.25
 _PATIENCE = 10.0
@@ -36,6 +37,12 @@ class Seen:
 
     epochs: tuple[EpochRow, ...]
     message: str
+
+
+def require_programs() -> None:
+    """Raise TrainingError where what the programs need is not installed: before any work, not after minutes of it."""
+    if importlib.util.find_spec("lightning") is None:
+        raise TrainingError("Training needs the package lightning: run `pip install 'napari-wsss[train]'`.")
 
 
 def run_program(

@@ -15,7 +15,7 @@ from napari_wsss.project.core import ProjectCore
 from napari_wsss.project.data_set import write_data_set
 from napari_wsss.project.events import StepFinished, StepStarted, Trained, TrainEvent, TrainProgress
 from napari_wsss.project.preparation import encoder_of, reduction_of
-from napari_wsss.project.programs import Seen, run_program
+from napari_wsss.project.programs import Seen, require_programs, run_program
 from napari_wsss.project.quick import write_quick_model
 from napari_wsss.project.recipe import Recipe, recipe_for
 from napari_wsss.project.run_lock import RunLock
@@ -82,6 +82,7 @@ def train_events(
     FewLabelsError, SlideError, TrainingError, ProjectReadOnlyError
     """
     project.require_writable()
+    require_programs()
     folder = project.folder / "runs" / name
     folder.mkdir(parents=True, exist_ok=True)
     with RunLock(folder) as lock:

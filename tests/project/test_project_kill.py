@@ -98,6 +98,7 @@ def test_thirty_kills_lose_at_most_the_click_in_flight(
 def test_kills_in_training_leave_the_model_of_an_uninterrupted_run(
     make: Callable[..., Project], slides: dict[str, Path], tmp_path: Path
 ) -> None:
+    pytest.importorskip("lightning")
     project = make(slides["small"])
     list(project.prepare("small", backend="torch"))
     for row in range(3):
