@@ -154,6 +154,7 @@ def test_runs_beside_each_other_take_half_the_cores_and_each_gets_its_turn(
         going = [callers.submit(go, k % 2, runs[k % 2]) for k in range(2 * most)]
         for each in going:
             each.result(60)  # nobody waits for ever
+        assert len(behind._threads) == behind._max_workers == most
     assert max(seen) == most
 
 
