@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from importlib import metadata
 from pathlib import Path
@@ -144,9 +146,28 @@ def openvino_has_bf16() -> bool:
     return "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
+@contextlib.contextmanager
+def _telling_nobody() -> Iterator[None]:
+    """Let OpenVINO be loaded with its own stand-in for telemetry.
+
+    Unless somebody has opted out, each conversion would otherwise start a process that reports to a network address.
+    """
+    reporter = "openvino_telemetry"
+    if reporter in sys.modules:  # whoever has loaded it decides
+        yield
+        return
+    modules: dict[str, Any] = sys.modules
+    modules[reporter] = None
+    try:
+        yield
+    finally:
+        sys.modules.pop(reporter, None)
+
+
 def _openvino() -> Any:
     try:
-        import openvino
+        with _telling_nobody():
+            import openvino
     except ImportError as error:
         raise DeviceError(
             f"The backend openvino cannot be loaded ({error}): run `pip install 'napari-wsss[openvino]'` or use "

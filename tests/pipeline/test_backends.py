@@ -6,6 +6,7 @@ import builtins
 import hashlib
 import json
 import shutil
+import subprocess
 import sys
 import threading
 from collections.abc import Callable
@@ -519,3 +520,18 @@ def test_the_first_inference_is_over_before_two_threads_can_meet_in_it(
     monkeypatch.setattr(openvino_backend, "_infer", noted)
     BundlePredictor(bundle, device="cpu", backend="openvino", precision="fp32")
     assert first[0] == (threading.current_thread().name, True)
+
+
+TELLS_NOBODY = """
+import sys
+from napari_wsss.backends.openvino_backend import openvino_has_bf16
+openvino_has_bf16()
+from openvino.tools.ovc import convert_impl, telemetry_utils
+assert convert_impl.tm.__name__ == telemetry_utils.tm.__name__ == "openvino.tools.ovc.telemetry_stub"
+assert "openvino_telemetry" not in sys.modules
+"""
+
+
+@needs_openvino
+def test_no_conversion_is_reported_to_anybody() -> None:
+    subprocess.run([sys.executable, "-c", TELLS_NOBODY], check=True)

@@ -79,6 +79,7 @@ def test_a_class_without_labels_is_never_found(make: Make, slides: dict[str, Pat
 
 
 def test_too_few_labels_and_odd_names_are_refused(make: Make, slides: dict[str, Path]) -> None:
+    pytest.importorskip("lightning")
     project = taught(make(slides["small"]), 4)
     with pytest.raises(FewLabelsError, match="training needs 8; label more"):
         project.train("first")
