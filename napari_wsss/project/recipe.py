@@ -38,7 +38,7 @@ class Recipe:
     frozen: int = 3
     head_channels: int = 64
     side: int = 160
-    lr_going_on: float = 3e-4
+    lr_going_on: float = 1.5e-4
 
     def going_on(self) -> Recipe:
         """Return the settings where a trained model is gone on from: it has half the way behind it."""
