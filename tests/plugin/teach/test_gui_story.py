@@ -30,7 +30,10 @@ TILE_UM = 112
 BRUSH_UM = 16
 STROKES = 12
 NOWHERE = Box(0, 0, 0, 0)
-PATCHES = (500, 800)  # that the trainings see, a fifth and a third of what they would; half of it where it goes on
+PATCHES = (
+    500,
+    800,
+)  # that the trainings see, a fifth and a third of what they would; half of it where it goes on
 
 
 def truth_of(slide: SyntheticSlide) -> np.ndarray:
