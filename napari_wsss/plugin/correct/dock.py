@@ -69,6 +69,12 @@ class CorrectWidget(QWidget):
         column.addWidget(self.results)
         self.begin = button("&Correct what I see", self.corrector.begin, "Make what the view shows paintable")
         column.addWidget(self.begin)
+        self.bring_in = button(
+            "Bring in &earlier corrections",
+            self.corrector.bring_in,
+            "Put the regions that the project keeps of this slide onto this result of a newer model",
+        )
+        column.addWidget(self.bring_in)
 
         self.tools = QWidget()
         tools = QVBoxLayout(self.tools)
@@ -130,7 +136,7 @@ class CorrectWidget(QWidget):
         corrector.follow_layers()
         corrector.poll()
         names = tuple(layer.name for layer in corrector.results())
-        seen = (corrector.revision, names, corrector.label)
+        seen = (corrector.revision, names, corrector.label, corrector.has_project)
         if seen == self._seen:
             return
         self._seen = seen
@@ -140,6 +146,8 @@ class CorrectWidget(QWidget):
         self.results.setEnabled(painting is None)
         self.begin.setVisible(painting is None)
         self.begin.setEnabled(corrector.result is not None and not corrector.is_busy)
+        self.bring_in.setVisible(painting is None and corrector.has_project)
+        self.bring_in.setEnabled(self.begin.isEnabled())
         self.tools.setVisible(painting is not None)
         self.save.setEnabled(not corrector.is_busy)
         if painting is not None:

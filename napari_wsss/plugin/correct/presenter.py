@@ -18,6 +18,7 @@ from napari_wsss.plugin.correct.corrected import (
     original_path,
     remove_corrected,
 )
+from napari_wsss.plugin.correct.earlier import regions_for
 from napari_wsss.plugin.correct.regions import (
     Region,
     corrections_folder,
@@ -261,6 +262,36 @@ class Corrector:
         except WsssError as error:
             return self._report(error)
         self._say("Saved; counting anew …")
+        self._begin(partial(_rebuilt, original))
+        return True
+
+    @property
+    def has_project(self) -> bool:
+        """Whether a project is open, which may keep regions of the result's slide."""
+        return self._project is not None and self._project() is not None
+
+    def bring_in(self) -> bool:
+        """Put what the project keeps of this slide onto the result, as a new model has made it; tell whether it did."""
+        original = self.store
+        if original is None or self.painting is not None or self._job is not None:
+            return False
+        try:
+            store, folder = open_store(original), corrections_folder(original)
+            project, slide_id = self._project_of(store)
+            if project is None:
+                self._say("The project that is open does not hold this slide.")
+                return False
+            here = {region.box for region in read_regions(folder, store.schema)}
+            earlier = regions_for(store, project.corrections(slide_id), project.schema.names)
+            missing = [region for region in earlier if region.box not in here]
+            for region in missing:
+                write_region(folder, store, region)
+        except WsssError as error:
+            return self._report(error)
+        if not missing:
+            self._say("The project keeps no corrected region of this slide that this result lacks.")
+            return False
+        self._say(f"{len(missing)} corrected regions are brought in; counting anew …")
         self._begin(partial(_rebuilt, original))
         return True
 

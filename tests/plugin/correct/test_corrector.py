@@ -8,6 +8,7 @@ import pytest
 
 from napari_wsss.models.bundle import Bundle
 from napari_wsss.plugin.common.preferences import Preferences
+from napari_wsss.plugin.correct.corrected import corrected_path
 from napari_wsss.plugin.correct.presenter import Corrector
 from napari_wsss.plugin.correct.regions import corrections_folder
 from napari_wsss.plugin.segment.request import RunRequest
@@ -237,6 +238,38 @@ def test_two_regions_from_one_corner_are_both_kept(
         assert corrector.undo_all()
         (other,) = project.corrections(slide_id)
         assert other.reader == "other"
+
+
+def test_what_the_project_keeps_is_brought_onto_another_result(
+    result: Path, corrector: Corrector, banded_slide: Path, tmp_path: Path
+) -> None:
+    """A new model made the slide anew: what was corrected before need not be painted again."""
+    schema = open_store(result).schema
+    assert not corrector.has_project
+    with new_project(tmp_path / "p.wsss", schema, tile=64, mpp=1.0, encoder="synthetic-demo") as project:
+        slide_id = project.add(banded_slide)
+        corrector._project = lambda: project
+        assert corrector.has_project
+        assert not corrector.bring_in()
+        assert "keeps no corrected region" in corrector.notice
+        mask = np.full((20, 30), 4, np.uint8)
+        mask[0] = 0
+        project.correct(slide_id, Box(40, 60, 60, 40), mask, "earlier", mpp=1.0)
+        assert corrector.bring_in(), corrector.problem
+        wait(corrector)
+        before, after = (
+            np.asarray(open_store(path).labels()[0]) for path in (result, corrected_path(result))
+        )
+        np.testing.assert_array_equal(after[31:50, 20:50], 4)
+        changed = before != after
+        changed[31:50, 20:50] = False
+        assert not changed.any()
+        assert corrector.saved_regions() == 1
+        assert not corrector.bring_in()
+        assert "that this result lacks" in corrector.notice
+        # Taken back here, it stays in the project: it was painted on another result.
+        assert corrector.undo_all(), corrector.problem
+        assert len(project.corrections(slide_id)) == 1
 
 
 def test_without_a_result_nothing_happens() -> None:
