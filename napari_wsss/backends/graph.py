@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 from collections import Counter
+from collections.abc import Callable
+from threading import Lock, get_ident
 from typing import Any
 
 import torch
@@ -21,8 +23,33 @@ _PLAIN = (nn.Conv2d, nn.BatchNorm2d, nn.Linear, nn.ReLU, nn.ReLU6, nn.AdaptiveAv
 """Modules of which the printed form and the tensors tell all."""
 
 
+_TRACING = Lock()
+"""Held by who traces: two at once would leave the calls of all modules in the hands of a tracer that has ended."""
+
+
 class _Tracer(fx.Tracer):
-    """Keeps our own kinds of convolution and batch norm whole, and other people's encoders (they may use hooks)."""
+    """Keeps our own kinds of convolution and batch norm whole, and other people's encoders (they may use hooks).
+
+    While torch traces, the modules of the whole process call the tracer; it leaves those of other threads alone.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._thread = get_ident()
+
+    def call_module(
+        self, m: nn.Module, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        """Note a call of the thread that traces; run any other."""
+        if get_ident() != self._thread:
+            return forward(*args, **kwargs)
+        return super().call_module(m, forward, args, kwargs)
+
+    def getattr(self, attr: str, attr_val: Any, parameter_proxy_cache: dict[str, Any]) -> Any:
+        """As :meth:`call_module`, for what modules hold."""
+        if get_ident() != self._thread:
+            return attr_val
+        return super().getattr(attr, attr_val, parameter_proxy_cache)
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         whole = isinstance(m, nn.Conv2d | nn.BatchNorm2d | Encoder)
@@ -48,7 +75,8 @@ def simplified(network: nn.Module) -> nn.Module:
         flow that depends on data).
     """
     try:
-        graph = _Tracer().trace(network)
+        with _TRACING:
+            graph = _Tracer().trace(network)
     except fx.proxy.TraceError:
         return network
     result = fx.GraphModule(network, graph)

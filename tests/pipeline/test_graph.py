@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 from torch.nn import functional
 from wsss_networks import shaken
 
@@ -168,3 +170,46 @@ def test_a_merged_step_is_not_overwritten(module: bool) -> None:
     assert convolutions(merged) == 1
     torch.testing.assert_close(merged(x), network(x))
     assert network.rectify is None or network.rectify.inplace, "the original must not change"
+
+
+class _Meanwhile(nn.Module):
+    """A network; while its Python is read, somebody does something else."""
+
+    def __init__(self, something: Callable[[], None]) -> None:
+        super().__init__()
+        self.layer = nn.Linear(2, 2)
+        self._something = something
+
+    def forward(self, x: Tensor) -> Tensor:
+        self._something()
+        result: Tensor = self.layer(x)
+        return result
+
+
+def test_what_other_threads_compute_is_not_traced() -> None:
+    other, found = nn.Sequential(nn.Linear(2, 2), nn.ReLU()).eval(), []
+
+    def compute() -> None:
+        thread = threading.Thread(target=lambda: found.append(other(torch.ones(1, 2))))
+        thread.start()
+        thread.join()
+
+    traced = simplified(_Meanwhile(compute).eval())
+    assert torch.equal(found[0], other(torch.ones(1, 2)))
+    assert isinstance(traced, fx.GraphModule)
+    assert [node.op for node in traced.graph.nodes] == ["placeholder", "call_module", "output"]
+
+
+def test_two_threads_do_not_trace_at_once() -> None:
+    call, begun, threads = nn.Module.__call__, threading.Event(), []
+
+    def trace_another() -> None:
+        threads.append(threading.Thread(target=simplified, args=(_Meanwhile(begun.set).eval(),)))
+        threads[0].start()
+        assert not begun.wait(0.3)  # what it waits for ends with this
+
+    simplified(_Meanwhile(trace_another).eval())
+    threads[0].join()
+    assert begun.is_set()
+    assert nn.Module.__call__ is call
+    assert simplified(_Meanwhile(lambda: None).eval())(torch.ones(1, 2)).shape == (1, 2)
