@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import io
 import json
+import math
 import os
 import sys
 import traceback
@@ -86,6 +87,11 @@ def bordered(command: Callable[P, int | None]) -> Callable[P, None]:
     def run(*args: P.args, **kwargs: P.kwargs) -> None:
         as_json = bool(kwargs.get("json"))
         try:
+            for name, value in kwargs.items():
+                if isinstance(value, float) and math.isnan(
+                    value
+                ):  # between any bounds, older versions of Click say
+                    raise UsageProblem(f"--{name.replace('_', '-')} is no number: {value}.")
             code = command(*args, **kwargs) or 0
         except UsageProblem as error:
             code = _report(error, USAGE, as_json)
