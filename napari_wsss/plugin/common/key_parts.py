@@ -7,7 +7,7 @@ from typing import cast
 
 from qtpy.QtCore import QEvent, QObject
 from qtpy.QtGui import QKeySequence, QShortcut  # type: ignore[attr-defined]  # qtpy has it, its stubs do not
-from qtpy.QtWidgets import QApplication, QWidget
+from qtpy.QtWidgets import QApplication, QDockWidget, QWidget
 
 from napari_wsss.plugin.common.heartbeat_widget import main_window
 
@@ -61,6 +61,11 @@ class WindowKeys(QObject):
         if now is not None and self._dock.isVisible() and self._dock.isAncestorOf(now):
             self._take()
 
+    def _came_to_front(self, in_front: bool) -> None:
+        """Take the keys where the tab of the dock is chosen: what lies behind counts as visible, and no event tells."""
+        if in_front:
+            self._take()
+
     def _take(self) -> None:
         """Have all keys of this dock, also those that another one has."""
         for other in self._others():
@@ -93,3 +98,8 @@ class WindowKeys(QObject):
             shortcut.activated.connect(action)
             self._dock.destroyed.connect(shortcut.deleteLater)
             self.shortcuts[key] = shortcut
+        holder = self._dock.parentWidget()
+        while holder is not None and not isinstance(holder, QDockWidget):
+            holder = holder.parentWidget()
+        if holder is not None:
+            holder.visibilityChanged.connect(self._came_to_front)

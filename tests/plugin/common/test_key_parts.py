@@ -58,6 +58,17 @@ def test_a_key_of_two_docks_is_of_the_one_that_was_used_last(panels: Panels) -> 
         assert panels.press("3") == ["correct 3"], "what only one knows is its own all the time"
 
 
+def test_of_tabs_the_one_in_front_has_the_keys(panels: Panels) -> None:
+    seen: list[bool] = []
+    panels.docks["correct"].visibilityChanged.connect(seen.append)
+    panels.window.tabifyDockWidget(*panels.docks.values())
+    panels.qtbot.waitUntil(lambda: seen[-2:] == [True, True])  # the tabs are laid out
+    for name in ("teach", "correct", "teach"):
+        panels.docks[name].raise_()
+        panels.qtbot.waitUntil(lambda name=name: not panels.docks[name].visibleRegion().isEmpty())
+        assert panels.press("1") == [f"{name} 1"]
+
+
 def test_a_key_is_handed_on_when_a_dock_is_hidden(panels: Panels) -> None:
     panels.use("correct")
     panels.docks["correct"].hide()
