@@ -348,7 +348,7 @@ def test_a_model_of_unknown_slides_by_this_evening(
     assert abs(scores["quick"] - live) < 0.05, (scores, live)
     # Trainings of so few patches differ by a point from run to run; outside the region half a point is left for that.
     assert scores["quick"] < scores["trained"] < scores["corrected"], scores
-    assert scores["trained"] < scores["retrained"], scores
+    assert scores["corrected"] < scores["retrained"], scores
     assert scores["corrected"] < scores["with what was corrected"], scores
     assert scores["trained, elsewhere"] - 0.005 < scores["retrained, elsewhere"], scores
     assert scores["retrained"] >= 0.80, scores
