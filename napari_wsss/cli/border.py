@@ -88,9 +88,8 @@ def bordered(command: Callable[P, int | None]) -> Callable[P, None]:
         as_json = bool(kwargs.get("json"))
         try:
             for name, value in kwargs.items():
-                if isinstance(value, float) and math.isnan(
-                    value
-                ):  # between any bounds, older versions of Click say
+                # Some versions of Click take NaN for a number between any bounds.
+                if isinstance(value, float) and math.isnan(value):
                     raise UsageProblem(f"--{name.replace('_', '-')} is no number: {value}.")
             code = command(*args, **kwargs) or 0
         except UsageProblem as error:

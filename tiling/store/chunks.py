@@ -23,7 +23,7 @@ import numpy as np
 import zarr
 from numcodecs.zstd import Zstd
 from numpy.typing import NDArray
-from zarr.codecs import BytesCodec, ZstdCodec
+from zarr.codecs import BytesCodec, Endian, ZstdCodec
 from zarr.storage import LocalStore
 
 from tiling.errors import StoreError
@@ -223,13 +223,9 @@ class StoredArray:
 
 def read_here(array: Any) -> Any:
     """Return a zarr array as one that is read in the thread that asks; anything else as it is."""
-    if (
-        isinstance(array, zarr.Array)
-        and array.ndim
-        and _place(array) is not None
-        and _compression(array) is not None
-    ):
-        return StoredArray(array)
+    if isinstance(array, zarr.Array) and array.ndim:
+        with contextlib.suppress(StoreError):  # zarr reads it
+            return StoredArray(array)
     return array
 
 
@@ -242,11 +238,11 @@ def _place(array: zarr.Array[Any]) -> tuple[str, Callable[[tuple[int, ...]], str
 
 
 def _compression(array: zarr.Array[Any]) -> ZstdCodec | None:
-    """Return how the bytes of a chunk are compressed; None when it is more than that."""
+    """Return how the bytes of a chunk are compressed; None when it is more than that, or high bytes come first."""
     codecs: tuple[object, ...] = tuple(getattr(array.metadata, "codecs", ()))
     if len(codecs) != 2 or not isinstance(codecs[0], BytesCodec) or not isinstance(codecs[1], ZstdCodec):
         return None
-    return codecs[1]
+    return None if codecs[0].endian is Endian.big else codecs[1]
 
 
 def _write_file(path: str, content: bytes) -> None:

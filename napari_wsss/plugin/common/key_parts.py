@@ -65,6 +65,8 @@ class WindowKeys(QObject):
         """Take the keys where the tab of the dock is chosen: what lies behind counts as visible, and no event tells."""
         if in_front:
             self._take()
+        elif self._dock.visibleRegion().isEmpty():  # Qt says so of one that begins to float, too
+            self._hand_over()
 
     def _take(self) -> None:
         """Have all keys of this dock, also those that another one has."""
@@ -75,13 +77,19 @@ class WindowKeys(QObject):
             shortcut.setEnabled(True)
 
     def _let_go(self) -> None:
-        """Leave the keys to another dock that is seen and knows them."""
-        for key, shortcut in self.shortcuts.items():
+        """Have no keys any more."""
+        self._hand_over()
+        for shortcut in self.shortcuts.values():
             shortcut.setEnabled(False)
-            for other in self._others():
-                if key in other.shortcuts and other._dock.isVisible():
-                    other.shortcuts[key].setEnabled(True)
-                    break
+
+    def _hand_over(self) -> None:
+        """Leave the keys that this dock has to another one in sight that knows them."""
+        in_sight = [other for other in self._others() if not other._dock.visibleRegion().isEmpty()]
+        for key, shortcut in self.shortcuts.items():
+            heir = next((other.shortcuts[key] for other in in_sight if key in other.shortcuts), None)
+            if heir is not None and shortcut.isEnabled():
+                shortcut.setEnabled(False)
+                heir.setEnabled(True)
 
     def _others(self) -> list[WindowKeys]:
         window = main_window(self._dock)

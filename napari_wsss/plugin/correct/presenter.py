@@ -281,15 +281,23 @@ class Corrector:
             if project is None:
                 self._say("The project that is open does not hold this slide.")
                 return False
-            here = {region.box for region in read_regions(folder, store.schema)}
-            earlier = regions_for(store, project.corrections(slide_id), project.schema.names)
-            missing = [region for region in earlier if region.box not in here]
+            here = read_regions(folder, store.schema)
+            # Painted here it has a place in the project, brought in before it has kept its time.
+            painted = {_on_slide(project, slide_id, store, region) for region in here if region.project}
+            brought = {(region.reader, region.time) for region in here}
+            lacking = [
+                kept
+                for kept in project.corrections(slide_id)
+                if kept.box not in painted and (kept.reader, kept.time) not in brought
+            ]
+            missing = regions_for(store, lacking, project.schema.names)
             for region in missing:
                 write_region(folder, store, region)
         except WsssError as error:
             return self._report(error)
         if not missing:
-            self._say("The project keeps no corrected region of this slide that this result lacks.")
+            beside = "The regions that this result lacks lie beside it, or name none of its classes."
+            self._say(beside if lacking else "The project keeps no corrected region that this result lacks.")
             return False
         self._say(f"{len(missing)} corrected regions are brought in; counting anew …")
         self._begin(partial(_rebuilt, original))

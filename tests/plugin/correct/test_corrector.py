@@ -252,6 +252,10 @@ def test_what_the_project_keeps_is_brought_onto_another_result(
         assert corrector.has_project
         assert not corrector.bring_in()
         assert "keeps no corrected region" in corrector.notice
+        project.correct(slide_id, Box(0, 0, 20, 20), np.zeros((10, 10), np.uint8), "nothing", mpp=1.0)
+        assert not corrector.bring_in()
+        assert "name none of its classes" in corrector.notice
+        assert project.take_correction_back(slide_id, Box(0, 0, 20, 20))
         mask = np.full((20, 30), 4, np.uint8)
         mask[0] = 0
         project.correct(slide_id, Box(40, 60, 60, 40), mask, "earlier", mpp=1.0)
@@ -270,6 +274,36 @@ def test_what_the_project_keeps_is_brought_onto_another_result(
         # Taken back here, it stays in the project: it was painted on another result.
         assert corrector.undo_all(), corrector.problem
         assert len(project.corrections(slide_id)) == 1
+
+
+@pytest.mark.parametrize("mpp", [0.69, 1.45])
+def test_a_region_is_never_brought_onto_the_result_that_it_was_painted_on(
+    mpp: float, toy: Any, toy_bundle: Bundle, viewer: Any, tmp_path: Path
+) -> None:
+    """Places go through whole pixels of the slide, and come back beside where they were."""
+    slide = toy.write_banded(tmp_path / "odd.tif", mpp=mpp)
+    request = RunRequest(
+        slide, toy_bundle, tmp_path / "odd.zarr", None, None, None, Preferences(skip_background=False)
+    )
+    list(toy.events(request))
+    for data, arguments, kind in store_layers(open_store(request.out)):
+        (viewer.add_image if kind == "image" else viewer.add_labels)(data, **arguments)
+    corrector = Corrector(viewer)
+    corrector.follow_layers()
+    schema = open_store(request.out).schema
+    with new_project(tmp_path / "p.wsss", schema, tile=64, mpp=1.0, encoder="synthetic-demo") as project:
+        project.add(slide)
+        corrector._project = lambda: project
+        for number in range(1, 4):
+            look_at(viewer, 150.0 + 7.7 * number, 120.0 + 9.1 * number, zoom=4.0)
+            assert corrector.begin(), corrector.problem
+            for label in (1, 2):
+                paint(corrector, label, 20 * label, 3, 9)
+            assert corrector.save(), corrector.problem
+            wait(corrector)
+            assert not corrector.bring_in()
+            assert "that this result lacks" in corrector.notice
+            assert corrector.saved_regions() == number
 
 
 def test_without_a_result_nothing_happens() -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import zarr
 from hypothesis import given, settings, strategies as st
-from zarr.codecs import GzipCodec, ZstdCodec
+from zarr.codecs import BytesCodec, GzipCodec, ZstdCodec
 
 from tiling.errors import StoreError
 from tiling.store.chunks import ChunkFiles, StoredArray, read_here
@@ -194,10 +194,14 @@ def test_chunks_that_are_damaged_are_no_labels(tmp_path: Path) -> None:
 
 
 def test_what_is_stored_in_another_way_is_left_to_zarr(tmp_path: Path) -> None:
-    for number, how in enumerate(({"compressors": GzipCodec()}, {"compressors": None}, {"shards": (8, 8)})):
+    other_bytes = {"dtype": "uint16", "serializer": BytesCodec(endian="big")}
+    ways = ({"compressors": GzipCodec()}, {"compressors": None}, {"shards": (8, 8)}, other_bytes)
+    for number, how in enumerate(ways):
         array = make(tmp_path / str(number), (8, 8), (4, 4), **how)
         assert read_here(array) is array
         with pytest.raises(StoreError, match="zarr alone"):
             StoredArray(array)
+        with pytest.raises(StoreError, match="does not write"):
+            ChunkFiles(array)
     plain = np.zeros((3, 3))
     assert read_here(plain) is plain
