@@ -23,7 +23,7 @@ import numpy as np
 import zarr
 from numcodecs.zstd import Zstd
 from numpy.typing import NDArray
-from zarr.codecs import BytesCodec, Endian, ZstdCodec
+from zarr.codecs import BytesCodec, ZstdCodec
 from zarr.storage import LocalStore
 
 from tiling.errors import StoreError
@@ -242,7 +242,9 @@ def _compression(array: zarr.Array[Any]) -> ZstdCodec | None:
     codecs: tuple[object, ...] = tuple(getattr(array.metadata, "codecs", ()))
     if len(codecs) != 2 or not isinstance(codecs[0], BytesCodec) or not isinstance(codecs[1], ZstdCodec):
         return None
-    return None if codecs[0].endian is Endian.big else codecs[1]
+    # An enumeration in older zarr, text in newer.
+    endian = getattr(codecs[0].endian, "value", codecs[0].endian)
+    return None if endian == "big" else codecs[1]
 
 
 def _write_file(path: str, content: bytes) -> None:
