@@ -70,6 +70,12 @@ def _parser() -> argparse.ArgumentParser:
         help="say of the network's own labels in patches of several classes, later in the run",
     )
     network.add_argument(
+        "--partial-labels",
+        type=share,
+        metavar="F",
+        help="say of the patch label alone in patches of several classes, later in the run: any of them will do",
+    )
+    network.add_argument(
         "--mosaic-cell", type=natural, metavar="PX", help="side of a mosaic piece; 0 varies it"
     )
     network.add_argument("--freeze-bn", action=argparse.BooleanOptionalAction, help="keep batch norm still")

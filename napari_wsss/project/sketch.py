@@ -57,6 +57,7 @@ SURE = 0.6
 
 _TURNS = (1, 2, 3)
 _MADE = "made.json"
+_SAID = "said.json"  # training.data.files.SAID_JSON
 _MAY_BE_HELD = 0.05  # mean probability in a tile below which a class is taken to be absent
 _LEAST_SURE = 0.3  # share of a tile that must be believed
 _LEAST_HELD = 0.04  # share of what is believed that names a class
@@ -219,10 +220,12 @@ def write_sketch(
             shutil.copytree(data / "val", out / "val", copy_function=_linked)
         known = {_name(label.tile, label.present): values for label, values in sketch.labelled}
         regions = _Regions(project)
+        exact = []
         for patch in sorted((data / "train").iterdir()):
             if (painted := data / PAINTED / patch.name).is_file():
                 _linked(str(patch), str(out / "train" / patch.name))
                 _linked(str(painted), str(out / MASKS / f"PM_{_LAYER}" / patch.name))
+                exact.append(patch.stem)
                 continue
             present = np.array(PatchName.parse(patch.name, len(project.schema)).label, np.bool_)
             if patch.name not in known and present.sum() > 1:
@@ -236,10 +239,15 @@ def write_sketch(
             )
             mask = draw_mask(drawn, present, pixels, project.schema)
             if regions.mend(patch.name, mask, present):
+                exact += [patch.stem] * regions.touch(patch.name)
                 _linked(str(patch), str(out / "train" / patch.name))
                 _write_mask(out, patch.name, mask, project.schema)
+        labelled = {patch.stem for patch in (out / "train").iterdir()}
         for slide_id in project.slides:
             _add_unlabelled(project, sketch, slide_id, out, encode)
+        guessed = sorted({patch.stem for patch in (out / "train").iterdir()} - labelled)
+        # Stage 2 keeps to painted masks, and does not learn from guesses what a tile holds.
+        write_json_atomic(out / MASKS / _SAID, {"exact": exact, "guessed": guessed})
         write_json_atomic(out / MASKS / "masks.json", {"layers": [_LAYER], "made with": "sketch"})
         count = sum(1 for _ in (out / "train").iterdir())
         write_json_atomic(out / _MADE, {"patches": count})
@@ -254,6 +262,11 @@ class _Regions:
         labels = [label for label in agreed_labels(project.labels())[0] if not label.test]
         self.tiles = {_name(label.tile, label.present): label.tile for label in labels}
         self.painted = {slide_id: list(read_corrections(project, slide_id)) for slide_id in project.slides}
+
+    def touch(self, name: str) -> bool:
+        """Whether something is painted in a tile."""
+        tile = self.tiles[name]
+        return any(not tile.box.intersection(c.box).is_empty for c in self.painted[tile.slide_id])
 
     def mend(self, name: str, mask: NDArray[np.uint8], present: NDArray[np.bool_]) -> bool:
         """Put what is painted into a tile's mask, and nothing where a region judges; tell whether something is left."""

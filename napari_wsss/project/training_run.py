@@ -206,6 +206,7 @@ def _steps(
         *("--stage1", str(quick), "--out", str(stage2), "--epochs", str(epochs), "--mpp", f"{project.mpp:g}"),
         *("--one-encoder", "--gate-stride", "0"),
         *("--batch-size", str(recipe.batch_size), "--mosaic", f"{recipe.mosaic:g}"),
+        *("--partial-labels", f"{recipe.partial_labels:g}", "--ema", f"{recipe.ema:g}"),
         *start_words(project, recipe, quick, None if former is None else folder / _START),
         *("--device", options.device, "--seed", str(options.seed), "--samples", "2"),
         "--no-gate",  # what judges the model neither opens its gate nor chooses its epoch

@@ -242,6 +242,9 @@ def test_settings_follow_the_amount_of_labels(labels: int) -> None:
     assert recipe.epochs_of(2 * labels) == pytest.approx(recipe.epochs_of(labels) / 2, abs=1)
     assert recipe.epochs_of(100 * recipe.patches) == 1
     assert recipe_for(labels, 3, 1).mosaic == 0
+    # A sketch of tiles of several classes is believed while labels are few, or nothing else tells them apart.
+    assert (recipe.partial_labels > 0) == (recipe.ema > 0) == (labels >= 300)
+    assert recipe_for(labels, 3, 1).partial_labels == 0
 
 
 def judged(**scores: float | None) -> dict[str, object]:

@@ -25,6 +25,7 @@ from napari_wsss.project.sketch import (
 )
 from tiling.classes import ClassSchema
 from tiling.errors import FewLabelsError
+from tiling.files import read_json
 from tiling.geometry import Box
 from tiling.patch_files import PatchName
 from tiling.synthetic import SYNTHETIC_SCHEMA
@@ -122,6 +123,11 @@ def test_the_sketch_of_a_project(make: Make, slides: dict[str, Path], tmp_path: 
     assert {p.name for p in (out / "val" / "img").iterdir()} == {
         p.name for p in (data / "val" / "img").iterdir()
     }
+
+    said = read_json(out / "masks" / "said.json")
+    assert {f"{name}.png" for name in said["guessed"]} == patches - labelled - painted
+    assert {f"{name}.png" for name in said["exact"]} >= painted
+    assert not set(said["exact"]) & set(said["guessed"])
 
     # Every patch has a mask of its own classes; a tile that is not prepared only where its label leaves no doubt.
     assert {p.name for p in (out / "masks" / "PM_sketch").iterdir()} == patches

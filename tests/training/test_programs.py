@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,10 @@ from PIL import Image
 
 from napari_wsss.backends.graph import simplified
 from napari_wsss.backends.maps import networks_of
-from napari_wsss.models import build_stage1, load_bundle, save_bundle
+from napari_wsss.models import build_stage1, load_bundle, resolve_schema, save_bundle
 from tiling.errors import DataError, TrainingError
 from training import pseudo_masks, stage1, stage2
-from training.data import recorded_layers
+from training.data import read_data, recorded_layers
 from training.networks.classifier import ClassifierTrainee
 from training.networks.segmenter import SegmenterTrainee
 from training.settings.console import run_command
@@ -504,6 +505,31 @@ def test_self_labels_change_the_second_half_of_a_run(trained: Path, tmp_path: Pa
     bundle = trained / "s1" / "bundle"
     run_stage2(trained / "data", bundle, tmp_path / "plain", "--mpp", "0.5")
     run_stage2(trained / "data", bundle, tmp_path / "own", "--mpp", "0.5", "--self-labels", "1")
-    plain, own = rows(tmp_path / "plain"), rows(tmp_path / "own")
-    assert plain[0]["loss"] == own[0]["loss"]
-    assert plain[2]["loss"] != own[2]["loss"]
+    run_stage2(trained / "data", bundle, tmp_path / "any", "--mpp", "0.5", "--partial-labels", "1")
+    plain, own, any_will_do = (rows(tmp_path / name) for name in ("plain", "own", "any"))
+    assert plain[0]["loss"] == own[0]["loss"] == any_will_do[0]["loss"]
+    assert len({run[2]["loss"] for run in (plain, own, any_will_do)}) == 3
+
+
+def test_partial_labels_need_the_masked_loss(trained: Path, tmp_path: Path) -> None:
+    words = ("--partial-labels", "1", "--loss", "reference", "--mpp", "0.5")
+    with pytest.raises(DataError, match="--loss masked"):
+        run_stage2(trained / "data", trained / "s1" / "bundle", tmp_path / "out", *words)
+
+
+def test_what_is_said_of_the_masks_is_read_or_refused(trained: Path, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(trained / "data", data)
+    schema, masks = resolve_schema(str(data / "schema.json")), data / "train_PM"
+    names = [p.path.stem for p in read_data(data, schema).train]
+    layers = recorded_layers(masks)
+    (masks / "said.json").write_text(json.dumps({"exact": names[:2], "guessed": names[1:]}))
+    read = read_data(data, schema, masks=masks, layers=layers)
+    assert read.exact == frozenset(names[:2])
+    assert [p.path.stem for p in read.labelled] == names[:1]
+    (masks / "said.json").write_text(json.dumps({"guessed": names}))
+    assert len(read_data(data, schema, masks=masks, layers=layers).labelled) == len(names)
+    for wrong in ("[]", '{"exact": 3}', '{"guessed": [1]}', "{"):
+        (masks / "said.json").write_text(wrong)
+        with pytest.raises(DataError, match=r"said\.json cannot be read .*; make the pseudo masks again\."):
+            read_data(data, schema, masks=masks, layers=layers)

@@ -12,6 +12,7 @@ from .datasets import (
 from .files import (
     IMAGE_SUFFIXES as IMAGE_SUFFIXES,
     MASKS_JSON as MASKS_JSON,
+    SAID_JSON as SAID_JSON,
     MaskedImage as MaskedImage,
     Patch as Patch,
     Problem as Problem,

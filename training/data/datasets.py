@@ -6,7 +6,7 @@ That is what makes a resumed run equal an uninterrupted one, and the number of w
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -274,7 +274,8 @@ class PatchSet(Dataset[tuple[Tensor | int, ...]]):
 class PseudoMaskSet(Dataset[tuple[Tensor | int, ...]]):
     """Patches with their pseudo masks for stage 2: (3, H, W) float32, (L, H, W) uint8 and the index of the patch.
 
-    With ``labels``, the patch label comes before the index, (C,) bool; all False where the mask is exact (mosaics).
+    With ``labels``, the patch label comes before the index, (C,) bool; all False where the mask is exact: in mosaics
+    and where ``exact`` says so.
 
     Parameters
     ----------
@@ -294,6 +295,8 @@ class PseudoMaskSet(Dataset[tuple[Tensor | int, ...]]):
         Typical side of a mosaic piece in px; 0 draws it anew for every sample.
     labels : bool
         Give patch labels.
+    exact : collection of str
+        Names without suffix of the patches whose mask a person has painted.
     """
 
     def __init__(
@@ -308,9 +311,11 @@ class PseudoMaskSet(Dataset[tuple[Tensor | int, ...]]):
         mosaic_share: float = 0.0,
         mosaic_cell: int = 0,
         labels: bool = False,
+        exact: Collection[str] = (),
     ) -> None:
         self.patches = patches
         self.masks = masks
+        self.exact = exact
         self.layers = tuple(layers)
         self.labels = labels
         self.num_classes = num_classes
@@ -332,7 +337,8 @@ class PseudoMaskSet(Dataset[tuple[Tensor | int, ...]]):
             masks = [mask] * len(self.layers)
         else:
             patch = self.patches[index]
-            label = torch.tensor(patch.label)
+            if patch.path.stem not in self.exact:
+                label = torch.tensor(patch.label)
             image = read_image(patch.path)
             masks = [
                 read_mask(pseudo_mask_path(self.masks, layer, patch.path), self.num_classes)

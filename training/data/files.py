@@ -52,6 +52,9 @@ _MASK_MODES = {"P", "L"}
 _THREADS = 4
 MASKS_JSON = "masks.json"
 """Beside the layers of pseudo masks: what they were made with."""
+SAID_JSON = "said.json"
+"""Beside the layers, where it is: patches whose mask somebody painted (``exact``) and patches that nobody labelled,
+whose name holds what their mask was drawn with (``guessed``); lists of names without suffix."""
 _T = TypeVar("_T")
 _R = TypeVar("_R")
 

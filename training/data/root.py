@@ -13,6 +13,7 @@ from tiling.errors import DataError
 from tiling.files import read_json
 from training.data.files import (
     MASKS_JSON,
+    SAID_JSON,
     MaskedImage,
     Patch,
     check_pairs,
@@ -46,6 +47,10 @@ class TrainingData:
         Their layers, deepest first.
     made_with : mapping
         What the pseudo masks were made with.
+    exact : frozenset of str
+        Names without suffix of the patches whose mask somebody painted.
+    guessed : frozenset of str
+        The same of patches that nobody labelled.
     """
 
     root: Path
@@ -55,6 +60,13 @@ class TrainingData:
     masks: Path | None = None
     layers: tuple[str, ...] = ()
     made_with: Mapping[str, Any] = field(default_factory=dict)
+    exact: frozenset[str] = frozenset()
+    guessed: frozenset[str] = frozenset()
+
+    @property
+    def labelled(self) -> tuple[Patch, ...]:
+        """The patches that somebody labelled; all of them where nobody labelled any."""
+        return tuple(p for p in self.train if p.path.stem not in self.guessed) or self.train
 
     @property
     def side(self) -> int:
@@ -121,7 +133,9 @@ def read_data(
         raise DataError(f"{root} is not a folder; --dataroot must hold train/ and may hold val/.")
     train, problems = check_patches(root / "train", len(schema))
     made_with: dict[str, Any] = {}
+    exact, guessed = frozenset[str](), frozenset[str]()
     if masks is not None:
+        exact, guessed = _said(masks)
         missing = check_pseudo_masks(masks, layers, train, len(schema))
         problems += missing
         bad = {p.path.stem for p in missing}
@@ -138,12 +152,30 @@ def read_data(
     if not train:
         what = " with pseudo masks" if masks is not None else ""
         raise DataError(f"{root / 'train'} holds no good patch{what}.")
-    data = TrainingData(root, schema, tuple(train), tuple(val), masks, tuple(layers), made_with)
+    data = TrainingData(
+        root, schema, tuple(train), tuple(val), masks, tuple(layers), made_with, exact, guessed
+    )
     if data.side < LEAST_SIDE:
         raise DataError(
             f"{root / 'train'} holds patches of {data.side} px, and networks need {LEAST_SIDE}; cut larger ones."
         )
     return data
+
+
+def _said(masks: Path) -> tuple[frozenset[str], frozenset[str]]:
+    """Return which masks somebody painted, and which patches nobody labelled; none where nothing is said."""
+    path = masks / SAID_JSON
+    if not path.is_file():
+        return frozenset(), frozenset()
+    try:
+        said = read_json(path)
+        lists = [said.get(key, []) for key in ("exact", "guessed")]
+        if not all(isinstance(names, list) and all(isinstance(n, str) for n in names) for names in lists):
+            raise ValueError("names are wanted")
+    except (OSError, ValueError, AttributeError) as error:
+        raise DataError(f"{path} cannot be read ({error}); make the pseudo masks again.") from error
+    exact, guessed = map(frozenset, lists)
+    return exact, guessed
 
 
 def data_digest(files: Sequence[Path]) -> str:

@@ -13,7 +13,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["LossType", "masked_loss", "noise_weights", "presence_loss", "reference_loss"]
+__all__ = [
+    "LossType",
+    "masked_loss",
+    "noise_weights",
+    "partial_label_loss",
+    "presence_loss",
+    "reference_loss",
+]
 
 LossType = Literal["ce", "focal"]
 _FOCAL_GAMMA = 2.0
@@ -118,6 +125,35 @@ def masked_loss(
         terms.append((pixels * weight).sum() / valid.sum().clamp(min=1))
     total = torch.stack([w * t for w, t in zip(layer_weights, terms, strict=True)]).sum()
     return total, tuple(terms)
+
+
+def partial_label_loss(logits: Tensor, target: Tensor, present: Tensor) -> Tensor:
+    """Negative log-likelihood of *one of the classes that the patch holds*, whichever, at every labelled pixel.
+
+    Where in a patch of several classes which of them lies, its label does not say, and a pseudo mask says it only
+    roughly. Patches of one class and mosaics, whose masks are exact, teach that better; this term leaves it to them,
+    and still tells the network what a patch does not hold (learning from partial labels: Cour et al., JMLR 2011).
+
+    Parameters
+    ----------
+    logits : (N, C, H, W) float
+    target : (N, H, W) int
+        Pseudo mask; C and above is ignored.
+    present : (N, C) bool
+        Patch labels; a patch with fewer than two classes takes no part.
+
+    Returns
+    -------
+    () float32
+        Sum over the pixels that take part, divided by the labelled pixels of the whole batch, as in
+        :func:`masked_loss`; 0 with a gradient of 0 when none does.
+    """
+    scores = F.log_softmax(logits.float(), 1)
+    several = present.sum(1) > 1
+    held = present | ~several[:, None]  # a patch that takes no part has a loss of 0, never of infinity
+    pixels = -torch.logsumexp(scores.masked_fill(~held[:, :, None, None], -torch.inf), 1)
+    valid = target < logits.shape[1]
+    return (pixels * (valid & several[:, None, None])).sum() / valid.sum().clamp(min=1)
 
 
 def noise_weights(logits: Tensor, target: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ fitted in seconds, opens the gate as well as stage 1 does (``docs/method.md``), 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -15,10 +16,30 @@ from torch.nn import functional
 from napari_wsss.models import SegmentationNetwork, build_stage2
 from training.data import Patch, read_image, to_input
 
-__all__ = ["fit_linear", "labelled_batches", "with_presence"]
+__all__ = ["FittedPresence", "fit_linear", "fit_presence", "held_out", "labelled_batches", "with_presence"]
 
 _ROUNDS = 200
 _LEAST = 1e-4  # of a feature's spread: what never varies says nothing
+_FOLDS = 5
+
+
+@dataclass(frozen=True)
+class FittedPresence:
+    """A network that says which classes are present, with what it was fitted on.
+
+    Attributes
+    ----------
+    network : SegmentationNetwork
+        With ``presence``, in eval mode; segments exactly as before.
+    features : (N, K) float32
+        Pooled features of the patches, on the processor.
+    labels : (N, C) float32
+        0 or 1.
+    """
+
+    network: SegmentationNetwork
+    features: Tensor
+    labels: Tensor
 
 
 def labelled_batches(patches: Sequence[Patch], size: int = 16) -> Iterator[tuple[Tensor, Tensor]]:
@@ -36,7 +57,14 @@ def labelled_batches(patches: Sequence[Patch], size: int = 16) -> Iterator[tuple
 def with_presence(
     network: SegmentationNetwork, batches: Iterable[tuple[Tensor, Tensor]], stages: bool = False
 ) -> SegmentationNetwork:
-    """Return a copy of a segmentation network that also says which classes are present.
+    """Return a copy of a segmentation network that also says which classes are present; see :func:`fit_presence`."""
+    return fit_presence(network, batches, stages).network
+
+
+def fit_presence(
+    network: SegmentationNetwork, batches: Iterable[tuple[Tensor, Tensor]], stages: bool = False
+) -> FittedPresence:
+    """Copy a segmentation network and teach the copy to say which classes are present.
 
     Parameters
     ----------
@@ -49,8 +77,7 @@ def with_presence(
 
     Returns
     -------
-    SegmentationNetwork
-        With ``presence``, in eval mode; segments exactly as before.
+    FittedPresence
     """
     network.eval()
     device = next(network.parameters()).device
@@ -66,8 +93,34 @@ def with_presence(
             x = images.to(device, memory_format=torch.channels_last)
             features.append(result.pooled(x).float().cpu())
             labels.append(present)
-    weight, bias = fit_linear(torch.cat(features), torch.cat(labels))
+    seen, said = torch.cat(features), torch.cat(labels)
+    weight, bias = fit_linear(seen, said)
     result.load_state_dict({**known, "presence.weight": weight, "presence.bias": bias})
+    return FittedPresence(result, seen, said)
+
+
+def held_out(features: Tensor, labels: Tensor) -> Tensor:
+    """Return what is said of each patch by a layer that was fitted without it, in five parts drawn with a fixed seed.
+
+    Parameters
+    ----------
+    features : (N, K) float32
+    labels : (N, C) float32
+        0 or 1.
+
+    Returns
+    -------
+    (N, C) float32
+        Probabilities; with fewer patches than parts, of a layer that was fitted on all.
+    """
+    count = len(features)
+    part = torch.randperm(count, generator=torch.Generator().manual_seed(0)) % _FOLDS
+    result = torch.empty_like(labels)
+    for fold in range(_FOLDS):
+        here = part == fold if count >= _FOLDS else torch.ones(count, dtype=torch.bool)
+        there = ~here if count >= _FOLDS else here
+        weight, bias = fit_linear(features[there], labels[there])
+        result[here] = (features[here] @ weight.T + bias).sigmoid()
     return result
 
 

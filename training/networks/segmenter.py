@@ -15,8 +15,8 @@ from napari_wsss.models import Gate, PatchClassifier, SegmentationNetwork, apply
 from training.data import MaskedImage, PseudoMaskSet, pseudo_mask_path
 from training.loop import Stage, Trainee, channels_last, run_device
 from training.networks.gate_search import calibrate_gate
-from training.networks.losses import masked_loss, noise_weights, reference_loss
-from training.networks.presence_head import labelled_batches, with_presence
+from training.networks.losses import masked_loss, noise_weights, partial_label_loss, reference_loss
+from training.networks.presence_head import fit_presence, held_out, labelled_batches
 from training.networks.sharing import gatekeeper, share_stages
 from training.networks.weights import initial_segmenter
 from training.scores import SegmentationScores
@@ -33,7 +33,15 @@ On synthetic slides a gate that eight patches had taught took every small focus 
 """
 
 
-def unjudged_gate(labels: Sequence[Sequence[bool]], threshold: float) -> tuple[float, ...]:
+KEPT = 0.98
+"""Share of the patches with a class that keep it, where patches that were held out say how far its gate may close."""
+
+_CLOSED = 0.5  # no gate asks for more: a class that is likelier there than not is never taken away
+
+
+def unjudged_gate(
+    labels: Sequence[Sequence[bool]], threshold: float, presence: Tensor | None = None
+) -> tuple[float, ...]:
     """Return thresholds where no val judges them: what few patches have taught takes no class away.
 
     Parameters
@@ -42,8 +50,18 @@ def unjudged_gate(labels: Sequence[Sequence[bool]], threshold: float) -> tuple[f
         Of the patches that train.
     threshold : float
         Of the classes that at least :data:`ENOUGH` of them hold.
+    presence : (N, C) float, optional
+        What a network that has not seen the label of a patch says of it
+        (:func:`training.networks.presence_head.held_out`). The gate of a class then closes as far as :data:`KEPT`
+        of the patches that hold it allow, in place of ``threshold``.
     """
     known = [sum(held) >= ENOUGH for held in zip(*labels, strict=True)]
+    if presence is not None:
+        held = torch.tensor(labels, dtype=torch.bool)
+        return tuple(
+            min(_CLOSED, float(torch.quantile(presence[held[:, c], c].float(), 1 - KEPT))) if enough else 0.0
+            for c, enough in enumerate(known)
+        )
     return (threshold,) if all(known) else tuple(threshold if enough else 0.0 for enough in known)
 
 
@@ -134,6 +152,8 @@ class SegmenterStage(Stage):
                 f"--layer-weights has {len(weights)} numbers for {len(layers)} layers ({', '.join(layers)}); "
                 "give one each, deepest first."
             )
+        if self.settings.partial_labels and self.settings.loss == "reference":
+            return "--partial-labels needs the masked loss; give --loss masked, or leave it out."
         return None
 
     def samples(self) -> PseudoMaskSet:
@@ -150,7 +170,8 @@ class SegmenterStage(Stage):
             s.crop,
             s.mosaic,
             s.mosaic_cell,
-            s.self_labels > 0,
+            s.self_labels > 0 or s.partial_labels > 0,
+            self.data.exact,
         )
 
     def trainee(self, schedule: LearningRateSchedule) -> SegmenterTrainee:
@@ -173,15 +194,18 @@ class SegmenterStage(Stage):
         presence: Callable[[Tensor], Tensor] = trainee.presence
         coarse = gatekeeper(self.stage1, self.settings.gate_stride) is not self.stage1
         stride = self.settings.gate_stride if coarse else None
+        labelled = self.data.labelled
+        told: Tensor | None = None
         if self.settings.one_encoder:
             stride = None
             device = run_device(self.options)
-            network = with_presence(network.to(device), labelled_batches(self.data.train))
+            fitted = fit_presence(network.to(device), labelled_batches(labelled))
+            network, told = fitted.network, held_out(fitted.features, fitted.labels)
             presence = network.sees
         search = val is not None and self.settings.gated_selection
         start: tuple[float, ...] = (self.settings.gate_threshold,)
         if not search and (val is None or self.settings.one_encoder):
-            start = unjudged_gate([patch.label for patch in self.data.train], *start)
+            start = unjudged_gate([patch.label for patch in labelled], start[0], told)
         thresholds, metrics = calibrate_gate(network, presence, val, run_device(self.options), start, search)
         networks = {"stage1": self.stage1.cpu().eval(), "stage2": network.cpu().eval()}
         return {**networks, "gate": Gate(thresholds), "metrics": metrics, "presence_stride": stride}
@@ -244,7 +268,8 @@ class SegmenterTrainee(Trainee):
         logits = self.network(images.contiguous(memory_format=torch.channels_last))
         targets = masks.unbind(1)
         weights = self.stage.layer_weights
-        share = self.stage.self_labels * self_label_ramp(self.global_step / self.schedule.total_steps)
+        ramp = self_label_ramp(self.global_step / self.schedule.total_steps)
+        share, label_alone = self.stage.self_labels * ramp, self.stage.partial_labels * ramp
         if share and known:
             own = self_labels(logits, targets, known[0])
             targets = (*targets, own)
@@ -252,7 +277,13 @@ class SegmenterTrainee(Trainee):
         if self.stage.loss == "reference":
             return reference_loss(logits, targets, weights, self.stage.loss_type)[0]
         trust = [noise_weights(logits, t) for t in targets] if self.stage.noise_weights else None
-        return masked_loss(logits, targets, weights, self.stage.loss_type, trust)[0]
+        if not (label_alone and known):
+            return masked_loss(logits, targets, weights, self.stage.loss_type, trust)[0]
+        (present,) = known
+        left = 1.0 - label_alone * (present.sum(1) > 1).float()[:, None, None]
+        trust = [left.expand(t.shape) if trust is None else trust[i] * left for i, t in enumerate(targets)]
+        by_masks = masked_loss(logits, targets, weights, self.stage.loss_type, trust)[0]
+        return by_masks + label_alone * sum(weights) * partial_label_loss(logits, targets[0], present)
 
     def presence(self, images: Tensor) -> Tensor:
         """Return stage 1's probabilities, (N, C) float32."""

@@ -236,6 +236,9 @@ class Stage2Settings(StageSettings):
     self_labels : float
         Largest say, beside the pseudo masks, of the labels that the network itself gives to patches of several classes
         (:func:`training.networks.segmenter.self_labels`); 0 is off.
+    partial_labels : float
+        Largest say of the patch label alone in patches of several classes: any of its classes will do
+        (:func:`training.networks.losses.partial_label_loss`), beside the pseudo masks with the rest; 0 is off.
     mosaic_cell : int
         Side of a mosaic piece in px at most; 0 lets the piece size vary.
     drop_last : bool
@@ -267,6 +270,7 @@ class Stage2Settings(StageSettings):
     layer_weights: tuple[float, ...] = (0.6, 0.2, 0.2)
     noise_weights: bool = False
     self_labels: float = 0.0
+    partial_labels: float = 0.0
     mosaic_cell: int = 0
     drop_last: bool = True
     freeze_bn: bool = False

@@ -16,7 +16,7 @@ from tiling.engine import run
 from tiling.slides import open_slide
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     with running_browser() as found:
         yield found

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from napari_wsss.models import build_stage2
-from training.networks.presence_head import fit_linear, with_presence
+from training.networks.presence_head import fit_linear, held_out, with_presence
 
 
 def test_the_fit_finds_a_linear_rule_and_ignores_what_never_varies() -> None:
@@ -60,3 +60,18 @@ def test_only_the_light_encoder_shows_its_stages() -> None:
         )
     with pytest.raises(ValueError, match="'stages', not 'all'"):
         build_stage2("deeplabv3plus", 2, backbone="efficientnet-lite0", width=0.1, presence="all")
+
+
+def test_who_is_held_out_is_not_asked_about_itself() -> None:
+    generator = torch.Generator().manual_seed(1)
+    x = torch.randn(60, 200, generator=generator)  # so wide that a fit knows every patch by heart
+    by_chance = (torch.rand(60, 1, generator=generator) > 0.5).float()
+    weight, bias = fit_linear(x, by_chance)
+    heart = ((x @ weight.T + bias > 0) == (by_chance > 0.5)).float().mean()
+    told = held_out(x, by_chance)
+    assert heart == 1
+    assert 0.3 < ((told > 0.5) == (by_chance > 0.5)).float().mean() < 0.7
+    assert torch.equal(told, held_out(x, by_chance))
+    plain = held_out(x, (x[:, :1] > 0).float() * torch.ones(1, 2))
+    assert plain.shape == (60, 2)
+    assert torch.isfinite(held_out(x[:3], by_chance[:3])).all()

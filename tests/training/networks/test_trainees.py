@@ -8,11 +8,17 @@ from typing import Any
 import pytest
 import torch
 
-from napari_wsss.models import build_stage1
+from napari_wsss.models import build_stage1, build_stage2
 from training.networks.classifier import ClassifierTrainee
-from training.networks.losses import presence_loss
-from training.networks.segmenter import ENOUGH, self_label_ramp, self_labels, unjudged_gate
-from training.settings.presets import Stage1Settings
+from training.networks.losses import partial_label_loss, presence_loss
+from training.networks.segmenter import (
+    ENOUGH,
+    SegmenterTrainee,
+    self_label_ramp,
+    self_labels,
+    unjudged_gate,
+)
+from training.settings.presets import Stage1Settings, Stage2Settings
 from training.settings.schedules import LearningRateSchedule
 
 
@@ -65,3 +71,63 @@ def test_a_gate_that_nothing_judges_takes_only_well_known_classes_away() -> None
     assert unjudged_gate([common] * ENOUGH + [rare] * (ENOUGH - 1), 0.1) == (0.1, 0.0)
     assert unjudged_gate([(True, True)] * ENOUGH, 0.1) == (0.1,)
     assert unjudged_gate([common], 0.1) == (0.0, 0.0)
+
+
+def test_a_gate_closes_as_far_as_held_out_patches_allow() -> None:
+    labels = [(True, True, False)] * 50 + [(False, True, False)] * 50 + [(False, False, True)] * (ENOUGH - 1)
+    presence = torch.full((len(labels), 3), 0.9)
+    presence[0, 0] = (
+        0.3  # one of fifty is doubted: more than two of a hundred, so the gate stays below it nearly
+    )
+    presence[:50, 1] = torch.linspace(0.01, 0.02, 50)  # half of the patches that hold it would lose it
+    first, second, third = unjudged_gate(labels, 0.1, presence)
+    assert 0.3 < first <= 0.5
+    assert second < 0.011
+    assert third == 0  # too few to say
+    assert unjudged_gate(labels, 0.1, torch.full((len(labels), 3), 0.9)) == (0.5, 0.5, 0.0)
+
+
+def test_of_a_patch_of_several_classes_any_will_do() -> None:
+    logits = torch.zeros(3, 3, 2, 2)
+    logits[:, 2] = 4.0
+    target = torch.tensor([[[0, 1], [0, 3]], [[1, 1], [1, 1]], [[2, 2], [2, 2]]])
+    label = torch.tensor([[True, True, False], [False, True, False], [False, False, False]])
+    logits.requires_grad_(True)
+    loss = partial_label_loss(logits, target, label)
+    either = -torch.log(2 / (2 + torch.e ** torch.tensor(4.0)))
+    assert loss.item() == pytest.approx(
+        3 * either.item() / 11, rel=1e-5
+    )  # three pixels of eleven that are labelled
+    loss.backward()
+    assert logits.grad is not None
+    assert (logits.grad[1:] == 0).all()  # what one class fills, or nobody has labelled, is left to the masks
+    assert (logits.grad[0, :, 1, 1] == 0).all()
+    assert torch.equal(logits.grad[0, 0], logits.grad[0, 1])  # neither of the two is preferred
+    nothing = partial_label_loss(logits, torch.full_like(target, 3), label)
+    assert nothing.item() == 0
+
+
+@pytest.mark.parametrize("partial", [0.0, 1.0])
+def test_masks_of_several_classes_lose_their_say_to_the_label(partial: float) -> None:
+    torch.manual_seed(0)
+    network = build_stage2(
+        "deeplabv3plus", 3, backbone="efficientnet-lite0", width=0.1, head_channels=8, low_channels=4
+    )
+    stage1 = build_stage1("efficientnet-lite0", 3, width=0.1)
+    settings = Stage2Settings(
+        backbone="efficientnet-lite0", layer_weights=(1.0,), partial_labels=partial, noise_weights=True
+    )
+    trainee: Any = SegmenterTrainee(
+        network, stage1, settings, LearningRateSchedule("constant", 1, 4), 0
+    ).eval()
+    trainee._trainer = SimpleNamespace(global_step=4)  # the end of the run
+    trainee._fabric = None
+    images, label = torch.rand(2, 3, 32, 32), torch.tensor([[True, True, False], [True, False, False]])
+
+    def loss(mask_of_several: int) -> float:
+        masks = torch.zeros(2, 1, 32, 32, dtype=torch.uint8)
+        masks[0] = mask_of_several
+        return float(trainee.loss((images, masks, label, torch.arange(2))).detach())
+
+    same = loss(0) == pytest.approx(loss(1), rel=1e-6)
+    assert same == (partial == 1.0)
