@@ -85,8 +85,10 @@ class ImageReader:
         self.statements = tuple(_statements(image))
         image.load()
         self._pixels: NDArray[np.uint8] = np.empty((image.height, image.width, 3), np.uint8)
-        for top in range(0, image.height, _STRIP):
-            bottom = min(top + _STRIP, image.height)
+        # Older Pillow takes a strip for a bomb, too: the file's size was judged where it was opened.
+        rows = max(1, min(_STRIP, (Image.MAX_IMAGE_PIXELS or 2**31) // max(1, image.width)))
+        for top in range(0, image.height, rows):
+            bottom = min(top + rows, image.height)
             self._pixels[top:bottom] = np.asarray(_opaque(image.crop((0, top, image.width, bottom))))
         self.held_bytes = self._pixels.nbytes
         self.levels = (Level(image.width, image.height, 1.0),)
