@@ -122,6 +122,7 @@ def test_forty_slides_on_two_workers_of_which_one_is_killed(
     wsss: Call, folder: Path, bundle: Path, tmp_path: Path
 ) -> None:
     psutil = pytest.importorskip("psutil")
+    pytest.importorskip("distributed")
     out = tmp_path / "out"
     options = ["--model", bundle, "--overlap", 0.5, "--no-gate"]
     command = [sys.executable, "-m", "napari_wsss.cli", "run", folder, "--out", out, *options, "--workers", 2]

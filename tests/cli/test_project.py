@@ -6,6 +6,7 @@ import csv
 import json
 import shutil
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ from toy_projects import OTHER, SMALL, held
 
 from napari_wsss.project import open_project
 from tiling.synthetic import SYNTHETIC_SCHEMA, write_slide
+
+TRAINS = pytest.mark.skipif(find_spec("lightning") is None, reason="needs napari-wsss[train]")
 
 
 @pytest.fixture(scope="module")
@@ -112,7 +115,7 @@ def test_the_story_on_the_command_line(
         (["labels", "{}", "small", "--set", "1,2=Muscle"], "is no class of this project"),
         (["labels", "{}", "small", "--set", "99999,2=Tumour"], "beside the slide"),
         (["fit", "{}"], "label one first"),
-        (["train", "{}"], "training needs 8"),
+        pytest.param(["train", "{}"], "training needs 8", marks=TRAINS),
         (["prepare", "{}", "nobody"], "no slide 'nobody'"),
         (["status", "nowhere.wsss"], "is no project"),
         (["add", "{}", "nowhere.svs"], "does not exist"),
@@ -170,6 +173,7 @@ def test_imported_names_mean_classes_and_what_means_none_is_told(
     assert all(row["classes"] == ["Tumour"] for row in rows)
 
 
+@TRAINS
 def test_what_has_changed_meanwhile_is_one_sentence(
     wsss: Callable[..., Any], two: tuple[Path, Path, Path], tmp_path: Path
 ) -> None:

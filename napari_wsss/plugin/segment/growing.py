@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from napari_wsss.plugin.view import COARSEST_MAX, coarsest_level, levels_on_disk
 from tiling.geometry import Box
 
-__all__ = ["GrowingLevel", "GrowingPyramid"]
+__all__ = ["GrowingLevel", "GrowingPyramid", "shown_chunks"]
 
 _STRIP = 512
+_SHOWN = (512, 768)
 
 
 class GrowingLevel:
@@ -31,6 +32,11 @@ class GrowingLevel:
         Finest pixels per pixel of this level.
     finest_height : int
         Lines of the finest level.
+
+    Attributes
+    ----------
+    chunks : (int, int)
+        Pieces in which napari is to ask for it; see :func:`shown_chunks`.
     """
 
     ndim = 2
@@ -39,7 +45,8 @@ class GrowingLevel:
         self.shape: tuple[int, int] = tuple(array.shape)
         self.dtype = np.dtype(array.dtype)
         self.size = int(np.prod(self.shape))
-        self.chunks: tuple[int, int] = tuple(array.chunks)
+        self.chunks = shown_chunks(tuple(array.chunks))
+        self._rows: int = array.chunks[0]
         self._array = array
         self._step = step
         self._finest_height = finest_height
@@ -53,7 +60,7 @@ class GrowingLevel:
         part = labels[top * step - box.y :: step, left * step - box.x :: step]
         block = Box(left, top, part.shape[1], part.shape[0])
         # A line of this level is on disk once all finest lines under it are done and its row of chunks is full.
-        whole_chunks = box.bottom // step // self.chunks[0] * self.chunks[0]
+        whole_chunks = box.bottom // step // self._rows * self._rows
         done = self.shape[0] if box.bottom == self._finest_height else whole_chunks
         with self._lock:
             self._tail = [kept for kept in [*self._tail, (block, part.copy())] if kept[0].bottom > done]
@@ -85,6 +92,21 @@ class GrowingLevel:
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
         whole = self[:, :]
         return whole if dtype is None else whole.astype(dtype)
+
+
+def shown_chunks(stored: tuple[int, int]) -> tuple[int, int]:
+    """Return the pieces in which an array that is stored in flat, wide ones is best shown.
+
+    napari widens a view to whole chunks, keeps what it has got, and asks again when an edge of the view enters another
+    chunk: flat chunks make it ask often, wide ones make it ask for much. Decoding more than is shown costs less.
+
+    Parameters
+    ----------
+    stored : (int, int)
+        Rows and columns of a chunk on disk.
+    """
+    rows, columns = stored
+    return rows * max(1, -(-_SHOWN[0] // rows)), min(columns, _SHOWN[1])
 
 
 def _as_slice(part: Any) -> slice:

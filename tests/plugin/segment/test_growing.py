@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from napari_wsss.plugin.segment.growing import GrowingLevel, GrowingPyramid
+from napari_wsss.plugin.segment.growing import GrowingLevel, GrowingPyramid, shown_chunks
 from tiling.geometry import Box
 from tiling.store.pyramid import LinePyramid, halve_labels, level_shapes
 from tiling.store.reader import open_store
@@ -83,7 +83,7 @@ def test_on_a_real_store(store_of: Callable[..., Path]) -> None:
     arrays = open_store(store_of(labels)).labels()
     shown = GrowingPyramid(arrays, coarsest_max=500)
     np.testing.assert_array_equal(np.asarray(shown.levels[0]), labels)
-    assert shown.levels[0].chunks == arrays[0].chunks
+    assert shown.levels[0].chunks == shown_chunks(arrays[0].chunks)
     shown.add(Box(0, 690, 900, 10), np.full((10, 900), 3, np.uint8))
     assert (shown.coarsest[345:] == 3).all()
 
@@ -102,3 +102,11 @@ def test_a_resumed_run_shows_all_that_was_done(height: int, width: int, chunks_d
         full = -(-done // 2**k)
         assert (picture[:full] > 0).all()
         assert (picture[full:] == 0).all()
+
+
+@given(st.integers(1, 2000), st.integers(1, 5000))
+def test_napari_asks_for_pieces_that_are_neither_flat_nor_wide(rows: int, columns: int) -> None:
+    shown = shown_chunks((rows, columns))
+    assert shown[0] % rows == 0, "whole rows of chunks: each is decoded once"
+    assert min(512, rows) <= shown[0] < 512 + rows
+    assert shown[1] == min(columns, 768)
