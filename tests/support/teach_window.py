@@ -25,6 +25,7 @@ def main() -> None:
     assert teacher.work.can_write, teacher.work.project.notice
     canvas = viewer.window._qt_viewer.canvas.native
     viewer.window._qt_window.activateWindow()
+    assert QTest.qWaitForWindowActive(viewer.window._qt_window, 30_000), "keys need an active window"
     project = teacher.work.project
     grid = project.grid("a")
     for number in itertools.count():

@@ -27,7 +27,10 @@ _RUN = 4
 """Most neighbouring tiles that are summed at a time: what one step touches stays in the processor's cache."""
 
 _FLOOR = 1 / 64
-"""Smallest weight along one axis, relative to the peak: keeps lone corners of a tile above rounding."""
+"""Smallest weight along one axis, relative to the peak: keeps lone corners of a tile above rounding.
+
+There a probability is counted in 256 steps, so of two classes that are closer than that either may be the label.
+"""
 
 
 def blend_window(tile: int, shared: int) -> NDArray[np.float32]:

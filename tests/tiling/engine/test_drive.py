@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import example, given, settings, strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 from wsss_toys import ColourPredictor, colourful, tree_bytes
@@ -85,6 +85,7 @@ def test_labels_are_exact_for_a_one_pixel_network(tmp_path: Path, picture: NDArr
     st.lists(st.integers(0, 255), min_size=3, max_size=3),
     st.integers(1, 9),
 )
+@example(0.5, 12, 5, 7, [2, 200, 201], 1)
 def test_constant_in_constant_out(
     tmp_path_factory: pytest.TempPathFactory,
     overlap: float,
@@ -98,8 +99,13 @@ def test_constant_in_constant_out(
     image = np.broadcast_to(np.array(colour, np.uint8), (height, width, 3)).copy()
     segment(image, out, options(overlap=overlap, batch_size=batch, probabilities=True), tile)
     store = open_store(out)
-    assert (store.labels()[0][...] == np.argmax(colour) + 1).all()
     share = (np.array(colour, float) + 1) / (sum(colour) + 3)
+    best, second = np.sort(share)[[2, 1]]
+    labels = store.labels()[0][...]
+    if best == second or best - second > 1 / 256:
+        assert (labels == np.argmax(colour) + 1).all()
+    else:  # what only the corner of a tile covers is counted in 256 steps: nearly equal classes are equal there
+        assert set(np.unique(labels)) <= {i + 1 for i in range(3) if best - share[i] <= 1 / 256}
     for value, levels in zip(share, store.class_images("probabilities").values(), strict=True):
         got = levels[0][...].astype(int)
         assert got.max() - got.min() <= 1
