@@ -270,10 +270,10 @@ class _Regions:
 
     def mend(self, name: str, mask: NDArray[np.uint8], present: NDArray[np.bool_]) -> bool:
         """Put what is painted into a tile's mask, and nothing where a region judges; tell whether something is left."""
+        if not self.touch(name):
+            return True
         tile, classes = self.tiles[name], len(present)
         painted = self.painted[tile.slide_id]
-        if all(tile.box.intersection(c.box).is_empty for c in painted):
-            return True
         step = self.project.mpp / self.project.entry(tile.slide_id).mpp
         said = said_of(painted, tile.x, tile.y, mask.shape, step)
         # A class that the tile's own label denies is a contradiction: neither is believed.

@@ -527,6 +527,12 @@ def test_what_is_said_of_the_masks_is_read_or_refused(trained: Path, tmp_path: P
     read = read_data(data, schema, masks=masks, layers=layers)
     assert read.exact == frozenset(names[:2])
     assert [p.path.stem for p in read.labelled] == names[:1]
+    assert read.digest != read_data(data, schema).digest
+    before = read.digest
+    (masks / "said.json").write_text(json.dumps({"exact": names[:1], "guessed": names[1:]}))
+    assert read_data(data, schema, masks=masks, layers=layers).digest != before, (
+        "another run, not a resumed one"
+    )
     (masks / "said.json").write_text(json.dumps({"guessed": names}))
     assert len(read_data(data, schema, masks=masks, layers=layers).labelled) == len(names)
     for wrong in ("[]", '{"exact": 3}', '{"guessed": [1]}', "{"):

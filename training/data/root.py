@@ -81,6 +81,7 @@ class TrainingData:
             files += [
                 pseudo_mask_path(self.masks, layer, p.path) for layer in self.layers for p in self.train
             ]
+            files += [said for said in (self.masks / SAID_JSON,) if said.is_file()]
         return data_digest(files)
 
     @property

@@ -194,18 +194,19 @@ class SegmenterStage(Stage):
         presence: Callable[[Tensor], Tensor] = trainee.presence
         coarse = gatekeeper(self.stage1, self.settings.gate_stride) is not self.stage1
         stride = self.settings.gate_stride if coarse else None
-        labelled = self.data.labelled
-        told: Tensor | None = None
+        search = val is not None and self.settings.gated_selection
+        threshold = self.settings.gate_threshold
+        start: tuple[float, ...] = (threshold,)
         if self.settings.one_encoder:
             stride = None
             device = run_device(self.options)
-            fitted = fit_presence(network.to(device), labelled_batches(labelled))
-            network, told = fitted.network, held_out(fitted.features, fitted.labels)
-            presence = network.sees
-        search = val is not None and self.settings.gated_selection
-        start: tuple[float, ...] = (self.settings.gate_threshold,)
-        if not search and (val is None or self.settings.one_encoder):
-            start = unjudged_gate([patch.label for patch in labelled], start[0], told)
+            fitted = fit_presence(network.to(device), labelled_batches(self.data.labelled))
+            network, presence = fitted.network, fitted.network.sees
+            if not search:  # in the order in which the patches were looked at
+                told = held_out(fitted.features, fitted.labels)
+                start = unjudged_gate(fitted.labels.bool().tolist(), threshold, told)
+        elif val is None:
+            start = unjudged_gate([patch.label for patch in self.data.labelled], threshold)
         thresholds, metrics = calibrate_gate(network, presence, val, run_device(self.options), start, search)
         networks = {"stage1": self.stage1.cpu().eval(), "stage2": network.cpu().eval()}
         return {**networks, "gate": Gate(thresholds), "metrics": metrics, "presence_stride": stride}
